@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The board: everything that whoever gives out pools, clients, channels and lanes must remember. In a daemon it lies in a memfd that
+ * outlives its worker, and a new worker learns all from it; embedded, in the process's own memory. One writer: the
+ * worker (or, embedded, whoever holds the broker's lock). Others may map it read-only to look (numapoolctl).
+ *
+ * Every table entry goes NONE -> FORMING -> ACTIVE -> ... -> NONE by stores to `state`, the last store of each step. A writer that dies
+ * leaves FORMING entries, which its successor clears, or an ACTIVE entry whose consequences are not all drawn, which
+ * np_broker_recover draws: reconciling a channel (broker.h) starts from what the board says, not from what was going on.
+ */
+#ifndef NP_BROKER_BOARD_H
+#define NP_BROKER_BOARD_H
+
+#include <stdint.h>
+
+#include "channel/authority.h"
+#include "core/arena.h"
+#include "numapool.h"
+
+#define NP_BOARD_MAGIC UINT64_C(0x316472616f62706e)
+#define NP_POOLS_MAX 64u
+#define NP_CLIENTS_LIMIT 65534u
+#define NP_LANES_LIMIT 65535u
+
+enum np_entry_state { NP_NONE = 0, NP_FORMING = 1, NP_ACTIVE = 2, NP_DYING = 3 };
+
+struct np_board_limits {
+    uint32_t clients;   /* numbers 1 .. clients */
+    uint32_t channels;  /* 1 .. channels */
+    uint32_t endpoints; /* 1 .. endpoints; bell of endpoint e is clients + e */
+    uint32_t lanes;     /* 1 .. lanes */
+};
+#define NP_BOARD_LIMITS_DEFAULT { 1024, 1024, 2048, 4096 }
+
+struct np_board_header {
+    uint64_t magic;
+    uint64_t layout;
+    uint8_t uuid[16];
+    struct np_board_limits limits;
+    uint64_t created_unix_ns;
+    np_shm64 stamp;            /* of the last change of any lane */
+    np_shm64 worker_starts;
+    np_shm64 clients_admitted;
+    np_shm64 clients_died;
+    np_shm64 slots_scavenged;
+    np_shm64 messages_rolled_forward;
+    np_shm64 messages_redelivered;
+    np_shm64 requests_refused;
+    np_shm64 scavenge_ns_max;  /* from the news of a death to the last slot free */
+    uint64_t reserved[13];
+};
+_Static_assert(sizeof(struct np_board_header) == 232, "board header layout");
+
+struct np_pool_entry {
+    np_shm32 state;
+    uint32_t id; /* its place in the table */
+    char name[NUMAPOOL_NAME_BYTES];
+    uint64_t slot_bytes;
+    uint64_t flags;
+    uint32_t magazine_slots;
+    uint32_t clients_share; /* processes to share what may be cached among */
+    uint32_t arenas;
+    uint32_t uid; /* who may open it */
+    struct {
+        uint64_t slots;
+        uint64_t page_bytes; /* of payload */
+        int32_t node;
+        uint32_t transparent;
+        uint64_t misplaced_pages; /* when last verified */
+    } arena[NP_ARENAS_MAX];
+};
+
+struct np_client_entry {
+    np_shm32 state;
+    int32_t pid;
+    uint64_t start_ticks; /* /proc/pid/stat field 22: tells a number used again from the process meant */
+    uint64_t cookie;      /* proves to a new worker that a connection is this client's */
+    uint32_t uid, gid;
+    uint64_t admitted_unix_ns;
+    np_shm64 pools;       /* bit p: has an account at pool p */
+    np_shm32 connected;   /* its socket is open */
+    uint32_t reserved;
+    char name[32];        /* of its program */
+};
+
+struct np_channel_entry {
+    np_shm32 state;
+    uint32_t pool;
+    uint32_t lane_slots;
+    uint32_t turn; /* for handing lanes out evenly; any value will do */
+    char name[NUMAPOOL_NAME_BYTES];
+};
+
+struct np_endpoint_entry {
+    np_shm32 state;
+    uint32_t role; /* enum np_role */
+    uint32_t client;
+    uint32_t channel;
+    uint64_t tag;
+    uint32_t lane_slots; /* a sender's wish; 0: the channel's */
+    uint32_t reserved;
+};
+
+struct np_lane_entry {
+    np_shm32 state;    /* enum np_entry_state; the lane's own state is in its memory */
+    uint32_t generation;
+    uint32_t channel;
+    uint32_t capacity;
+    np_shm32 sender;   /* endpoint; 0: gone, the lane is an orphan */
+    np_shm32 receiver; /* endpoint; 0: waits for one. Changed by CAS, so that it is handed over once */
+    np_shm64 stamp;    /* header.stamp at its last change */
+    np_shm64 redelivered;
+    np_shm64 rolled_forward;
+};
+
+/* Where the tables lie, for limits. The board follows its header: clients, channels, endpoints, lanes, pools. */
+struct np_board {
+    struct np_board_header *header;
+    struct np_board_limits limits; /* private copy: indices are checked against it */
+    struct np_pool_entry *pools;   /* [NP_POOLS_MAX], from 0 */
+    struct np_client_entry *clients;     /* [limits.clients + 1]; 0 unused in this and the following */
+    struct np_channel_entry *channels;
+    struct np_endpoint_entry *endpoints;
+    struct np_lane_entry *lanes;
+};
+
+uint64_t np_board_layout(void);
+size_t np_board_bytes(const struct np_board_limits *limits);
+uint32_t np_board_bells(const struct np_board_limits *limits); /* how many bells its numbers need */
+/* -EINVAL with the sentence when a limit is out of range. */
+int np_board_limits_check(const struct np_board_limits *limits);
+/* In zeroed memory. */
+void np_board_format(void *memory, const struct np_board_limits *limits);
+/* -EBADMSG, -EPROTO. The memory may be mapped read-only. */
+int np_board_attach(struct np_board *board, void *memory, size_t bytes);
+
+static inline uint32_t np_bell_of_endpoint(const struct np_board *board, uint32_t endpoint)
+{
+    return board->limits.clients + endpoint;
+}
+
+static inline int np_entry_is(const np_shm32 *state, enum np_entry_state wanted)
+{
+    return np_load32(state, memory_order_acquire) == (uint32_t)wanted; /* pairs with the release store of `state` */
+}
+
+#endif

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A pool inside one process: the same arenas, lanes and broker as in a daemon, in private memory, with a lock around the
+ * broker. There is one client, number 1; nobody's death is to be survived but that of ends that are closed.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/embedded.h"
+
+#include "broker/broker.h"
+#include "core/error.h"
+#include "core/pool.h"
+#include "core/wipe.h"
+#include "numa/placement.h"
+
+#define EMBEDDED_CLIENT 1u
+
+struct embedded {
+    pthread_mutex_t lock;
+    struct np_broker broker;
+    struct np_board board;
+    void *board_memory;
+    struct np_bell *bells;
+    struct np_account_row *account;
+    struct np_memory meta[NP_ARENAS_MAX], data[NP_ARENAS_MAX];
+    struct np_memory *lanes; /* by lane */
+    unsigned arena_count;
+};
+
+static const struct np_board_limits embedded_limits = { 1, 256, 512, 2048 };
+
+/* ---------------------------------------------------------------- authority: the broker under a lock */
+
+static int endpoint_open(void *context, const struct np_endpoint_request *request, struct np_endpoint_grant *grant)
+{
+    struct embedded *embedded = context;
+    pthread_mutex_lock(&embedded->lock);
+    int result = np_broker_endpoint_open(&embedded->broker, EMBEDDED_CLIENT, request, grant);
+    pthread_mutex_unlock(&embedded->lock);
+    return result;
+}
+
+static int endpoint_close(void *context, uint32_t endpoint)
+{
+    struct embedded *embedded = context;
+    pthread_mutex_lock(&embedded->lock);
+    int result = np_broker_endpoint_close(&embedded->broker, EMBEDDED_CLIENT, endpoint);
+    pthread_mutex_unlock(&embedded->lock);
+    return result;
+}
+
+static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant)
+{
+    struct embedded *embedded = context;
+    pthread_mutex_lock(&embedded->lock);
+    int result = np_broker_next_lane(&embedded->broker, EMBEDDED_CLIENT, endpoint, stamp, grant);
+    pthread_mutex_unlock(&embedded->lock);
+    return result;
+}
+
+static int leave_lane(void *context, uint32_t endpoint, uint32_t lane)
+{
+    struct embedded *embedded = context;
+    pthread_mutex_lock(&embedded->lock);
+    int result = np_broker_leave_lane(&embedded->broker, EMBEDDED_CLIENT, endpoint, lane);
+    pthread_mutex_unlock(&embedded->lock);
+    return result;
+}
+
+static void unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity)
+{
+    (void)context, (void)memory, (void)capacity; /* the broker's own mapping */
+}
+
+static void ring(void *context, uint32_t bell)
+{
+    struct embedded *embedded = context;
+    if (bell == NP_BELL_OF_DAEMON) {
+        pthread_mutex_lock(&embedded->lock);
+        np_broker_orphan_duty(&embedded->broker);
+        pthread_mutex_unlock(&embedded->lock);
+    } else if (bell < embedded->broker.bell_count) {
+        np_bell_ring(&embedded->bells[bell]);
+    }
+}
+
+static const struct np_authority embedded_authority = { endpoint_open, endpoint_close, next_lane, leave_lane, unmap_lane, ring };
+
+static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+{
+    struct embedded *embedded = context;
+    int result = np_memory_create(&embedded->lanes[lane], "a lane", bytes, -1, 0, NP_PRIVATE);
+    if (result == 0)
+        *address = embedded->lanes[lane].address;
+    return result;
+}
+
+static void lane_memory_gone(void *context, uint32_t lane, void *address, size_t bytes)
+{
+    struct embedded *embedded = context;
+    (void)address, (void)bytes;
+    np_memory_destroy(&embedded->lanes[lane]);
+    memset(&embedded->lanes[lane], 0, sizeof embedded->lanes[lane]);
+    embedded->lanes[lane].fd = -1;
+}
+
+/* ---------------------------------------------------------------- options */
+
+static int check_name(const char *name)
+{
+    size_t length = name ? strlen(name) : 0;
+    if (length == 0 || length >= NUMAPOOL_NAME_BYTES ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != length)
+        return np_error(-EINVAL, "'%.60s' cannot be a pool's name: 1 to %u letters, digits, '.', '_' or '-'", name ? name : "",
+                        NUMAPOOL_NAME_BYTES - 1);
+    return 0;
+}
+
+int np_pool_options(struct numapool_options *known, const struct numapool_options *given)
+{
+    static const struct numapool_options defaults = NUMAPOOL_OPTIONS_INIT;
+    const uint64_t flags = NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK | NUMAPOOL_PREFAULT | NUMAPOOL_EXACT_COUNTS;
+    *known = defaults;
+    if (!given || given->size < offsetof(struct numapool_options, magazine_slots))
+        return np_error(-EINVAL, "pool options: size is %zu; begin with NUMAPOOL_OPTIONS_INIT", given ? given->size : 0);
+    for (size_t i = sizeof *known; i < given->size; i++)
+        if (((const char *)given)[i] != 0)
+            return np_error(-E2BIG, "pool options: byte %zu is set, which this library does not know: it is older than the program", i);
+    memcpy(known, given, given->size < sizeof *known ? given->size : sizeof *known);
+    int result = check_name(known->name);
+    if (result < 0)
+        return result;
+    if (known->slot_bytes < 1 || known->slot_bytes > NP_STRIDE_MAX)
+        return np_error(-EINVAL, "pool '%s': slot_bytes is %llu; 1 to %llu can be had", known->name,
+                        (unsigned long long)known->slot_bytes, (unsigned long long)NP_STRIDE_MAX);
+    if (known->node_slots ? known->nodes < 1 || known->nodes > NP_ARENAS_MAX : known->slots < 1)
+        return np_error(-EINVAL, "pool '%s': slots is %llu and node_slots has %u nodes: say how many slots", known->name,
+                        (unsigned long long)known->slots, known->nodes);
+    if ((known->flags & ~flags) != 0 || known->reserved != 0)
+        return np_error(-EINVAL, "pool '%s': flags %llx has a bit that is not known here", known->name, (unsigned long long)known->flags);
+    return 0;
+}
+
+/* Slots of each arena and its node. */
+static int plan(const struct numapool_options *options, uint64_t slots[NP_ARENAS_MAX], int nodes[NP_ARENAS_MAX])
+{
+    int count;
+    if (options->node_slots) {
+        count = 0;
+        for (unsigned i = 0; i < options->nodes; i++)
+            if (options->node_slots[i] > 0) {
+                slots[count] = options->node_slots[i];
+                nodes[count++] = (int)i;
+            }
+    } else {
+        count = np_nodes_with_memory(nodes, NP_ARENAS_MAX);
+        for (int i = 0; i < count; i++)
+            slots[i] = options->slots / (unsigned)count + ((unsigned)i < options->slots % (unsigned)count);
+        while (count > 1 && slots[count - 1] == 0)
+            count--;
+    }
+    if (count < 1)
+        return np_error(-EINVAL, "pool '%s': there is no node that it could have slots on", options->name);
+    for (int i = 0; i < count; i++)
+        if (slots[i] > NP_SLOTS_MAX || slots[i] > NP_ARENA_BYTES_MAX / np_arena_stride(options->slot_bytes))
+            return np_error(-EINVAL, "pool '%s': %llu slots of %llu bytes on node %d are too many: 2^32 - 1 slots, 64 TiB", options->name,
+                            (unsigned long long)slots[i], (unsigned long long)options->slot_bytes, nodes[i]);
+    return count;
+}
+
+/* ---------------------------------------------------------------- making and unmaking */
+
+static void unmake(struct numapool_pool *pool)
+{
+    struct embedded *embedded = pool->maker;
+    for (uint32_t lane = 0; embedded->lanes && lane <= embedded_limits.lanes; lane++)
+        np_memory_destroy(&embedded->lanes[lane]);
+    for (unsigned i = 0; i < embedded->arena_count; i++) {
+        np_memory_destroy(&embedded->meta[i]);
+        np_memory_destroy(&embedded->data[i]);
+    }
+    np_broker_stop(&embedded->broker);
+    pthread_mutex_destroy(&embedded->lock);
+    free(embedded->lanes);
+    free(embedded->board_memory);
+    free(embedded->bells);
+    free(embedded->account);
+    free(pool->arenas);
+    free(embedded);
+    np_wipe_free(pool, sizeof *pool);
+}
+
+static void *zeroed(size_t bytes)
+{
+    void *memory = aligned_alloc(128, (bytes + 127) / 128 * 128);
+    if (memory)
+        memset(memory, 0, (bytes + 127) / 128 * 128);
+    else
+        np_error(-ENOMEM, "no memory for %zu bytes of a pool's tables", bytes);
+    return memory;
+}
+
+static int make_tables(struct numapool_pool *pool, struct embedded *embedded)
+{
+    uint32_t bells = np_board_bells(&embedded_limits);
+    embedded->board_memory = zeroed(np_board_bytes(&embedded_limits));
+    embedded->bells = zeroed(bells * sizeof *embedded->bells);
+    embedded->account = zeroed(NP_ARENAS_MAX * sizeof *embedded->account);
+    embedded->lanes = zeroed((embedded_limits.lanes + 1) * sizeof *embedded->lanes);
+    pool->arenas = zeroed(NP_ARENAS_MAX * sizeof *pool->arenas);
+    if (!embedded->board_memory || !embedded->bells || !embedded->account || !embedded->lanes || !pool->arenas)
+        return -ENOMEM;
+    for (uint32_t lane = 0; lane <= embedded_limits.lanes; lane++)
+        embedded->lanes[lane].fd = -1;
+    np_board_format(embedded->board_memory, &embedded_limits);
+    int result = np_board_attach(&embedded->board, embedded->board_memory, np_board_bytes(&embedded_limits));
+    const struct np_broker_environment environment = { embedded, lane_memory, lane_memory_gone };
+    if (result == 0)
+        result = np_broker_start(&embedded->broker, &embedded->board, embedded->bells, &environment);
+    pool->bells = embedded->bells;
+    pool->bell_count = bells;
+    return result;
+}
+
+static int make_arena(struct numapool_pool *pool, struct embedded *embedded, const struct numapool_options *options, unsigned i,
+                      uint64_t slots, int node)
+{
+    char what[96];
+    struct np_memory *meta = &embedded->meta[i], *data = &embedded->data[i];
+    size_t meta_bytes = np_arena_meta_bytes(slots, embedded_limits.clients + 1);
+    meta->fd = data->fd = -1;
+    embedded->arena_count = i + 1;
+    snprintf(what, sizeof what, "words of pool '%s'", options->name);
+    int result = np_memory_create(meta, what, meta_bytes, node, 0, NP_PRIVATE);
+    if (result < 0)
+        return result;
+    snprintf(what, sizeof what, "payload of pool '%s'", options->name);
+    result = np_memory_create(data, what, slots * np_arena_stride(options->slot_bytes), node,
+                              options->flags & (NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK), NP_PRIVATE);
+    if (result < 0)
+        return result;
+    np_arena_format(meta->address, slots, options->slot_bytes, 0, i, node, embedded_limits.clients + 1);
+    struct np_pool_arena *pa = &pool->arenas[i];
+    result = np_arena_attach(&pa->arena, meta->address, meta->bytes, data->address, slots, options->slot_bytes, i, node,
+                             EMBEDDED_CLIENT, embedded->bells, pool->bell_count);
+    pa->account = &embedded->account[i];
+    pa->meta_bytes = meta->bytes;
+    pa->data_map_bytes = data->bytes;
+    pa->page_bytes = data->page_bytes;
+    pa->transparent = data->transparent;
+    return result;
+}
+
+static int fill_board(struct embedded *embedded, const struct numapool_options *options, const uint64_t *slots, const int *nodes,
+                      unsigned count)
+{
+    struct np_pool_entry *entry;
+    struct np_client_entry *client;
+    int result = np_broker_pool_add(&embedded->broker, options->name, &entry);
+    if (result < 0)
+        return result;
+    entry->slot_bytes = options->slot_bytes;
+    entry->arenas = count;
+    for (unsigned i = 0; i < count && result == 0; i++) {
+        entry->arena[i].slots = slots[i];
+        entry->arena[i].node = nodes[i];
+        result = np_broker_attach_pool(&embedded->broker, entry->id, i, embedded->meta[i].address, embedded->meta[i].bytes);
+    }
+    np_store32(&entry->state, NP_ACTIVE, memory_order_release);
+    if (result == 0)
+        result = np_broker_client_add(&embedded->broker, &client);
+    if (result == EMBEDDED_CLIENT)
+        np_broker_client_activate(&embedded->broker, EMBEDDED_CLIENT);
+    return result < 0 ? result : 0;
+}
+
+/* For tests of home return on a machine with one node: arenas as planned, whatever the nodes. */
+int np_embedded_create(struct numapool_pool **result_pool, const struct numapool_options *options, const uint64_t *slots,
+                       const int *nodes, unsigned count)
+{
+    struct numapool_pool *pool = np_wipe_alloc(sizeof *pool);
+    struct embedded *embedded = calloc(1, sizeof *embedded);
+    if (!pool || !embedded) {
+        free(embedded);
+        np_wipe_free(pool, sizeof *pool);
+        return np_error(-ENOMEM, "no memory for a pool's tables");
+    }
+    pthread_mutex_init(&embedded->lock, NULL);
+    pool->maker = embedded;
+    snprintf(pool->name, sizeof pool->name, "%s", options->name);
+    pool->mode = NUMAPOOL_EMBEDDED;
+    pool->client = EMBEDDED_CLIENT;
+    pool->flags = options->flags;
+    pool->slot_bytes = np_arena_stride(options->slot_bytes);
+    pool->magazine_slots = options->magazine_slots ? options->magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
+    pool->arena_count = count;
+    pool->own_node = np_node_of_this_thread;
+    pool->authority = &embedded_authority;
+    pool->authority_context = embedded;
+    pool->destroy = unmake;
+    pool->opens = 1;
+    np_bell_register();
+    int result = make_tables(pool, embedded);
+    for (unsigned i = 0; i < count && result == 0; i++)
+        result = make_arena(pool, embedded, options, i, slots[i], nodes[i]);
+    if (result == 0)
+        result = fill_board(embedded, options, slots, nodes, count);
+    if (result == 0)
+        result = np_pool_start(pool, options->clients ? options->clients : 1);
+    if (result < 0) {
+        unmake(pool);
+        return result;
+    }
+    *result_pool = pool;
+    return 0;
+}
+
+int numapool_create(struct numapool_pool **pool, const struct numapool_options *options)
+{
+    struct numapool_options known;
+    uint64_t slots[NP_ARENAS_MAX];
+    int nodes[NP_ARENAS_MAX];
+    int result = np_pool_options(&known, options);
+    if (result < 0)
+        return result;
+    int count = plan(&known, slots, nodes);
+    return count < 0 ? count : np_embedded_create(pool, &known, slots, nodes, (unsigned)count);
+}

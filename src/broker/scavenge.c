@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Giving back what the dead held. The order matters:
+ *   1  lanes that the dead sent on: what they had sent is announced (rolled forward), before anything else of theirs is
+ *      handed over, so that what a dead forwarder had forwarded cannot be overtaken by what he had not
+ *   2  lanes that they received from: what has moved on is marked SKIP, then the lane waits for a receiver
+ *   3  channels are reconciled: other receivers take the lanes
+ *   4  words: HELD by the dead becomes FREE; all hint bits are set right
+ *   5  everybody who sleeps is woken, every lane of the dead rung at both ends, whether or not anything was moved
+ *   6  only then is the number of the dead free
+ * Each step can be done twice, and a scavenger that dies is followed by another that begins at 1.
+ */
+#include <stdlib.h>
+
+#include "broker/broker.h"
+#include "core/bell.h"
+
+struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool)
+{
+    struct np_broker_pool *bp = &broker->pools[pool];
+    return (struct np_lane_pool){ bp->arenas, bp->arena_count, sizeof bp->arenas[0], broker->bells, broker->bell_count };
+}
+
+/* ---------------------------------------------------------------- lanes */
+
+static void sender_gone(struct np_broker *broker, uint32_t lane, struct np_scavenged *what)
+{
+    struct np_lane_entry *entry = &broker->board.lanes[lane];
+    struct np_lane_shared *shared = broker->lane_memory[lane];
+    struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
+    unsigned rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool);
+    np_add64(&entry->rolled_forward, rolled, memory_order_relaxed); /* relaxed: a statistic */
+    np_add64(&broker->board.header->messages_rolled_forward, rolled, memory_order_relaxed);
+    what->rolled_forward += rolled;
+    what->lanes++;
+    /* The daemon is the sender now, and always asleep: who releases rings it. */
+    np_store32(&shared->sender_bell, NP_BELL_OF_DAEMON, memory_order_relaxed); /* relaxed: before the flag, by its release */
+    np_store32(&shared->sender_sleeps, 1, memory_order_release);
+    np_store32(&entry->sender, 0, memory_order_release);
+    np_broker_lane_changed(broker, lane);
+}
+
+static void receiver_gone(struct np_broker *broker, uint32_t lane, uint32_t endpoint, struct np_scavenged *what)
+{
+    struct np_lane_entry *entry = &broker->board.lanes[lane];
+    struct np_lane_shared *shared = broker->lane_memory[lane];
+    struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
+    unsigned again = np_lane_prepare_handover(shared, lane, entry->capacity, &pool);
+    np_add64(&entry->redelivered, again, memory_order_relaxed); /* relaxed: a statistic */
+    np_add64(&broker->board.header->messages_redelivered, again, memory_order_relaxed);
+    what->redelivered += again;
+    what->lanes++;
+    /* acq_rel: the marks before it; handed over once, from this endpoint only */
+    np_cas32(&entry->receiver, &endpoint, 0, memory_order_acq_rel);
+    np_broker_lane_changed(broker, lane);
+}
+
+static bool lane_is_usable(struct np_broker *broker, uint32_t lane)
+{
+    return np_entry_is(&broker->board.lanes[lane].state, NP_ACTIVE) && broker->lane_memory[lane] != NULL;
+}
+
+static void detach_endpoint(struct np_broker *broker, uint32_t endpoint, bool as_sender, struct np_scavenged *what)
+{
+    for (uint32_t lane = 1; lane <= broker->board.limits.lanes; lane++) {
+        struct np_lane_entry *entry = &broker->board.lanes[lane];
+        if (!lane_is_usable(broker, lane))
+            continue;
+        if (as_sender && np_load32(&entry->sender, memory_order_relaxed) == endpoint)
+            sender_gone(broker, lane, what);
+        if (!as_sender && np_load32(&entry->receiver, memory_order_relaxed) == endpoint)
+            receiver_gone(broker, lane, endpoint, what);
+    }
+}
+
+void np_broker_endpoint_gone(struct np_broker *broker, uint32_t endpoint, struct np_scavenged *what)
+{
+    struct np_endpoint_entry *entry = &broker->board.endpoints[endpoint];
+    detach_endpoint(broker, endpoint, entry->role == NP_ROLE_SENDER, what);
+    what->endpoints++;
+    np_store32(&entry->state, NP_NONE, memory_order_release); /* no lane names it any more */
+}
+
+/* ---------------------------------------------------------------- words */
+
+static void correct_counters(struct np_arena *arena, uint64_t moved_before, uint64_t counted)
+{
+    struct np_arena_header *header = arena->header;
+    uint64_t taken = np_load64(&header->taken, memory_order_relaxed), given = np_load64(&header->given, memory_order_relaxed);
+    if (taken + given != moved_before)
+        return; /* not quiet: another sweep will find it so */
+    np_store64(&header->correction, counted - (arena->slots - taken + given), memory_order_relaxed); /* relaxed: a statistic */
+}
+
+static uint64_t sweep_arena(struct np_arena *arena, unsigned state, unsigned owner)
+{
+    uint64_t freed = 0, counted = 0;
+    uint64_t moved_before = np_load64(&arena->header->taken, memory_order_relaxed) +
+                            np_load64(&arena->header->given, memory_order_relaxed);
+    for (uint64_t group = 0; group * 64 < arena->slots; group++) {
+        uint64_t free_mask = 0, first = group * 64;
+        for (unsigned i = 0; i < 64 && first + i < arena->slots; i++) {
+            uint64_t word = np_load64(&arena->words[first + i], memory_order_relaxed); /* relaxed: the CAS decides */
+            if (np_word_state(word) == state && np_word_owner(word) == owner && np_arena_reclaim(arena, first + i, word)) {
+                freed++;
+                moved_before++;
+                word = 0;
+            }
+            if (np_word_state(word) == NP_WORD_FREE)
+                free_mask |= UINT64_C(1) << i;
+        }
+        counted += (unsigned)__builtin_popcountll(free_mask);
+        np_arena_show_free(arena, group, free_mask);
+    }
+    correct_counters(arena, moved_before, counted);
+    return freed;
+}
+
+uint64_t np_broker_sweep(struct np_broker *broker, uint32_t pool, unsigned state, unsigned owner)
+{
+    struct np_broker_pool *bp = &broker->pools[pool];
+    uint64_t freed = 0;
+    for (unsigned i = 0; i < bp->arena_count; i++) {
+        freed += sweep_arena(&bp->arenas[i], state, owner);
+        if (!NP_MUTANT(SWEEP_NO_WAKE))
+            np_arena_wake_all(&bp->arenas[i]);
+    }
+    np_add64(&broker->board.header->slots_scavenged, freed, memory_order_relaxed); /* relaxed: a statistic */
+    return freed;
+}
+
+/* ---------------------------------------------------------------- clients */
+
+static void ring_lanes_of_channel(struct np_broker *broker, uint32_t channel)
+{
+    struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[channel].pool);
+    for (uint32_t lane = 1; lane <= broker->board.limits.lanes; lane++)
+        if (lane_is_usable(broker, lane) && broker->board.lanes[lane].channel == channel && !NP_MUTANT(NO_LANE_RING))
+            np_lane_ring(broker->lane_memory[lane], &pool);
+}
+
+void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_scavenged *what)
+{
+    struct np_board *board = &broker->board;
+    struct np_client_entry *entry = &board->clients[client];
+    *what = (struct np_scavenged){ 0 };
+    if (np_entry_is(&entry->state, NP_NONE))
+        return;
+    np_store32(&entry->state, NP_DYING, memory_order_release);
+    if (NP_MUTANT(ID_REUSED_EARLY))
+        np_store32(&entry->state, NP_NONE, memory_order_release);
+
+    uint8_t *touched = calloc(board->limits.channels + 1, 1);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        bool senders = NP_MUTANT(RECEIVERS_FIRST) ? pass == 1 : pass == 0;
+        for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
+            struct np_endpoint_entry *endpoint = &board->endpoints[e];
+            if (np_entry_is(&endpoint->state, NP_NONE) || endpoint->client != client ||
+                (endpoint->role == NP_ROLE_SENDER) != senders)
+                continue;
+            if (touched && endpoint->channel <= board->limits.channels)
+                touched[endpoint->channel] = 1;
+            np_broker_endpoint_gone(broker, e, what);
+        }
+    }
+    /* without memory for the list every channel is looked at, which comes to the same */
+    for (uint32_t channel = 1; channel <= board->limits.channels; channel++)
+        if ((!touched || touched[channel]) && np_entry_is(&board->channels[channel].state, NP_ACTIVE))
+            np_broker_reconcile(broker, channel);
+
+    for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++) {
+        if (!broker->pools[pool].mapped)
+            continue;
+        for (unsigned i = 0; i < broker->pools[pool].arena_count; i++)
+            np_arena_sleep_end(&broker->pools[pool].arenas[i], client);
+        what->slots += np_broker_sweep(broker, pool, NP_WORD_HELD, client);
+    }
+    for (uint32_t channel = 1; channel <= board->limits.channels; channel++)
+        if ((!touched || touched[channel]) && np_entry_is(&board->channels[channel].state, NP_ACTIVE))
+            ring_lanes_of_channel(broker, channel);
+    free(touched);
+    np_store64(&entry->pools, 0, memory_order_relaxed); /* relaxed: before the state, by its release */
+    np_add64(&board->header->clients_died, 1, memory_order_relaxed);
+    np_store32(&entry->state, NP_NONE, memory_order_release);
+}
+
+unsigned np_broker_orphan_duty(struct np_broker *broker)
+{
+    struct np_board *board = &broker->board;
+    unsigned orphans = 0;
+    for (uint32_t lane = 1; lane <= board->limits.lanes; lane++) {
+        struct np_lane_entry *entry = &board->lanes[lane];
+        if (!lane_is_usable(broker, lane) || np_load32(&entry->sender, memory_order_acquire) != 0)
+            continue;
+        struct np_lane_shared *shared = broker->lane_memory[lane];
+        struct np_lane_pool pool = np_broker_lane_pool(broker, board->channels[entry->channel].pool);
+        unsigned freed = np_lane_orphan_duty(shared, lane, entry->capacity, &pool);
+        np_add64(&board->header->slots_scavenged, freed, memory_order_relaxed); /* relaxed: a statistic */
+        if (np_lane_is_drained(shared, entry->capacity) && np_load32(&entry->receiver, memory_order_acquire) == 0)
+            np_broker_reconcile(broker, entry->channel);
+        else
+            orphans++;
+    }
+    return orphans;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Who gives out lanes: the broker, either inside this process (embedded) or behind the daemon's socket. Senders and receivers
+ * ask it through these calls, all of them on slow paths, and learn by their bell's `news` that there is something to ask.
+ * Everything is asked for by the client ("what has changed since"), nothing is pushed: so a daemon's worker that died in
+ * the middle of an answer is asked again and gives the same one.
+ */
+#ifndef NP_CHANNEL_AUTHORITY_H
+#define NP_CHANNEL_AUTHORITY_H
+
+#include <stdint.h>
+
+#include "channel/lane.h"
+
+enum np_role { NP_ROLE_SENDER = 1, NP_ROLE_RECEIVER = 2 };
+
+struct np_endpoint_request {
+    uint32_t pool;
+    uint32_t role;
+    uint32_t lane_slots;
+    uint32_t reserved;
+    uint64_t tag; /* chosen by the client, never twice: the same request asked again gives the same endpoint */
+    char channel[48];
+};
+
+struct np_endpoint_grant {
+    uint32_t endpoint;
+    uint32_t bell;
+};
+
+/* One lane of an endpoint, as of `stamp`. */
+struct np_lane_grant {
+    uint64_t stamp;
+    uint32_t lane;
+    uint32_t generation; /* of the lane's number, which is used again */
+    uint32_t capacity;
+    uint32_t state; /* enum np_lane_state */
+    struct np_lane_shared *memory; /* remote: mapped by the authority for this caller, who gives it back by unmap_lane */
+};
+
+struct np_authority {
+    /* 0, or -errno with the sentence. */
+    int (*endpoint_open)(void *context, const struct np_endpoint_request *request, struct np_endpoint_grant *grant);
+    /* All lanes of the endpoint are the daemon's from now on. */
+    int (*endpoint_close)(void *context, uint32_t endpoint);
+    /* The lane of this endpoint whose last change comes next after `stamp`: 1, or 0: no more. This and leave_lane are asked from
+     * send and receive: they try once and do not wait for an authority that is being replaced (-ENOTCONN). */
+    int (*next_lane)(void *context, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant);
+    /* Sender: a DRAIN lane is empty and all slots taken back. Receiver: an ORPHAN lane is drained. */
+    int (*leave_lane)(void *context, uint32_t endpoint, uint32_t lane);
+    void (*unmap_lane)(void *context, struct np_lane_shared *memory, uint32_t capacity);
+    /* Rings a bell. The daemon's own bell (number 0) makes an embedded broker look at its orphan lanes at once. */
+    void (*ring)(void *context, uint32_t bell);
+};
+
+#endif

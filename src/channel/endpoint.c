@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include "channel/endpoint.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/error.h"
+
+int np_channel_options(struct numapool_channel_options *known, const struct numapool_channel_options *given)
+{
+    static const struct numapool_channel_options defaults = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    *known = defaults;
+    if (!given)
+        return 0;
+    if (given->size < offsetof(struct numapool_channel_options, lane_slots) + sizeof given->lane_slots)
+        return np_error(-EINVAL, "channel options: size is %zu; begin with NUMAPOOL_CHANNEL_OPTIONS_INIT", given->size);
+    size_t shared = given->size < sizeof *known ? given->size : sizeof *known;
+    for (size_t i = sizeof *known; i < given->size; i++)
+        if (((const char *)given)[i] != 0)
+            return np_error(-E2BIG, "channel options: byte %zu is set, which this library does not know: it is older than the program", i);
+    memcpy(known, given, shared);
+    if (known->reserved != 0)
+        return np_error(-EINVAL, "channel options: reserved is %u and must be 0", known->reserved);
+    if (known->lane_slots > NP_LANE_SLOTS_MAX)
+        return np_error(-EINVAL, "channel options: lane_slots is %u; a lane holds at most %u messages", known->lane_slots,
+                        NP_LANE_SLOTS_MAX);
+    return 0;
+}
+
+static _Atomic uint64_t next_tag = 1;
+
+int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, enum np_role role, const char *channel,
+                     const struct numapool_channel_options *options)
+{
+    struct np_endpoint_request request = { .pool = pool->id, .role = role, .lane_slots = options->lane_slots };
+    struct np_endpoint_grant grant;
+    size_t length = channel ? strlen(channel) : 0;
+    if (length == 0 || length >= sizeof request.channel)
+        return np_error(-EINVAL, "a channel's name has 1 to %zu bytes; '%.60s' has %zu", sizeof request.channel - 1,
+                        channel ? channel : "", length);
+    memcpy(request.channel, channel, length + 1);
+    request.tag = atomic_fetch_add_explicit(&next_tag, 1, memory_order_relaxed); /* relaxed: only unique */
+    memset(endpoint, 0, sizeof *endpoint);
+    endpoint->pool = pool;
+    endpoint->registered = np_bell_registered();
+    endpoint->spin_ns = options->spin_ns == 0 ? NP_SPIN_NS_DEFAULT : options->spin_ns < 0 ? 0 : options->spin_ns;
+    int result = pool->authority->endpoint_open(pool->authority_context, &request, &grant);
+    if (result < 0)
+        return np_error_within(result, "cannot join channel '%s' of pool '%s'", channel, pool->name);
+    if (grant.bell >= pool->bell_count)
+        return np_error(-EBADMSG, "the daemon gave bell %u of %u: it is not of this library's kind", grant.bell, pool->bell_count);
+    endpoint->id = grant.endpoint;
+    endpoint->bell_id = grant.bell;
+    endpoint->bell = &pool->bells[grant.bell];
+    endpoint->news_seen = np_load32(&endpoint->bell->news, memory_order_acquire) - 1; /* the first sync is due */
+    return 0;
+}
+
+int np_endpoint_sync(struct np_endpoint *endpoint, int (*changed)(void *self, const struct np_lane_grant *grant), void *self)
+{
+    if (!np_endpoint_may_ask(endpoint))
+        return -EAGAIN;
+    const struct np_authority *authority = endpoint->pool->authority;
+    /* read before asking, so that what changes while we ask is news again; acquire: as in np_endpoint_has_news */
+    uint32_t news = np_load32(&endpoint->bell->news, memory_order_acquire);
+    struct np_lane_grant grant;
+    int result;
+    while ((result = authority->next_lane(endpoint->pool->authority_context, endpoint->id, endpoint->stamp, &grant)) > 0) {
+        result = changed(self, &grant);
+        if (result < 0)
+            break;
+        endpoint->stamp = grant.stamp;
+    }
+    if (np_endpoint_asked(endpoint, result) < 0)
+        return result;
+    endpoint->news_seen = news;
+    return 0;
+}
+
+int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *self, const struct np_lane_grant *grant), void *self)
+{
+    int64_t deadline_ns = np_deadline_ns(NP_FIRST_SYNC_NS);
+    int result = np_endpoint_sync(endpoint, changed, self);
+    while ((result == -ENOTCONN || result == -EAGAIN) && np_monotonic_ns() < deadline_ns) {
+        struct timespec pause = { 0, NP_SYNC_RETRY_NS };
+        nanosleep(&pause, NULL);
+        result = np_endpoint_sync(endpoint, changed, self);
+    }
+    return result;
+}
+
+void np_waiting_begin(struct np_waiting *waiting, const struct np_endpoint *endpoint, int64_t timeout_ns)
+{
+    waiting->deadline_ns = np_deadline_ns(timeout_ns);
+    waiting->spin_until_ns = np_deadline_ns(endpoint->spin_ns);
+    waiting->reached = false;
+}
+
+bool np_waiting_spins(const struct np_waiting *waiting)
+{
+    int64_t now = np_monotonic_ns();
+    return now < waiting->spin_until_ns && now < waiting->deadline_ns;
+}
+
+void np_waiting_arm(struct np_waiting *waiting, const struct np_endpoint *endpoint)
+{
+    waiting->seen = np_load32(&endpoint->bell->ring, memory_order_acquire); /* pairs with np_bell_ring */
+}
+
+void np_waiting_fence(struct np_waiting *waiting)
+{
+    waiting->reached = np_bell_heavy_barrier();
+}
+
+int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpoint)
+{
+    int64_t until_ns = waiting->deadline_ns;
+    if (!waiting->reached || endpoint->asked_in_vain) {
+        int64_t bounded = np_deadline_ns(waiting->reached ? NP_SYNC_RETRY_NS : NP_BELL_BOUNDED_NS);
+        until_ns = bounded < until_ns ? bounded : until_ns;
+    }
+    int result = np_bell_wait(endpoint->bell, waiting->seen, until_ns);
+    if (result == -ETIMEDOUT && np_monotonic_ns() < waiting->deadline_ns)
+        return 0;
+    return result;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * What senders and receivers have in common: their bell, and how they learn of new lanes. */
+#ifndef NP_CHANNEL_ENDPOINT_H
+#define NP_CHANNEL_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "channel/authority.h"
+#include "core/pool.h"
+#include "numapool.h"
+
+#define NP_SPIN_NS_DEFAULT INT64_C(20000)
+/* After a question that the authority could not answer (its worker is being replaced), ask again no sooner than this. */
+#define NP_SYNC_RETRY_NS INT64_C(2000000)
+#define NP_FIRST_SYNC_NS INT64_C(2000000000)
+
+struct np_endpoint {
+    struct numapool_pool *pool;
+    struct np_bell *bell;
+    uint32_t id;
+    uint32_t bell_id;
+    uint32_t news_seen;
+    bool registered; /* this process's light barrier is a compiler barrier (bell.h) */
+    bool asked_in_vain;
+    int64_t spin_ns;
+    int64_t ask_again_ns;
+    uint64_t stamp; /* the last change of a lane that is known here */
+};
+
+/* Checks the options and asks the authority to admit the endpoint. */
+int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, enum np_role role, const char *channel,
+                     const struct numapool_channel_options *options);
+
+/* Copies the caller's options over the defaults; refuses what is not known. */
+int np_channel_options(struct numapool_channel_options *known, const struct numapool_channel_options *given);
+
+/* True when the lanes of this endpoint have changed since the last sync. One load of a line that seldom changes. */
+static inline bool np_endpoint_has_news(const struct np_endpoint *endpoint)
+{
+    /* acquire: pairs with the broker's bump, before which the lane's change is complete */
+    return __builtin_expect(np_load32(&endpoint->bell->news, memory_order_acquire) != endpoint->news_seen, 0);
+}
+
+/* Asks for all changes of lanes; calls `changed` for each. */
+int np_endpoint_sync(struct np_endpoint *endpoint, int (*changed)(void *self, const struct np_lane_grant *grant), void *self);
+
+/* The same when the endpoint is new, whose lanes must be there when its opening returns: asks again while the authority is being replaced. */
+int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *self, const struct np_lane_grant *grant), void *self);
+
+/* Whether a question may be asked now, and what came of it; returns `result`. */
+static inline bool np_endpoint_may_ask(const struct np_endpoint *endpoint)
+{
+    return !endpoint->asked_in_vain || np_monotonic_ns() >= endpoint->ask_again_ns;
+}
+
+static inline int np_endpoint_asked(struct np_endpoint *endpoint, int result)
+{
+    endpoint->asked_in_vain = result < 0;
+    if (result < 0)
+        endpoint->ask_again_ns = np_deadline_ns(NP_SYNC_RETRY_NS);
+    return result;
+}
+
+/* Fast side: after an announcement or release, rings the other end when its flag is up. */
+static inline void np_endpoint_wake(const struct np_endpoint *endpoint, np_shm32 *sleeps, np_shm32 *bell)
+{
+    np_bell_light_barrier(endpoint->registered);
+    if (__builtin_expect(np_load32(sleeps, memory_order_relaxed) != 0, 0)) /* relaxed: ordered by the barrier */
+        endpoint->pool->authority->ring(endpoint->pool->authority_context, np_load32(bell, memory_order_acquire));
+}
+
+/* Sleeper: when it is time to stop. Spins first (returns -EAGAIN: look again), then sleeps as bell.h describes. */
+struct np_waiting {
+    int64_t deadline_ns, spin_until_ns;
+    uint32_t seen;
+    bool reached;
+};
+void np_waiting_begin(struct np_waiting *waiting, const struct np_endpoint *endpoint, int64_t timeout_ns);
+/* True while there is still spinning to do; false once flags should be raised. */
+bool np_waiting_spins(const struct np_waiting *waiting);
+/* Before the flags are raised. */
+void np_waiting_arm(struct np_waiting *waiting, const struct np_endpoint *endpoint);
+/* After the flags are raised, before the second look. */
+void np_waiting_fence(struct np_waiting *waiting);
+/* After a second look in vain. 0: look again; -ETIMEDOUT. */
+int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpoint);
+
+#endif

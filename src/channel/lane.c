@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include "channel/lane.h"
+
+#include <errno.h>
+
+#include "core/error.h"
+#include "core/layout.h"
+
+size_t np_lane_bytes(uint32_t capacity)
+{
+    size_t bytes = NP_LANE_HEADER_BYTES + (size_t)capacity * sizeof(struct np_cell);
+    return (bytes + 4095) / 4096 * 4096;
+}
+
+uint64_t np_lane_layout(void)
+{
+    static const uint64_t layout[] = { NP_LAYOUT_REVISION,
+                                       sizeof(struct np_lane_shared),
+                                       sizeof(struct np_cell),
+                                       NP_LANE_HEADER_BYTES,
+                                       offsetof(struct np_lane_shared, state),
+                                       offsetof(struct np_lane_shared, tail),
+                                       offsetof(struct np_lane_shared, released),
+                                       offsetof(struct np_lane_shared, receiver_sleeps),
+                                       offsetof(struct np_lane_shared, sender_sleeps),
+                                       NP_WORD_SEQ_BITS };
+    return np_fingerprint(layout, sizeof layout / sizeof layout[0]);
+}
+
+uint32_t np_lane_capacity(uint32_t wanted)
+{
+    uint32_t capacity = NP_LANE_SLOTS_MIN;
+    if (wanted > NP_LANE_SLOTS_MAX)
+        return 0;
+    while (capacity < wanted)
+        capacity *= 2;
+    return capacity;
+}
+
+void np_lane_format(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t pool, uint32_t channel)
+{
+    lane->layout = np_lane_layout();
+    lane->lane = id;
+    lane->capacity = capacity;
+    lane->pool = pool;
+    lane->channel = channel;
+    lane->magic = NP_LANE_MAGIC;
+    np_store32(&lane->state, NP_LANE_ACTIVE, memory_order_relaxed); /* relaxed: nobody else has it yet */
+}
+
+int np_lane_check(const struct np_lane_shared *lane, uint32_t id, uint32_t capacity)
+{
+    if (lane->magic != NP_LANE_MAGIC || lane->lane != id || lane->capacity != capacity)
+        return np_error(-EBADMSG, "lane %u: its header does not agree with the daemon's description of it", id);
+    if (lane->layout != np_lane_layout())
+        return np_error(-EPROTO, "lane %u has another layout: use the library that came with the daemon", id);
+    return 0;
+}
+
+np_shm64 *np_lane_word_at(struct np_lane_shared *lane, uint32_t capacity, uint64_t position, const struct np_lane_pool *pool,
+                          struct np_arena **arena, uint64_t *index)
+{
+    struct np_cell *cell = &np_lane_cells(lane)[position & (capacity - 1)];
+    /* relaxed: the word decides whether this is the message's cell at all */
+    uint64_t where = np_load64(&cell->where, memory_order_relaxed);
+    unsigned number = np_cell_arena(np_load64(&cell->what, memory_order_relaxed));
+    if (number >= pool->arena_count)
+        return NULL;
+    *arena = np_lane_arena(pool, number);
+    *index = np_cell_slot(where);
+    return *index < (*arena)->slots ? &(*arena)->words[*index] : NULL;
+}
+
+/* One past the run of announced cells that begins at `position`. Announcements are never taken back. */
+static uint64_t announced_until(struct np_lane_shared *lane, uint32_t capacity, uint64_t position, uint64_t limit)
+{
+    /* acquire: pairs with the sender's announcement; what it had stored before, word and cell, is seen */
+    while (position < limit &&
+           np_cell_is_announced(np_load64(&np_lane_cells(lane)[position & (capacity - 1)].where, memory_order_acquire), position))
+        position++;
+    return position;
+}
+
+unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool)
+{
+    uint64_t released = np_load64(&lane->released, memory_order_acquire);
+    uint64_t position = released, limit = released + capacity;
+    unsigned rolled = 0;
+    while (!NP_MUTANT(NO_ROLL_FORWARD)) {
+        position = announced_until(lane, capacity, position, limit);
+        struct np_arena *arena;
+        uint64_t index;
+        np_shm64 *word = position < limit ? np_lane_word_at(lane, capacity, position, pool, &arena, &index) : NULL;
+        /* acquire: pairs with the dead sender's store of SENT, before which the cell was complete (L1) */
+        if (!word || !np_word_is_sent_as(np_load64(word, memory_order_acquire), id, position))
+            break;
+        struct np_cell *cell = &np_lane_cells(lane)[position & (capacity - 1)];
+        /* release: pairs with the receiver's acquire of the announcement */
+        np_store64(&cell->where, np_cell_where(position, (uint32_t)index), memory_order_release);
+        position++;
+        rolled++;
+    }
+    if (NP_MUTANT(NO_ROLL_FORWARD))
+        position = announced_until(lane, capacity, position, limit);
+    np_store64(&lane->tail, position, memory_order_release);
+    if (np_load32(&lane->state, memory_order_relaxed) != NP_LANE_ORPHAN) {
+        /* From where the dead sender may not have taken back: cells older than a capacity have been written again, by L2 after
+         * their words were re-marked. */
+        np_store64(&lane->reclaimed, position > capacity ? position - capacity : 0, memory_order_relaxed);
+        np_store32(&lane->state, NP_LANE_ORPHAN, memory_order_release); /* pairs with the receiver's look at a drained lane */
+    }
+    return rolled;
+}
+
+unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool)
+{
+    uint64_t released = np_load64(&lane->released, memory_order_acquire);
+    /* What the one who is gone can have seen lies in the announced run; a live sender may lengthen it while we look. */
+    uint64_t until = announced_until(lane, capacity, released, released + capacity);
+    unsigned again = 0;
+    for (uint64_t position = released; position < until; position++) {
+        struct np_arena *arena;
+        uint64_t index;
+        np_shm64 *word = np_lane_word_at(lane, capacity, position, pool, &arena, &index);
+        if (word && np_word_is_sent_as(np_load64(word, memory_order_acquire), id, position)) {
+            again++;
+            continue;
+        }
+        if (NP_MUTANT(NO_SKIP))
+            continue;
+        np_shm64 *what = &np_lane_cells(lane)[position & (capacity - 1)].what;
+        np_or64(what, (uint64_t)NP_CELL_SKIP << 40, memory_order_release); /* published with the hand-over itself */
+    }
+    if (until > np_load64(&lane->redelivered_until, memory_order_relaxed)) /* relaxed: only the broker writes it */
+        np_store64(&lane->redelivered_until, until, memory_order_release);
+    return again;
+}
+
+unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool)
+{
+    if (NP_MUTANT(NO_ORPHAN_DUTY))
+        return 0;
+    uint64_t tail = np_load64(&lane->tail, memory_order_acquire);
+    uint64_t released = np_load64(&lane->released, memory_order_acquire); /* pairs with the receiver's release store */
+    uint64_t position = np_load64(&lane->reclaimed, memory_order_relaxed);
+    unsigned freed = 0;
+    if (released > tail)
+        released = tail; /* scribbled: the receiver cannot release what was not sent */
+    if (released > position + 2 * (uint64_t)capacity)
+        position = released - 2 * (uint64_t)capacity;
+    for (; position < released; position++) {
+        struct np_arena *arena;
+        uint64_t index;
+        np_shm64 *address = np_lane_word_at(lane, capacity, position, pool, &arena, &index);
+        if (!address)
+            continue;
+        uint64_t word = np_load64(address, memory_order_acquire);
+        if (np_word_is_sent_as(word, id, position) && np_arena_reclaim(arena, index, word)) {
+            np_arena_show_free(arena, index / 64, UINT64_C(1) << index % 64);
+            freed++;
+        }
+    }
+    np_store64(&lane->reclaimed, position, memory_order_release);
+    if (freed > 0)
+        for (unsigned i = 0; i < pool->arena_count; i++)
+            np_arena_wake(np_lane_arena(pool, i));
+    return freed;
+}
+
+bool np_lane_is_drained(struct np_lane_shared *lane, uint32_t capacity)
+{
+    uint64_t released = np_load64(&lane->released, memory_order_acquire);
+    if (np_load32(&lane->state, memory_order_acquire) == NP_LANE_ORPHAN)
+        return np_load64(&lane->reclaimed, memory_order_relaxed) >= np_load64(&lane->tail, memory_order_acquire);
+    return announced_until(lane, capacity, released, released + 1) == released;
+}
+
+static void ring(const struct np_lane_pool *pool, uint32_t bell)
+{
+    if (bell < pool->bell_count)
+        np_bell_ring(&pool->bells[bell]);
+}
+
+void np_lane_ring(struct np_lane_shared *lane, const struct np_lane_pool *pool)
+{
+    ring(pool, np_load32(&lane->receiver_bell, memory_order_acquire));
+    ring(pool, np_load32(&lane->sender_bell, memory_order_acquire));
+}
+
+uint64_t np_lane_depth(struct np_lane_shared *lane, uint32_t capacity)
+{
+    uint64_t released = np_load64(&lane->released, memory_order_relaxed); /* relaxed: a statistic */
+    uint64_t tail = np_load64(&lane->tail, memory_order_relaxed);
+    if (tail < released)
+        return 0;
+    return tail - released > capacity ? capacity : tail - released;
+}

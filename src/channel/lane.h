@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A lane: a ring of messages with one sender and one receiver, in memory that these two and the daemon share.
+ *
+ *   offset      bytes  written by   what
+ *        0        128  daemon       geometry, once
+ *      128        128  daemon       state, reclaimed, redelivered_until
+ *      256        128  sender       tail, registered
+ *      384        128  receiver     released, registered
+ *      512        128  receiver     "the receiver sleeps", and on which bell
+ *      640        128  sender       "the sender sleeps", and on which bell
+ *     4096   32 x cap  sender       cells
+ *
+ * Invariants
+ *   L1  Message s is sent at the instant its slot's word says SENT(lane, s). Its cell is complete before that.
+ *   L2  Cell s + capacity is written only after word s was re-marked or seen to have gone elsewhere.
+ *   L3  A cell is announced (its own sequence says s + 1) after its word says SENT; `tail` follows, for those who only count.
+ *   L4  The receiver may write word s while s >= released, the sender once s < released. `released` moves past s only after
+ *       a keep or forward has stored its word.
+ *   L5  A batch is announced last cell first, so that a receiver sees all of it or nothing; who repairs a dead sender's
+ *       lane looks at words, not at announcements beyond a gap.
+ */
+#ifndef NP_CHANNEL_LANE_H
+#define NP_CHANNEL_LANE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/arena.h"
+#include "core/bell.h"
+
+#define NP_LANE_MAGIC UINT64_C(0x31656e616c706e)
+#define NP_LANE_HEADER_BYTES 4096u
+#define NP_LANE_SLOTS_MIN 2u
+#define NP_LANE_SLOTS_MAX (1u << 20)
+#define NP_LANE_SLOTS_DEFAULT 1024u
+
+enum np_lane_state {
+    NP_LANE_NONE = 0,
+    NP_LANE_ACTIVE = 1, /* its sender sends on it */
+    NP_LANE_DRAIN = 2,  /* its receiver has another from this sender: no more is sent, what is there is received */
+    NP_LANE_ORPHAN = 3  /* its sender is gone, and the daemon is the sender: it frees what is released */
+};
+
+/* 32 bytes, as four words, so that a death or a scribble tears at most one of them. */
+struct np_cell {
+    np_shm64 where; /* announced:32 (low half, position + 1) | slot:32 (high half) */
+    np_shm64 what;  /* length:32 | arena:8 | flags:8 | type:16, low to high */
+    np_shm64 id;
+    np_shm64 key;
+};
+_Static_assert(sizeof(struct np_cell) == 32, "two cells a line");
+
+#define NP_CELL_SKIP 1u /* set by the daemon at a hand-over: this message has moved on */
+
+struct np_lane_shared {
+    uint64_t magic;
+    uint64_t layout;
+    uint32_t lane;
+    uint32_t capacity;
+    uint32_t pool;
+    uint32_t channel;
+    uint64_t geometry_pad[12];
+
+    np_shm32 state;             /* enum np_lane_state */
+    uint32_t state_pad;
+    np_shm64 reclaimed;         /* orphan: the daemon has freed what was released below */
+    np_shm64 redelivered_until; /* messages below may have been seen by an earlier receiver */
+    uint64_t daemon_pad[13];
+
+    np_shm64 tail;              /* one past the last announced */
+    np_shm32 sender_registered; /* the sender needs no fence (bell.h) */
+    uint32_t sender_pad32;
+    uint64_t sender_pad[14];
+
+    np_shm64 released;          /* one past the last of the oldest complete run of released messages */
+    np_shm32 receiver_registered;
+    uint32_t receiver_pad32;
+    uint64_t receiver_pad[14];
+
+    np_shm32 receiver_sleeps;
+    np_shm32 receiver_bell;
+    uint64_t receiver_sleep_pad[15];
+
+    np_shm32 sender_sleeps;
+    np_shm32 sender_bell;
+    uint64_t sender_sleep_pad[15];
+};
+_Static_assert(sizeof(struct np_lane_shared) == 768, "lane layout");
+_Static_assert(offsetof(struct np_lane_shared, state) == 128, "lane layout");
+_Static_assert(offsetof(struct np_lane_shared, tail) == 256, "lane layout");
+_Static_assert(offsetof(struct np_lane_shared, released) == 384, "lane layout");
+_Static_assert(offsetof(struct np_lane_shared, receiver_sleeps) == 512, "lane layout");
+_Static_assert(offsetof(struct np_lane_shared, sender_sleeps) == 640, "lane layout");
+
+static inline struct np_cell *np_lane_cells(struct np_lane_shared *lane)
+{
+    return (struct np_cell *)((char *)lane + NP_LANE_HEADER_BYTES);
+}
+
+static inline uint64_t np_cell_where(uint64_t position, uint32_t slot)
+{
+    return (uint64_t)slot << 32 | (uint32_t)(position + 1);
+}
+
+/* The same cell before its announcement: no position of this cell has that low half (capacity is at least 2). */
+static inline uint64_t np_cell_where_unannounced(uint64_t position, uint32_t slot)
+{
+    return (uint64_t)slot << 32 | (uint32_t)position;
+}
+
+static inline bool np_cell_is_announced(uint64_t where, uint64_t position)
+{
+    return (uint32_t)where == (uint32_t)(position + 1);
+}
+
+static inline uint32_t np_cell_slot(uint64_t where)
+{
+    return (uint32_t)(where >> 32);
+}
+
+static inline uint64_t np_cell_what(uint32_t length, unsigned arena, unsigned flags, uint16_t type)
+{
+    return length | (uint64_t)(arena & 0xff) << 32 | (uint64_t)(flags & 0xff) << 40 | (uint64_t)type << 48;
+}
+
+static inline unsigned np_cell_arena(uint64_t what)
+{
+    return (unsigned)(what >> 32 & 0xff);
+}
+
+static inline unsigned np_cell_flags(uint64_t what)
+{
+    return (unsigned)(what >> 40 & 0xff);
+}
+
+size_t np_lane_bytes(uint32_t capacity);
+uint64_t np_lane_layout(void);
+/* Rounds up to a power of two within the limits; 0: too large. */
+uint32_t np_lane_capacity(uint32_t wanted);
+
+/* Makes a lane in zeroed memory. */
+void np_lane_format(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t pool, uint32_t channel);
+
+/* 0 when the mapping is lane `id` of that capacity; -EPROTO, -EBADMSG. */
+int np_lane_check(const struct np_lane_shared *lane, uint32_t id, uint32_t capacity);
+
+/* ---- repairs: by the broker, for ends that are gone. Each can be done twice, and again by another after a death in the middle. */
+
+/* The arenas of a pool, for looking words up. */
+struct np_lane_pool {
+    struct np_arena *arenas; /* arenas[i].index == i */
+    unsigned arena_count;
+    size_t arena_stride;     /* bytes from one struct np_arena to the next */
+    struct np_bell *bells;
+    uint32_t bell_count;
+};
+
+static inline struct np_arena *np_lane_arena(const struct np_lane_pool *pool, unsigned index)
+{
+    return (struct np_arena *)((char *)pool->arenas + index * pool->arena_stride);
+}
+
+/* The word of the message at `position` by its cell, or NULL when the cell names no slot. */
+np_shm64 *np_lane_word_at(struct np_lane_shared *lane, uint32_t capacity, uint64_t position, const struct np_lane_pool *pool,
+                          struct np_arena **arena, uint64_t *index);
+
+/* The sender is dead: announces what it had sent (words say SENT) and not announced; sets tail; state ORPHAN. Returns how many were rolled forward. */
+unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
+
+/* The receiver is gone: marks SKIP in the cells that it kept or forwarded, and what the next one gets again as redelivered.
+ * Returns how many will be redelivered. */
+unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
+
+/* Orphan lane: frees what has been released since the last time. Returns how many slots. */
+unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
+
+/* Nothing on it is unreleased (for an orphan: nor unreclaimed). */
+bool np_lane_is_drained(struct np_lane_shared *lane, uint32_t capacity);
+
+/* Rings both ends, whether they sleep or not. */
+void np_lane_ring(struct np_lane_shared *lane, const struct np_lane_pool *pool);
+
+/* Messages sent and not released, by the announcements; at most capacity. */
+uint64_t np_lane_depth(struct np_lane_shared *lane, uint32_t capacity);
+
+#endif

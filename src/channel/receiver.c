@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Receivers. Receiving and releasing writes no word: a load of the cell's own announcement, the payload where it lies, one store of
+ * `released` for a whole batch. Keeping and forwarding store the word first (L4).
+ */
+#include "channel/receiver.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "channel/sender.h"
+#include "core/error.h"
+#include "core/wipe.h"
+
+static const char closed_sentence[] = "this receiver is closed, or belongs to the parent of this forked process: open one here";
+
+static bool is_live(const struct numapool_receiver *receiver)
+{
+    if (__builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE, 1))
+        return true;
+    np_error_static(-EINVAL, closed_sentence);
+    return false;
+}
+
+/* ---------------------------------------------------------------- lanes */
+
+/* Orphans first: what a dead sender has sent is received before what its successor sends. */
+static void set_order(struct numapool_receiver *receiver)
+{
+    receiver->order_count = receiver->orphan_count = 0;
+    for (unsigned orphans = 2; orphans-- > 0;) {
+        for (unsigned i = 0; i < receiver->lane_count; i++)
+            if (receiver->lanes[i].shared && (receiver->lanes[i].state == NP_LANE_ORPHAN) == (orphans == 1))
+                receiver->order[receiver->order_count++] = i;
+        if (orphans == 1)
+            receiver->orphan_count = receiver->order_count;
+    }
+}
+
+static void forget_lane(struct numapool_receiver *receiver, struct np_receiver_lane *lane)
+{
+    struct numapool_pool *pool = receiver->endpoint.pool;
+    free(lane->done_bits);
+    pool->authority->unmap_lane(pool->authority_context, lane->shared, lane->mask + 1);
+    memset(lane, 0, sizeof *lane);
+}
+
+static int grow(struct numapool_receiver *receiver)
+{
+    unsigned room = receiver->lane_room ? receiver->lane_room * 2 : 8;
+    struct np_receiver_lane *lanes = realloc(receiver->lanes, room * sizeof *lanes);
+    if (lanes)
+        receiver->lanes = lanes;
+    unsigned *order = realloc(receiver->order, room * sizeof *order);
+    if (order)
+        receiver->order = order;
+    if (!lanes || !order)
+        return np_error(-ENOMEM, "no memory for %u lanes of a receiver", room);
+    receiver->lane_room = room;
+    return 0;
+}
+
+static int lane_changed(void *self, const struct np_lane_grant *grant)
+{
+    struct numapool_receiver *receiver = self;
+    struct numapool_pool *pool = receiver->endpoint.pool;
+    unsigned place = receiver->lane_count;
+    for (unsigned i = 0; i < receiver->lane_count; i++) {
+        struct np_receiver_lane *known = &receiver->lanes[i];
+        if (known->shared && known->id == grant->lane && known->generation == grant->generation) {
+            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+            known->state = grant->state;
+            set_order(receiver);
+            return 0;
+        }
+        if (!known->shared && place == receiver->lane_count)
+            place = i;
+    }
+    uint64_t *done_bits = calloc((grant->capacity + 63) / 64, sizeof *done_bits);
+    if (!done_bits || (place == receiver->lane_room && grow(receiver) < 0)) {
+        free(done_bits);
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+        return np_error(-ENOMEM, "no memory for a lane of %u messages", grant->capacity);
+    }
+    if (place == receiver->lane_count)
+        receiver->lane_count++;
+    struct np_lane_shared *shared = grant->memory;
+    struct np_receiver_lane *lane = &receiver->lanes[place];
+    *lane = (struct np_receiver_lane){ .shared = shared, .cells = np_lane_cells(shared), .done_bits = done_bits,
+                                       .mask = grant->capacity - 1, .id = grant->lane, .generation = grant->generation,
+                                       .state = grant->state };
+    /* acquire: what an earlier receiver and the hand-over stored */
+    lane->head = lane->done = lane->released = np_load64(&shared->released, memory_order_acquire);
+    lane->redelivered_until = np_load64(&shared->redelivered_until, memory_order_acquire);
+    /* relaxed: read by people; the bell is the sender's when the flag goes up */
+    np_store32(&shared->receiver_registered, receiver->endpoint.registered, memory_order_relaxed);
+    np_store32(&shared->receiver_sleeps, 0, memory_order_relaxed); /* it may be up since an earlier receiver's death */
+    np_store32(&shared->receiver_bell, receiver->endpoint.bell_id, memory_order_release);
+    set_order(receiver);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- releasing */
+
+static void publish(struct numapool_receiver *receiver, struct np_receiver_lane *lane)
+{
+    if (lane->released == lane->done)
+        return;
+    lane->released = lane->done;
+    /* release: our loads of payload and our word stores are before it. Pairs with the sender's acquire. */
+    np_store64(&lane->shared->released, lane->done, memory_order_release);
+    np_endpoint_wake(&receiver->endpoint, &lane->shared->sender_sleeps, &lane->shared->sender_bell);
+}
+
+/* Marks one as done; `released` follows by publish. */
+static void finish(struct np_receiver_lane *lane, uint64_t position)
+{
+    if (__builtin_expect(position != lane->done, 0)) {
+        lane->done_bits[(position & lane->mask) / 64] |= UINT64_C(1) << (position & lane->mask) % 64;
+        lane->waiting++;
+        return;
+    }
+    lane->done++;
+    while (__builtin_expect(lane->waiting > 0, 0)) {
+        uint64_t *bits = &lane->done_bits[(lane->done & lane->mask) / 64], bit = UINT64_C(1) << (lane->done & lane->mask) % 64;
+        if (!(*bits & bit))
+            break;
+        *bits &= ~bit;
+        lane->waiting--;
+        lane->done++;
+    }
+}
+
+static struct np_receiver_lane *lane_of(struct numapool_receiver *receiver, const struct numapool_msg *message)
+{
+    struct np_receiver_lane *lane = message->lane < receiver->lane_count ? &receiver->lanes[message->lane] : NULL;
+    if (__builtin_expect(!lane || !lane->shared || message->lane_seq - lane->done >= lane->head - lane->done, 0) ||
+        (lane->waiting > 0 &&
+         (lane->done_bits[(message->lane_seq & lane->mask) / 64] >> (message->lane_seq & lane->mask) % 64 & 1))) {
+        np_error(-EINVAL, "message %llu of lane %u is not an unreleased message of this receiver: released twice, or changed?",
+                 (unsigned long long)message->lane_seq, message->lane);
+        return NULL;
+    }
+    return lane;
+}
+
+int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+{
+    if (!is_live(receiver))
+        return -EINVAL;
+    struct np_receiver_lane *last = NULL;
+    int result = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct np_receiver_lane *lane = lane_of(receiver, &messages[i]);
+        if (__builtin_expect(!lane, 0)) {
+            result = -EINVAL;
+            break;
+        }
+        if (lane != last && last)
+            publish(receiver, last);
+        last = lane;
+        finish(lane, messages[i].lane_seq);
+    }
+    if (last)
+        publish(receiver, last);
+    return result;
+}
+
+/* ---------------------------------------------------------------- receiving */
+
+/* Takes what is announced on a lane. A count; *scribbled is set when a cell did not fit and was passed over. */
+static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, struct numapool_msg *messages, unsigned n,
+                          bool *scribbled)
+{
+    struct np_receiver_lane *lane = &receiver->lanes[place];
+    const struct numapool_pool *pool = receiver->endpoint.pool;
+    unsigned got = 0;
+    while (got < n) {
+        struct np_cell *cell = &lane->cells[lane->head & lane->mask];
+        uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
+        if (!np_cell_is_announced(where, lane->head) || lane->head - lane->done > lane->mask)
+            break;
+        uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
+        if (__builtin_expect((np_cell_flags(what) & NP_CELL_SKIP) != 0, 0)) {
+            finish(lane, lane->head++);
+            continue;
+        }
+        unsigned arena_index = np_cell_arena(what);
+        uint32_t slot = np_cell_slot(where), length = (uint32_t)what;
+        const struct np_arena *arena = &pool->arenas[arena_index < pool->arena_count ? arena_index : 0].arena;
+        if (__builtin_expect(arena_index >= pool->arena_count || slot >= arena->slots || length > arena->slot_bytes, 0)) {
+            finish(lane, lane->head++);
+            *scribbled = true;
+            np_error(-EBADMSG, "lane %u: the cell of message %llu names slot %u of node number %u with %u bytes, which pool '%s' has not: "
+                     "its sender scribbled; the message was passed over", lane->id, (unsigned long long)(lane->head - 1), slot,
+                     arena_index, length, pool->name);
+            break;
+        }
+        struct numapool_msg *message = &messages[got++];
+        message->data = np_arena_slot(arena, slot);
+        message->length = length;
+        message->type = (uint16_t)(what >> 48);
+        message->flags = lane->head < lane->redelivered_until ? NUMAPOOL_REDELIVERED : 0;
+        message->id = np_load64(&cell->id, memory_order_relaxed);
+        message->key = np_load64(&cell->key, memory_order_relaxed);
+        message->lane_seq = lane->head++;
+        message->lane = place;
+        message->reserved = 0;
+    }
+    if (got == 0)
+        publish(receiver, lane); /* what was only passed over */
+    return got;
+}
+
+/* An orphan lane from which all has been received and released is left. */
+static void leave_drained_orphans(struct numapool_receiver *receiver)
+{
+    struct numapool_pool *pool = receiver->endpoint.pool;
+    bool left = false;
+    if (!np_endpoint_may_ask(&receiver->endpoint))
+        return;
+    for (unsigned i = 0; i < receiver->orphan_count; i++) {
+        struct np_receiver_lane *lane = &receiver->lanes[receiver->order[i]];
+        if (lane->done != lane->head || lane->done != np_load64(&lane->shared->tail, memory_order_acquire))
+            continue;
+        publish(receiver, lane);
+        if (np_endpoint_asked(&receiver->endpoint, pool->authority->leave_lane(pool->authority_context, receiver->endpoint.id, lane->id)) < 0)
+            break;
+        forget_lane(receiver, lane);
+        left = true;
+    }
+    if (left)
+        set_order(receiver);
+}
+
+static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool *scribbled)
+{
+    unsigned got = 0;
+    for (unsigned i = 0; i < receiver->orphan_count && got < n && !*scribbled; i++)
+        got += poll_lane(receiver, receiver->order[i], messages + got, n - got, scribbled);
+    if (receiver->orphan_count > 0 && !*scribbled) {
+        if (got > 0)
+            return got; /* the successors of the dead wait */
+        leave_drained_orphans(receiver);
+    }
+    unsigned others = receiver->order_count - receiver->orphan_count;
+    for (unsigned tried = 0; tried < others && got < n && !*scribbled; tried++) {
+        if (++receiver->turn >= others)
+            receiver->turn = 0;
+        got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got, scribbled);
+    }
+    return got;
+}
+
+static void set_flags(struct numapool_receiver *receiver, uint32_t up)
+{
+    for (unsigned i = 0; i < receiver->order_count; i++) /* relaxed: the heavy barrier follows; lowered late costs a vain ring */
+        np_store32(&receiver->lanes[receiver->order[i]].shared->receiver_sleeps, up, memory_order_relaxed);
+}
+
+int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+{
+    if (!is_live(receiver))
+        return -EINVAL;
+    if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
+        return np_error(-EINVAL, "receive of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
+                        NP_LANE_SLOTS_MAX);
+    struct np_waiting waiting;
+    bool waits = false, armed = false;
+    for (int result = 0;;) {
+        bool scribbled = false;
+        if (np_endpoint_has_news(&receiver->endpoint)) {
+            if (armed)
+                set_flags(receiver, 0);
+            armed = false; /* a lane that comes now has no flag up */
+            np_endpoint_sync(&receiver->endpoint, lane_changed, receiver); /* unanswered: the lanes that are known will do */
+        }
+        unsigned got = armed && NP_MUTANT(SLEEP_NO_FENCE) ? 0 : poll_lanes(receiver, messages, n, &scribbled);
+        if (got > 0 || scribbled) {
+            if (armed)
+                set_flags(receiver, 0);
+            return got > 0 ? (int)got : -EBADMSG;
+        }
+        if (timeout_ns == 0)
+            return np_error_static(-EAGAIN, "no message is there");
+        if (result == -ETIMEDOUT)
+            return np_error_static(-ETIMEDOUT, "no message came in time");
+        if (!waits)
+            np_waiting_begin(&waiting, &receiver->endpoint, timeout_ns);
+        waits = true;
+        if (armed) {
+            result = np_waiting_sleep(&waiting, &receiver->endpoint); /* the second look was in vain */
+            set_flags(receiver, 0);
+            armed = false;
+        } else if (np_waiting_spins(&waiting)) {
+            np_pause();
+        } else {
+            np_waiting_arm(&waiting, &receiver->endpoint);
+            set_flags(receiver, 1);
+            np_waiting_fence(&waiting);
+            armed = true;
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- keeping and forwarding */
+
+/* The word of a received message, which must still say that it is that message; its claim goes to *claim. */
+static np_shm64 *word_of(struct numapool_receiver *receiver, const struct np_receiver_lane *lane, const struct numapool_msg *message,
+                         uint64_t *word)
+{
+    uint64_t index;
+    struct np_pool_arena *pa = np_pool_locate(receiver->endpoint.pool, message->data, &index);
+    if (pa) {
+        np_shm64 *address = &pa->arena.words[index];
+        *word = np_load64(address, memory_order_relaxed); /* relaxed: ours to write while it says this message (L4) */
+        if (np_word_is_sent_as(*word, lane->id, message->lane_seq))
+            return address;
+    }
+    np_error(-EINVAL, "%p is not the slot of message %llu of lane %u", message->data, (unsigned long long)message->lane_seq, lane->id);
+    return NULL;
+}
+
+int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg *message)
+{
+    if (!is_live(receiver))
+        return -EINVAL;
+    uint64_t word;
+    struct np_receiver_lane *lane = lane_of(receiver, message);
+    np_shm64 *address = lane ? word_of(receiver, lane, message, &word) : NULL;
+    if (!address)
+        return -EINVAL;
+    if (NP_MUTANT(RELEASE_BEFORE_KEEP)) {
+        finish(lane, message->lane_seq);
+        publish(receiver, lane);
+    }
+    /* release: before `released` moves past it; pairs with the sender's load of the word */
+    np_store64(address, np_word_held(receiver->endpoint.pool->client, np_word_gen(word)), memory_order_release);
+    if (NP_MUTANT(RELEASE_BEFORE_KEEP))
+        return 0;
+    finish(lane, message->lane_seq);
+    publish(receiver, lane);
+    return 0;
+}
+
+int numapool_forward(struct numapool_receiver *receiver, const struct numapool_msg *message, struct numapool_sender *sender,
+                     int64_t timeout_ns)
+{
+    int result = numapool_forward_bulk(receiver, message, 1, sender, timeout_ns);
+    return result < 0 ? result : 0;
+}
+
+int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
+                          struct numapool_sender *sender, int64_t timeout_ns)
+{
+    enum { AT_ONCE = 64 };
+    uint64_t claims[AT_ONCE];
+    unsigned done = 0;
+    if (!is_live(receiver))
+        return -EINVAL;
+    if (!sender || sender->live != NP_SENDER_LIVE || sender->endpoint.pool != receiver->endpoint.pool || n == 0 || timeout_ns < 0)
+        return np_error_static(-EINVAL, "forward wants an open sender of the same pool as the receiver, one message or more, and a timeout of 0 or more");
+    while (done < n) {
+        unsigned some = 0;
+        for (; some < AT_ONCE && done + some < n; some++) {
+            struct np_receiver_lane *lane = lane_of(receiver, &messages[done + some]);
+            if (!lane)
+                break;
+            claims[some] = np_word_sent(lane->id, messages[done + some].lane_seq, 0);
+        }
+        if (some == 0)
+            return done > 0 ? (int)done : -EINVAL;
+        struct np_receiver_lane *last = NULL;
+        if (NP_MUTANT(RELEASE_BEFORE_KEEP))
+            numapool_release(receiver, messages + done, some);
+        int sent = np_sender_send(sender, messages + done, claims, some, done > 0 ? 0 : timeout_ns);
+        if (sent < 0)
+            return done > 0 ? (int)done : sent;
+        for (int i = 0; i < sent && !NP_MUTANT(RELEASE_BEFORE_KEEP); i++) {
+            struct np_receiver_lane *lane = &receiver->lanes[messages[done + (unsigned)i].lane];
+            if (last && lane != last)
+                publish(receiver, last);
+            last = lane;
+            finish(lane, messages[done + (unsigned)i].lane_seq);
+        }
+        if (last)
+            publish(receiver, last);
+        done += (unsigned)sent;
+        if ((unsigned)sent < some)
+            break;
+    }
+    return (int)done;
+}
+
+/* ---------------------------------------------------------------- opening and closing */
+
+int numapool_receiver_open(struct numapool_pool *pool, const char *channel, const struct numapool_channel_options *options,
+                           struct numapool_receiver **result_receiver)
+{
+    struct numapool_channel_options known;
+    int result = np_pool_check(pool);
+    if (result == 0)
+        result = np_channel_options(&known, options);
+    if (result < 0)
+        return result;
+    struct numapool_receiver *receiver = np_wipe_alloc(sizeof *receiver);
+    if (!receiver)
+        return -ENOMEM;
+    result = np_endpoint_open(&receiver->endpoint, pool, NP_ROLE_RECEIVER, channel, &known);
+    if (result < 0) {
+        np_wipe_free(receiver, sizeof *receiver);
+        return result;
+    }
+    receiver->live = NP_RECEIVER_LIVE;
+    pthread_mutex_lock(&pool->lock);
+    pool->receiver_count++;
+    pthread_mutex_unlock(&pool->lock);
+    result = np_endpoint_first_sync(&receiver->endpoint, lane_changed, receiver);
+    if (result < 0) {
+        numapool_receiver_close(receiver);
+        return result;
+    }
+    *result_receiver = receiver;
+    return 0;
+}
+
+int numapool_receiver_close(struct numapool_receiver *receiver)
+{
+    if (!is_live(receiver))
+        return -EINVAL;
+    struct numapool_pool *pool = receiver->endpoint.pool;
+    int result = pool->authority->endpoint_close(pool->authority_context, receiver->endpoint.id);
+    for (unsigned i = 0; i < receiver->lane_count; i++)
+        if (receiver->lanes[i].shared)
+            forget_lane(receiver, &receiver->lanes[i]);
+    free(receiver->lanes);
+    free(receiver->order);
+    pthread_mutex_lock(&pool->lock);
+    pool->receiver_count--;
+    pthread_mutex_unlock(&pool->lock);
+    np_wipe_free(receiver, sizeof *receiver);
+    return result;
+}

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Senders. A send is: room (L2), payload (the caller's), cell, word SENT, announcement, tail, a look at the sleeper's flag.
+ */
+#include "channel/sender.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/wipe.h"
+
+/* Released slots are taken back every so many sends, so that an idle sender parks few and reads `released` seldom. */
+#define TAKE_BACK_EVERY 32u
+
+static const char closed_sentence[] = "this sender is closed, or belongs to the parent of this forked process: open one here";
+static const char full_sentence[] = "every lane of this sender is full: its receivers have not released what they were sent";
+
+static bool is_live(const struct numapool_sender *sender)
+{
+    if (__builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE, 1))
+        return true;
+    np_error_static(-EINVAL, closed_sentence);
+    return false;
+}
+
+/* ---------------------------------------------------------------- taking back */
+
+static unsigned take_back_lane(struct numapool_sender *sender, struct np_sender_lane *lane)
+{
+    uint64_t released = np_load64(&lane->shared->released, memory_order_acquire); /* pairs with the receiver's release store */
+    if (released - lane->reclaimed > lane->head - lane->reclaimed)
+        return 0; /* scribbled: nobody can release what was not sent */
+    unsigned took = 0;
+    for (; lane->reclaimed < released; lane->reclaimed++) {
+        uint64_t sent = lane->sent[lane->reclaimed & lane->mask];
+        struct np_arena *arena = &sender->endpoint.pool->arenas[sent >> 32].arena;
+        uint32_t index = (uint32_t)sent;
+        uint64_t word = np_load64(&arena->words[index], memory_order_relaxed); /* relaxed: ordered by the acquire of released */
+        if (!np_word_is_sent_as(word, lane->id, lane->reclaimed))
+            continue; /* kept or forwarded: somebody else's now */
+        /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
+        np_store64(&arena->words[index], np_word_held(arena->client, np_word_gen(word)), memory_order_relaxed);
+        np_magazine_return(sender->magazine, np_arena_slot(arena, index));
+        took++;
+    }
+    lane->take_back_at = lane->head + TAKE_BACK_EVERY;
+    return took;
+}
+
+static void drop_lane(struct numapool_sender *sender, unsigned which)
+{
+    struct np_sender_lane *lane = &sender->lanes[which];
+    const struct np_authority *authority = sender->endpoint.pool->authority;
+    authority->unmap_lane(sender->endpoint.pool->authority_context, lane->shared, lane->mask + 1);
+    free(lane->sent);
+    *lane = sender->lanes[--sender->lane_count];
+}
+
+/* Takes back on every lane; leaves lanes that were to be drained and are. */
+static unsigned take_back_all(struct numapool_sender *sender)
+{
+    unsigned took = 0;
+    for (unsigned i = sender->lane_count; i-- > 0;) {
+        struct np_sender_lane *lane = &sender->lanes[i];
+        took += take_back_lane(sender, lane);
+        if (lane->state == NP_LANE_DRAIN && lane->reclaimed == lane->head && np_endpoint_may_ask(&sender->endpoint)) {
+            struct numapool_pool *pool = sender->endpoint.pool;
+            if (np_endpoint_asked(&sender->endpoint,
+                                  pool->authority->leave_lane(pool->authority_context, sender->endpoint.id, lane->id)) == 0)
+                drop_lane(sender, i);
+        }
+    }
+    return took;
+}
+
+static struct numapool_sender *of_reclaimer(struct np_reclaimer *self)
+{
+    return (struct numapool_sender *)((char *)self - offsetof(struct numapool_sender, reclaimer));
+}
+
+static unsigned reclaimer_take_back(struct np_reclaimer *self)
+{
+    return take_back_all(of_reclaimer(self));
+}
+
+static void raise_flags(struct numapool_sender *sender, uint32_t bell)
+{
+    for (unsigned i = 0; i < sender->lane_count; i++) {
+        struct np_lane_shared *shared = sender->lanes[i].shared;
+        np_store32(&shared->sender_bell, bell, memory_order_relaxed); /* relaxed: before the flag, by its release */
+        np_store32(&shared->sender_sleeps, 1, memory_order_release);
+    }
+}
+
+static void lower_flags(struct numapool_sender *sender)
+{
+    for (unsigned i = 0; i < sender->lane_count; i++) /* relaxed: a flag up too long costs a vain ring */
+        np_store32(&sender->lanes[i].shared->sender_sleeps, 0, memory_order_relaxed);
+}
+
+static void reclaimer_sleep_begin(struct np_reclaimer *self, uint32_t bell)
+{
+    raise_flags(of_reclaimer(self), bell);
+}
+
+static void reclaimer_sleep_end(struct np_reclaimer *self)
+{
+    lower_flags(of_reclaimer(self));
+}
+
+/* ---------------------------------------------------------------- lanes */
+
+static int lane_changed(void *self, const struct np_lane_grant *grant)
+{
+    struct numapool_sender *sender = self;
+    struct numapool_pool *pool = sender->endpoint.pool;
+    for (unsigned i = 0; i < sender->lane_count; i++) {
+        struct np_sender_lane *lane = &sender->lanes[i];
+        if (lane->id == grant->lane && lane->generation == grant->generation) {
+            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+            lane->state = grant->state;
+            return 0;
+        }
+    }
+    if (sender->lane_count == sender->lane_room) {
+        unsigned room = sender->lane_room ? sender->lane_room * 2 : 8;
+        struct np_sender_lane *more = realloc(sender->lanes, room * sizeof *more);
+        if (!more) {
+            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+            return np_error(-ENOMEM, "no memory for %u lanes of a sender", room);
+        }
+        sender->lanes = more;
+        sender->lane_room = room;
+    }
+    uint64_t *sent = calloc(grant->capacity, sizeof *sent);
+    if (!sent) {
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+        return np_error(-ENOMEM, "no memory for a lane of %u messages", grant->capacity);
+    }
+    sender->lanes[sender->lane_count++] = (struct np_sender_lane){
+        .shared = grant->memory, .cells = np_lane_cells(grant->memory), .sent = sent, .mask = grant->capacity - 1,
+        .id = grant->lane, .generation = grant->generation, .state = grant->state, .take_back_at = TAKE_BACK_EVERY,
+    };
+    /* relaxed: read by people, not by the protocol */
+    np_store32(&grant->memory->sender_registered, sender->endpoint.registered, memory_order_relaxed);
+    return 0;
+}
+
+int np_sender_sync(struct numapool_sender *sender)
+{
+    int result = np_endpoint_sync(&sender->endpoint, lane_changed, sender);
+    if (result == 0)
+        take_back_all(sender);
+    return result;
+}
+
+static uint32_t room_on(struct numapool_sender *sender, struct np_sender_lane *lane)
+{
+    uint64_t used = lane->head - lane->reclaimed;
+    if (__builtin_expect(used > lane->mask || lane->head >= lane->take_back_at, 0)) {
+        if (NP_MUTANT(ROOM_BY_RELEASED)) {
+            used = lane->head - np_load64(&lane->shared->released, memory_order_acquire);
+            return used > lane->mask ? 0 : (uint32_t)(lane->mask + 1 - used);
+        }
+        take_back_lane(sender, lane);
+        used = lane->head - lane->reclaimed;
+    }
+    return (uint32_t)(lane->mask + 1 - used);
+}
+
+/* The next lane in turn that has room, or NULL. */
+static struct np_sender_lane *pick_lane(struct numapool_sender *sender, uint32_t *room)
+{
+    for (unsigned tried = 0; tried < sender->lane_count; tried++) {
+        if (++sender->turn >= sender->lane_count)
+            sender->turn = 0;
+        struct np_sender_lane *lane = &sender->lanes[sender->turn];
+        if (lane->state == NP_LANE_ACTIVE && (*room = room_on(sender, lane)) > 0)
+            return lane;
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- sending */
+
+/* Finds the slot of a message and its word, which must make the claim `claim`. */
+static np_shm64 *checked_word(struct numapool_sender *sender, const struct numapool_msg *message, uint64_t claim, uint64_t *word,
+                              unsigned *arena_index, uint64_t *index)
+{
+    struct numapool_pool *pool = sender->endpoint.pool;
+    struct np_arena *arena = &pool->arenas[sender->arena].arena;
+    int64_t found = np_arena_index_of(arena, message->data);
+    if (__builtin_expect(found < 0, 0)) {
+        struct np_pool_arena *pa = np_pool_locate(pool, message->data, index);
+        if (!pa) {
+            np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
+            return NULL;
+        }
+        arena = &pa->arena;
+    } else {
+        *index = (uint64_t)found;
+    }
+    if (__builtin_expect(message->length > arena->slot_bytes, 0)) {
+        np_error(-EINVAL, "a message of %u bytes does not fit a slot of %llu of pool '%s'", message->length,
+                 (unsigned long long)arena->slot_bytes, pool->name);
+        return NULL;
+    }
+    *arena_index = arena->index;
+    np_shm64 *address = &arena->words[*index];
+    *word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
+    if (__builtin_expect(np_word_claim(*word) != claim, 0)) {
+        np_error(-EINVAL, "slot %llu of node %d of pool '%s' is not this process's to send: it was put, sent or never taken here",
+                 (unsigned long long)*index, arena->node, pool->name);
+        return NULL;
+    }
+    return address;
+}
+
+/* Sends up to n on one lane that has room for them. claims[i], or HELD by this client where claims is NULL. */
+static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
+                    const uint64_t *claims, unsigned n)
+{
+    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0);
+    uint64_t position = lane->head;
+    unsigned sent = 0;
+    for (; sent < n; sent++, position++) {
+        const struct numapool_msg *message = &messages[sent];
+        struct np_cell *cell = &lane->cells[position & lane->mask];
+        uint64_t word, index;
+        unsigned arena;
+        np_shm64 *address = checked_word(sender, message, claims ? claims[sent] : held, &word, &arena, &index);
+        if (!address)
+            break;
+        const uint64_t as_sent = np_word_sent(lane->id, position, np_word_gen(word));
+        if (NP_MUTANT(WORD_BEFORE_CELL))
+            np_store64(address, as_sent, memory_order_release);
+        /* relaxed: all before the word, by its release (L1) */
+        np_store64(&cell->what, np_cell_what(message->length, arena, 0, message->type), memory_order_relaxed);
+        np_store64(&cell->id, message->id, memory_order_relaxed);
+        np_store64(&cell->key, message->key, memory_order_relaxed);
+        np_store64(&cell->where, np_cell_where_unannounced(position, (uint32_t)index), memory_order_relaxed);
+        lane->sent[position & lane->mask] = (uint64_t)arena << 32 | index;
+        /* release: the message is sent here. Pairs with the scavenger's and the hand-over's acquire load of the word. */
+        np_store64(address, as_sent, memory_order_release);
+    }
+    /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
+    for (uint64_t announced = position; announced-- > lane->head;)
+        np_store64(&lane->cells[announced & lane->mask].where,
+                   np_cell_where(announced, (uint32_t)lane->sent[announced & lane->mask]), memory_order_release);
+    if (sent > 0) {
+        lane->head = position;
+        np_store64(&lane->shared->tail, position, memory_order_release); /* for who counts */
+        np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell);
+    }
+    return sent > 0 ? (int)sent : -EINVAL;
+}
+
+/* Nothing has room: waits until something has. 0: look again. */
+static int wait_for_room(struct numapool_sender *sender, struct np_waiting *waiting)
+{
+    uint32_t room;
+    if (np_waiting_spins(waiting)) {
+        np_pause();
+        return 0;
+    }
+    np_waiting_arm(waiting, &sender->endpoint);
+    raise_flags(sender, sender->endpoint.bell_id);
+    np_waiting_fence(waiting);
+    int result = 0;
+    bool again = np_endpoint_has_news(&sender->endpoint);
+    if (!NP_MUTANT(SLEEP_NO_FENCE) && !again)
+        again = pick_lane(sender, &room) != NULL;
+    if (!again)
+        result = np_waiting_sleep(waiting, &sender->endpoint);
+    lower_flags(sender);
+    return result;
+}
+
+int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *messages, const uint64_t *claims, unsigned n,
+                   int64_t timeout_ns)
+{
+    struct np_waiting waiting;
+    bool waits = false;
+    unsigned done = 0;
+    while (done < n) {
+        uint32_t room;
+        if (np_endpoint_has_news(&sender->endpoint))
+            np_sender_sync(sender); /* when it cannot be answered now, the lanes that are known will do */
+        struct np_sender_lane *lane = pick_lane(sender, &room);
+        if (__builtin_expect(lane != NULL, 1)) {
+            unsigned some = n - done < room ? n - done : room;
+            int result = send_run(sender, lane, messages + done, claims ? claims + done : NULL, some);
+            if (result < 0)
+                return done > 0 ? (int)done : result;
+            done += (unsigned)result;
+            if ((unsigned)result < some)
+                break;
+            continue;
+        }
+        if (timeout_ns == 0)
+            return done > 0 ? (int)done : np_error_static(-EAGAIN, full_sentence);
+        if (!waits)
+            np_waiting_begin(&waiting, &sender->endpoint, timeout_ns);
+        waits = true;
+        if (wait_for_room(sender, &waiting) == -ETIMEDOUT)
+            return done > 0 ? (int)done : np_error_static(-ETIMEDOUT, full_sentence);
+    }
+    return (int)done;
+}
+
+int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+{
+    if (!is_live(sender))
+        return -EINVAL;
+    if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
+        return np_error(-EINVAL, "send_bulk of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
+                        NP_LANE_SLOTS_MAX);
+    return np_sender_send(sender, messages, NULL, n, timeout_ns);
+}
+
+int numapool_send(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns)
+{
+    int result = numapool_send_bulk(sender, message, 1, timeout_ns);
+    return result < 0 ? result : 0;
+}
+
+void *numapool_loan(struct numapool_sender *sender)
+{
+    if (!is_live(sender))
+        return NULL;
+    return numapool_get(&sender->magazine->fast);
+}
+
+int numapool_unloan(struct numapool_sender *sender, void *slot)
+{
+    if (!is_live(sender))
+        return -EINVAL;
+    return numapool_put(&sender->magazine->fast, slot);
+}
+
+/* ---------------------------------------------------------------- opening and closing */
+
+int numapool_sender_open(struct numapool_pool *pool, const char *channel, const struct numapool_channel_options *options,
+                         struct numapool_sender **result_sender)
+{
+    struct numapool_channel_options known;
+    int result = np_pool_check(pool);
+    if (result == 0)
+        result = np_channel_options(&known, options);
+    if (result < 0)
+        return result;
+    struct numapool_sender *sender = np_wipe_alloc(sizeof *sender);
+    if (!sender)
+        return -ENOMEM;
+    struct numapool_magazine *magazine = known.magazine;
+    if (!magazine) {
+        result = numapool_magazine_open(pool, NUMAPOOL_OWN_NODE, 0, &magazine);
+        sender->owns_magazine = true;
+    } else if (((struct np_magazine *)magazine)->live != NP_MAGAZINE_LIVE || ((struct np_magazine *)magazine)->pool != pool) {
+        result = np_error(-EINVAL, "channel '%s': options.magazine is not an open magazine of pool '%s'", channel, pool->name);
+    }
+    if (result < 0) {
+        np_wipe_free(sender, sizeof *sender);
+        return result;
+    }
+    result = np_endpoint_open(&sender->endpoint, pool, NP_ROLE_SENDER, channel, &known);
+    if (result < 0) {
+        if (sender->owns_magazine)
+            numapool_magazine_close(magazine);
+        np_wipe_free(sender, sizeof *sender);
+        return result;
+    }
+    sender->magazine = (struct np_magazine *)magazine;
+    sender->arena = sender->magazine->arena;
+    sender->reclaimer = (struct np_reclaimer){ sender->magazine->reclaimers, reclaimer_take_back, reclaimer_sleep_begin,
+                                               reclaimer_sleep_end };
+    sender->magazine->reclaimers = &sender->reclaimer;
+    sender->live = NP_SENDER_LIVE;
+    pthread_mutex_lock(&pool->lock);
+    pool->sender_count++;
+    pthread_mutex_unlock(&pool->lock);
+    result = np_endpoint_first_sync(&sender->endpoint, lane_changed, sender);
+    if (result < 0) {
+        numapool_sender_close(sender, 0);
+        return result;
+    }
+    *result_sender = sender;
+    return 0;
+}
+
+static uint64_t unreleased(struct numapool_sender *sender)
+{
+    uint64_t left = 0;
+    take_back_all(sender);
+    for (unsigned i = 0; i < sender->lane_count; i++)
+        left += sender->lanes[i].head - sender->lanes[i].reclaimed;
+    return left;
+}
+
+static void wait_until_released(struct numapool_sender *sender, int64_t timeout_ns)
+{
+    struct np_waiting waiting;
+    np_waiting_begin(&waiting, &sender->endpoint, timeout_ns);
+    while (unreleased(sender) > 0) {
+        if (np_waiting_spins(&waiting)) {
+            np_pause();
+            continue;
+        }
+        np_waiting_arm(&waiting, &sender->endpoint);
+        raise_flags(sender, sender->endpoint.bell_id);
+        np_waiting_fence(&waiting);
+        int result = unreleased(sender) > 0 ? np_waiting_sleep(&waiting, &sender->endpoint) : 0;
+        lower_flags(sender);
+        if (result == -ETIMEDOUT)
+            return;
+    }
+}
+
+int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns)
+{
+    if (!is_live(sender))
+        return -EINVAL;
+    struct numapool_pool *pool = sender->endpoint.pool;
+    if (drain_ns > 0)
+        wait_until_released(sender, drain_ns);
+    uint64_t left = unreleased(sender);
+    int result = pool->authority->endpoint_close(pool->authority_context, sender->endpoint.id);
+    while (sender->lane_count > 0)
+        drop_lane(sender, sender->lane_count - 1);
+    free(sender->lanes);
+    struct np_reclaimer **link = &sender->magazine->reclaimers;
+    while (*link != &sender->reclaimer)
+        link = &(*link)->next;
+    *link = sender->reclaimer.next;
+    if (sender->owns_magazine)
+        numapool_magazine_close(&sender->magazine->fast);
+    pthread_mutex_lock(&pool->lock);
+    pool->sender_count--;
+    pthread_mutex_unlock(&pool->lock);
+    np_wipe_free(sender, sizeof *sender);
+    if (result < 0)
+        return result;
+    return left > INT32_MAX ? INT32_MAX : (int)left;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef NP_CHANNEL_SENDER_H
+#define NP_CHANNEL_SENDER_H
+
+#include "channel/endpoint.h"
+
+#define NP_SENDER_LIVE UINT64_C(0x7265646e6573706e)
+
+/* A lane as its sender sees it. Private: room and take-back are computed from here, not from what a receiver could scribble over. */
+struct np_sender_lane {
+    struct np_lane_shared *shared;
+    struct np_cell *cells;
+    uint64_t *sent;        /* by position: arena << 32 | slot */
+    uint64_t head;         /* next position */
+    uint64_t reclaimed;    /* below it every word was re-marked or seen elsewhere (L2) */
+    uint64_t take_back_at; /* head at which to look for released slots again */
+    uint32_t mask;
+    uint32_t id;
+    uint32_t generation;
+    uint32_t state;
+};
+
+struct numapool_sender {
+    uint64_t live; /* zero in a forked child */
+    struct np_endpoint endpoint;
+    struct np_magazine *magazine; /* loans and what is taken back */
+    unsigned arena;               /* the magazine's */
+    unsigned lane_count, lane_room;
+    unsigned turn;
+    bool owns_magazine;
+    struct np_sender_lane *lanes;
+    struct np_reclaimer reclaimer;
+};
+
+/* Sends messages whose words make the given claims (NULL: HELD by this client). The first k; -errno with k == 0. */
+int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *messages, const uint64_t *claims, unsigned n,
+                   int64_t timeout_ns);
+
+/* Asks for changed lanes. */
+int np_sender_sync(struct numapool_sender *sender);
+
+#endif

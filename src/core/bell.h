@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Bells: futex words on which sleepers sleep, and the asymmetric fence between a sleeper and those who never sleep.
+ *
+ *   fast side:  make the thing true (announce, release, free)    sleeper:  load bell.ring
+ *               light barrier (a compiler barrier when                     raise the flag
+ *               this process is registered)                                heavy barrier (membarrier)
+ *               load the flag; when raised, ring                           look again; futex-wait on the loaded value
+ *               the bell                                                   lower the flag (only the sleeper does)
+ *
+ * Either the fast side sees the flag or the sleeper sees the thing. The fast side's store-load order, which it does not
+ * fence, is enforced from the sleeper's side by membarrier(2) GLOBAL_EXPEDITED, for which the fast side must have
+ * registered; a process that could not (seccomp, an old kernel) fences itself, and a sleeper whose membarrier fails
+ * sleeps for a bounded time. A registration is per mm and lost on exec.
+ */
+#ifndef NP_CORE_BELL_H
+#define NP_CORE_BELL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/shm.h"
+
+/* Shared: one line a bell. Number 0 is the daemon's, 1 .. clients_max the clients', the rest endpoints'. */
+struct np_bell {
+    np_shm32 ring; /* bumped by who rings; the futex */
+    np_shm32 news; /* bumped by the daemon when this endpoint's lanes have changed */
+    uint32_t pad[14];
+};
+_Static_assert(sizeof(struct np_bell) == 64, "one line a bell");
+
+#define NP_BELL_OF_DAEMON 0u
+
+/* Longest sleep when the heavy barrier is not to be had. */
+#define NP_BELL_BOUNDED_NS INT64_C(1000000)
+
+/* Registers this process as a fast side; once per process, again in a forked child. True when the light barrier is enough. */
+bool np_bell_register(void);
+/* Whether this process is registered (np_bell_register was called and the kernel agreed). */
+bool np_bell_registered(void);
+
+/* The fast side's barrier. */
+static inline void np_bell_light_barrier(bool registered)
+{
+    if (__builtin_expect(registered, 1)) {
+        NP_SHM_HOOK(NP_SHM_FENCE, 0, 0, 0);
+        atomic_signal_fence(memory_order_seq_cst);
+    } else {
+        np_fence();
+    }
+}
+
+/* The sleeper's barrier. False: it did not reach the others; sleep for NP_BELL_BOUNDED_NS at most. */
+bool np_bell_heavy_barrier(void);
+
+void np_bell_ring(struct np_bell *bell);
+
+/* Sleeps until the bell is rung past `seen`, `deadline_ns` (CLOCK_MONOTONIC; INT64_MAX: none), or a signal. 0, or -ETIMEDOUT. */
+int np_bell_wait(struct np_bell *bell, uint32_t seen, int64_t deadline_ns);
+
+int64_t np_monotonic_ns(void);
+/* now + timeout, saturating. */
+int64_t np_deadline_ns(int64_t timeout_ns);
+
+#ifdef NUMAPOOL_HOOKS
+/* Replaces sleeping in simulations: returns when the test's scheduler says so. NULL: really sleep. */
+extern int (*np_bell_wait_hook)(struct np_bell *bell, uint32_t seen, int64_t deadline_ns);
+#endif
+
+#endif

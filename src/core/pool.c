@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+
+int np_pool_check(const struct numapool_pool *pool)
+{
+    if (__builtin_expect(pool != NULL && pool->live == NP_POOL_LIVE, 1))
+        return 0;
+    return np_error_static(-EINVAL, pool ? "this pool is closed, or belongs to the parent of this forked process: open it anew here"
+                                         : "the pool is NULL");
+}
+
+static int depot_start(struct np_depot *depot, uint64_t capacity)
+{
+    depot->capacity = (uint32_t)(capacity > NP_DEPOT_SLOTS_MAX ? NP_DEPOT_SLOTS_MAX : capacity);
+    depot->slots = malloc(((size_t)depot->capacity + 1) * sizeof *depot->slots);
+    if (!depot->slots)
+        return np_error(-ENOMEM, "no memory for a process depot of %u slots", depot->capacity);
+    pthread_mutex_init(&depot->lock, NULL);
+    return 0;
+}
+
+int np_pool_start(struct numapool_pool *pool, unsigned clients)
+{
+    uint64_t slots = 0;
+    for (unsigned i = 0; i < pool->arena_count; i++)
+        slots += pool->arenas[i].arena.slots;
+    pool->cache_slots_max = slots / 2 / (clients ? clients : 1);
+    pthread_mutex_init(&pool->lock, NULL);
+    for (unsigned i = 0; i < pool->arena_count; i++) {
+        struct np_pool_arena *pa = &pool->arenas[i];
+        int result = depot_start(&pa->depot, pool->cache_slots_max / 2 * pa->arena.slots / slots);
+        if (result < 0) {
+            while (i-- > 0)
+                free(pool->arenas[i].depot.slots);
+            return result;
+        }
+    }
+    pool->live = NP_POOL_LIVE;
+    return 0;
+}
+
+int np_pool_stop(struct numapool_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (pool->magazine_count + pool->sender_count + pool->receiver_count > 0) {
+        int result = np_error(-EBUSY, "pool '%s' is in use by %u magazines, %u senders and %u receivers of this process: close them first",
+                              pool->name, pool->magazine_count, pool->sender_count, pool->receiver_count);
+        pthread_mutex_unlock(&pool->lock);
+        return result;
+    }
+    pool->live = 0;
+    pthread_mutex_unlock(&pool->lock);
+    for (unsigned i = 0; i < pool->arena_count; i++) {
+        struct np_pool_arena *pa = &pool->arenas[i];
+        np_arena_give(&pa->arena, pa->depot.slots, pa->depot.count);
+        pthread_mutex_destroy(&pa->depot.lock);
+        free(pa->depot.slots);
+        pa->depot.slots = NULL;
+    }
+    pthread_mutex_destroy(&pool->lock);
+    return 0;
+}
+
+struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const void *slot, uint64_t *index)
+{
+    for (unsigned i = 0; i < pool->arena_count; i++) {
+        int64_t found = np_arena_index_of(&pool->arenas[i].arena, slot);
+        if (found >= 0) {
+            *index = (uint64_t)found;
+            return &pool->arenas[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- process depot */
+
+void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots, unsigned n)
+{
+    struct np_pool_arena *pa = &pool->arenas[arena];
+    struct np_depot *depot = &pa->depot;
+    unsigned cached = 0;
+    pthread_mutex_lock(&depot->lock);
+    /* Under the lock, so that a thread of this process that has raised its flag and found the depot empty is seen (its look
+     * at the depot was under the lock too). relaxed: ordered by the lock; other processes' sleepers are A4's. */
+    if (np_load64(&pa->arena.header->sleepers_summary, memory_order_relaxed) == 0) {
+        uint32_t room = depot->capacity - depot->count;
+        cached = n < room ? n : room;
+        memcpy(depot->slots + depot->count, slots, cached * sizeof *slots);
+        depot->count += cached;
+    }
+    pthread_mutex_unlock(&depot->lock);
+    if (cached < n) {
+        np_arena_give(&pa->arena, slots + cached, n - cached);
+        np_count(&pa->account->flushes, 1);
+    }
+}
+
+unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
+{
+    struct np_pool_arena *pa = &pool->arenas[arena];
+    struct np_depot *depot = &pa->depot;
+    pthread_mutex_lock(&depot->lock);
+    unsigned got = n < depot->count ? n : depot->count;
+    depot->count -= got;
+    memcpy(slots, depot->slots + depot->count, got * sizeof *slots);
+    pthread_mutex_unlock(&depot->lock);
+    if (got > 0)
+        return got;
+    got = np_arena_take(&pa->arena, slots, n);
+    if (got > 0)
+        np_count(&pa->account->refills, 1);
+    return got;
+}
+
+/* ---------------------------------------------------------------- sleepers */
+
+void np_pool_sleep_begin(struct numapool_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (pool->sleepers++ == 0)
+        for (unsigned i = 0; i < pool->arena_count; i++)
+            np_arena_sleep_begin(&pool->arenas[i].arena, pool->client);
+    pthread_mutex_unlock(&pool->lock);
+    np_fence(); /* pairs with np_arena_wake's */
+}
+
+void np_pool_sleep_end(struct numapool_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (--pool->sleepers == 0)
+        for (unsigned i = 0; i < pool->arena_count; i++)
+            np_arena_sleep_end(&pool->arenas[i].arena, pool->client);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* ---------------------------------------------------------------- public: looking */
+
+int numapool_pool_mode(const struct numapool_pool *pool)
+{
+    int result = np_pool_check(pool);
+    return result < 0 ? result : pool->mode;
+}
+
+uint64_t numapool_slot_bytes(const struct numapool_pool *pool)
+{
+    return np_pool_check(pool) < 0 ? 0 : pool->arenas[0].arena.slot_bytes;
+}
+
+static int not_a_slot(const struct numapool_pool *pool, const void *slot)
+{
+    return np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s'", slot, pool->name);
+}
+
+int numapool_slot_node(const struct numapool_pool *pool, const void *slot)
+{
+    uint64_t index;
+    int result = np_pool_check(pool);
+    if (result < 0)
+        return result;
+    struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
+    return pa ? pa->arena.node : not_a_slot(pool, slot);
+}
+
+/* Handle: arena 8 bits (one more than its number, so that 0 is no handle), index 32, unused 8, generation 16. */
+int numapool_handle_of(const struct numapool_pool *pool, const void *slot, numapool_handle *handle)
+{
+    uint64_t index;
+    int result = np_pool_check(pool);
+    if (result < 0)
+        return result;
+    struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
+    if (!pa)
+        return not_a_slot(pool, slot);
+    uint64_t word = np_load64(&pa->arena.words[index], memory_order_relaxed); /* relaxed: the caller has the slot, its generation stands */
+    handle->bits = (uint64_t)(pa->arena.index + 1) << 56 | index << 24 | np_word_gen(word);
+    return 0;
+}
+
+int numapool_resolve(const struct numapool_pool *pool, numapool_handle handle, void **slot)
+{
+    int result = np_pool_check(pool);
+    if (result < 0)
+        return result;
+    uint64_t arena = (handle.bits >> 56) - 1, index = handle.bits >> 24 & UINT32_MAX;
+    if (arena >= pool->arena_count || index >= pool->arenas[arena].arena.slots)
+        return np_error(-EINVAL, "handle %016llx was never one of pool '%s'", (unsigned long long)handle.bits, pool->name);
+    const struct np_arena *a = &pool->arenas[arena].arena;
+    uint64_t word = np_load64(&a->words[index], memory_order_acquire); /* pairs with the FREE store that made it stale */
+    if (np_word_gen(word) != (handle.bits & NP_WORD_GEN_MASK) || np_word_state(word) == NP_WORD_FREE)
+        return np_error(-ESTALE, "handle %016llx of pool '%s': its slot %llu of node %d has been freed since",
+                        (unsigned long long)handle.bits, pool->name, (unsigned long long)index, a->node);
+    *slot = np_arena_slot(a, index);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- public: closing */
+
+/* The last closer takes `opens` from 1 to 0 first, so that nobody who opens the pool again at that moment gets one that is
+ * going away; who finds 0 waits until it is gone (or, when it was in use, 1 again). */
+int numapool_close(struct numapool_pool *pool)
+{
+    int result = np_pool_check(pool);
+    if (result < 0)
+        return result;
+    unsigned opens = __atomic_load_n(&pool->opens, __ATOMIC_RELAXED); /* relaxed: the exchange decides */
+    do {
+        if (opens == 0)
+            return np_error(-EINVAL, "pool '%s' is being closed by another thread", pool->name);
+        /* acq_rel: what other closers did with the pool is over before the last one takes it apart */
+    } while (!__atomic_compare_exchange_n(&pool->opens, &opens, opens - 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    if (opens > 1)
+        return 0;
+    result = np_pool_stop(pool);
+    if (result < 0) {
+        __atomic_store_n(&pool->opens, 1, __ATOMIC_RELEASE); /* pairs with the exchange of the next closer or opener */
+        return result;
+    }
+    pool->destroy(pool);
+    return 0;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A pool as one process sees it: its arenas, what this process caches of them, who sleeps here. All of it private.
+ *
+ * Levels: magazine (a thread's) -> depot (the process's, one a node) -> arena (shared). What the first two hold stays
+ * HELD by this client in the words, so no word changes until slots go to the arena or come from there.
+ *
+ * Bound: magazines and depots of a process together hold at most cache_slots_max slots: each magazine's capacity is taken out of
+ * half of it when the magazine is opened, the depots share the other half. The pool's slots / (2 x clients) is the default.
+ *
+ * Locks, outermost first: pool.lock, depot.lock. Private to the process; nobody waits for another process under them.
+ */
+#ifndef NP_CORE_POOL_H
+#define NP_CORE_POOL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "core/arena.h"
+#include "core/bell.h"
+#include "numapool.h"
+
+#define NP_POOL_LIVE UINT64_C(0x6c6f6f707061756e)
+#define NP_MAGAZINE_LIVE UINT64_C(0x657a616761706e)
+#define NP_MAGAZINE_SLOTS_DEFAULT 256u
+#define NP_MAGAZINE_SLOTS_MAX 65536u
+#define NP_OUTBOUND_SLOTS 32u
+#define NP_DEPOT_SLOTS_MAX (1u << 20)
+
+/* Counters of one client at one arena, in memory that the daemon reads without asking. All relaxed: statistics. */
+struct np_account_row {
+    np_shm64 gets, puts, refills, flushes, home_returns, failures, spilled;
+    uint64_t reserved[9];
+};
+_Static_assert(sizeof(struct np_account_row) == 128, "a row is two lines, written by one process");
+
+/* The process depot of one arena: a stack of slots that are HELD by this client. */
+struct np_depot {
+    pthread_mutex_t lock;
+    void **slots;
+    uint32_t count;
+    uint32_t capacity;
+};
+
+struct np_pool_arena {
+    struct np_arena arena;
+    struct np_depot depot;
+    struct np_account_row *account;
+    size_t meta_bytes;
+    size_t data_map_bytes;
+    size_t page_bytes;
+    bool transparent;
+};
+
+struct np_magazine;
+struct np_authority;
+
+struct numapool_pool {
+    uint64_t live; /* NP_POOL_LIVE; zero in a forked child and after close */
+    char name[NUMAPOOL_NAME_BYTES];
+    int mode; /* enum numapool_mode */
+    uint32_t id;
+    unsigned client;
+    uint64_t flags;
+    uint64_t slot_bytes;
+    uint32_t magazine_slots;
+    unsigned arena_count;
+    struct np_pool_arena *arenas;
+    struct np_bell *bells;
+    uint32_t bell_count;
+    int (*own_node)(void); /* node of the calling thread */
+
+    pthread_mutex_t lock;
+    struct np_magazine *magazines;
+    unsigned magazine_count, sender_count, receiver_count;
+    uint64_t cache_slots_max, magazine_slots_used;
+    unsigned opens;
+    unsigned sleepers; /* threads of this process that sleep for a slot; they share the client's bell */
+
+    /* who admits senders and receivers and gives lanes: the broker inside this process or the daemon */
+    const struct np_authority *authority;
+    void *authority_context;
+    void (*destroy)(struct numapool_pool *pool); /* unmaps and frees what the maker made */
+    void *maker;
+};
+
+/* What a blocked getter asks besides the pool: its own thread's senders (attack H1). Owned by a sender, linked into a magazine. */
+struct np_reclaimer {
+    struct np_reclaimer *next;
+    unsigned (*take_back)(struct np_reclaimer *self); /* released slots go into the magazine; how many */
+    void (*sleep_begin)(struct np_reclaimer *self, uint32_t bell);
+    void (*sleep_end)(struct np_reclaimer *self);
+};
+
+struct np_magazine {
+    struct numapool_magazine fast; /* what the inline calls see; in an exact-count pool always empty and full at once */
+    uint64_t live;
+    struct numapool_pool *pool;
+    struct np_magazine *next;
+    struct np_reclaimer *reclaimers;
+    unsigned arena;
+    uint32_t count, capacity; /* exact-count pools: the real ones */
+    void **slots;
+    void **outbound;          /* arena_count x NP_OUTBOUND_SLOTS; NULL with one arena */
+    uint32_t *outbound_count;
+    uint64_t cache_slots;     /* taken out of the pool's allowance */
+    _Atomic uint64_t gets, puts; /* exact counts not yet in the account; written by the owner, read by statistics */
+};
+
+/* Prepares a zeroed pool whose name, mode, client, geometry, arenas and bells are set. -ENOMEM. */
+int np_pool_start(struct numapool_pool *pool, unsigned clients);
+/* Gives all depots back. -EBUSY when something is open. */
+int np_pool_stop(struct numapool_pool *pool);
+
+/* 0 when the pointer is a live pool of this process, else -EINVAL with the sentence. */
+int np_pool_check(const struct numapool_pool *pool);
+
+/* The arena that a slot lies in, or NULL; *index its number there. */
+struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const void *slot, uint64_t *index);
+
+/* Puts slots of one arena, HELD by this client, into its depot, or into the arena where the depot is full or somebody waits. */
+void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots, unsigned n);
+/* Up to n out of the depot, else out of the arena. */
+unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
+
+/* For senders: puts back a slot of any arena, without counting it as the user's put. */
+int np_magazine_return(struct np_magazine *magazine, void *slot);
+
+/* This process's sleepers for slots. After begin the caller looks again before it sleeps. */
+void np_pool_sleep_begin(struct numapool_pool *pool);
+void np_pool_sleep_end(struct numapool_pool *pool);
+
+static inline void np_count(np_shm64 *counter, uint64_t n)
+{
+    np_add64(counter, n, memory_order_relaxed); /* relaxed: a statistic */
+}
+
+#endif

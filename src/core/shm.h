@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The one door to memory that processes share. Slot words, bitmaps, lanes, bells and the board are read and written
+ * through these calls alone, each with its memory order named. In production each is the plain atomic instruction.
+ * With NUMAPOOL_HOOKS (test builds) every access first calls np_shm_hook, where tests schedule, kill and record. A death "before
+ * the next access" is a death after this one, so one hook in front of each access reaches every instant at which
+ * shared memory differs.
+ */
+#ifndef NP_CORE_SHM_H
+#define NP_CORE_SHM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef _Atomic uint64_t np_shm64;
+typedef _Atomic uint32_t np_shm32;
+
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words need lock-free atomics");
+_Static_assert(sizeof(np_shm64) == 8 && sizeof(np_shm32) == 4, "shared words have the size of their integers");
+
+enum np_shm_kind { NP_SHM_LOAD, NP_SHM_STORE, NP_SHM_CAS, NP_SHM_EXCHANGE, NP_SHM_AND, NP_SHM_OR, NP_SHM_ADD, NP_SHM_FENCE };
+
+#ifdef NUMAPOOL_HOOKS
+/* Called before each access. `value` is what will be stored (for a CAS: the wanted value). May not return. */
+extern void (*np_shm_hook)(enum np_shm_kind kind, const volatile void *address, unsigned bytes, uint64_t value);
+#define NP_SHM_HOOK(kind, address, bytes, value)                        \
+    do {                                                                \
+        if (np_shm_hook)                                                \
+            np_shm_hook((kind), (address), (bytes), (uint64_t)(value)); \
+    } while (0)
+/* A mutant takes one answer of the design away, so that a test can show that it sees the hole. Never set outside tests. */
+enum np_mutant {
+    NP_MUTANT_NONE,
+    NP_MUTANT_SUMMARY_NO_RELOAD,      /* who clears a summary bit does not look again */
+    NP_MUTANT_GIVE_NO_WAKE,           /* bits go back without a look for waiters */
+    NP_MUTANT_EMPTY_NO_SCAN,          /* "empty" is said from the bitmap alone */
+    NP_MUTANT_TAKE_EXCHANGES,         /* a refill takes a whole group's bits and puts the surplus back silently */
+    NP_MUTANT_GET_WAIT_POOL_ONLY,     /* a blocked getter does not raise its flag in its own lanes */
+    NP_MUTANT_SWEEP_NO_WAKE,          /* the scavenger wakes nobody */
+    NP_MUTANT_NO_ROLL_FORWARD,        /* a dead sender's unannounced words are not announced */
+    NP_MUTANT_NO_SKIP,                /* a lane is handed over without marking what has moved on */
+    NP_MUTANT_NO_ORPHAN_DUTY,         /* released slots of an orphan lane are not freed */
+    NP_MUTANT_NO_LANE_RING,           /* the lanes of the dead are not rung */
+    NP_MUTANT_RECEIVERS_FIRST,        /* a dead forwarder's received lanes are handed over before its sent ones are rolled */
+    NP_MUTANT_ROOM_BY_RELEASED,       /* a cell is written again before the word of its message was re-marked */
+    NP_MUTANT_SLEEP_NO_FENCE,         /* a sleeper does not recheck after raising its flag */
+    NP_MUTANT_RELEASE_BEFORE_KEEP,    /* released moves past a message before its word says kept or forwarded */
+    NP_MUTANT_WORD_BEFORE_CELL,       /* the word is stored before the cell is complete */
+    NP_MUTANT_ID_REUSED_EARLY,        /* a client's number is given out again while words or lanes name it */
+    NP_MUTANT_FREE_KEEPS_GENERATION,  /* freeing does not bump the generation */
+    NP_MUTANT_COUNT
+};
+extern enum np_mutant np_mutant_now;
+#define NP_MUTANT(name) (np_mutant_now == NP_MUTANT_##name)
+#else
+#define NP_SHM_HOOK(kind, address, bytes, value) ((void)0)
+#define NP_MUTANT(name) 0
+#endif
+
+static inline uint64_t np_load64(const np_shm64 *address, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_LOAD, address, 8, 0);
+    return atomic_load_explicit((np_shm64 *)(uintptr_t)address, order);
+}
+
+static inline uint32_t np_load32(const np_shm32 *address, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_LOAD, address, 4, 0);
+    return atomic_load_explicit((np_shm32 *)(uintptr_t)address, order);
+}
+
+static inline void np_store64(np_shm64 *address, uint64_t value, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_STORE, address, 8, value);
+    atomic_store_explicit(address, value, order);
+}
+
+static inline void np_store32(np_shm32 *address, uint32_t value, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_STORE, address, 4, value);
+    atomic_store_explicit(address, value, order);
+}
+
+/* Strong compare-and-swap. On failure *expected is what was there, loaded with acquire. */
+static inline bool np_cas64(np_shm64 *address, uint64_t *expected, uint64_t wanted, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_CAS, address, 8, wanted);
+    return atomic_compare_exchange_strong_explicit(address, expected, wanted, order, memory_order_acquire);
+}
+
+static inline bool np_cas32(np_shm32 *address, uint32_t *expected, uint32_t wanted, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_CAS, address, 4, wanted);
+    return atomic_compare_exchange_strong_explicit(address, expected, wanted, order, memory_order_acquire);
+}
+
+static inline uint64_t np_exchange64(np_shm64 *address, uint64_t value, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_EXCHANGE, address, 8, value);
+    return atomic_exchange_explicit(address, value, order);
+}
+
+static inline uint64_t np_and64(np_shm64 *address, uint64_t mask, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_AND, address, 8, mask);
+    return atomic_fetch_and_explicit(address, mask, order);
+}
+
+static inline uint64_t np_or64(np_shm64 *address, uint64_t mask, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_OR, address, 8, mask);
+    return atomic_fetch_or_explicit(address, mask, order);
+}
+
+static inline uint64_t np_add64(np_shm64 *address, uint64_t addend, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_ADD, address, 8, addend);
+    return atomic_fetch_add_explicit(address, addend, order);
+}
+
+static inline uint32_t np_add32(np_shm32 *address, uint32_t addend, memory_order order)
+{
+    NP_SHM_HOOK(NP_SHM_ADD, address, 4, addend);
+    return atomic_fetch_add_explicit(address, addend, order);
+}
+
+/* A hint to the processor in a loop that waits for another. */
+static inline void np_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Full fence between stores before and loads after it (the store-load order that a flag-and-check needs). */
+static inline void np_fence(void)
+{
+    NP_SHM_HOOK(NP_SHM_FENCE, 0, 0, 0);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the daemon is asked for: by the command line, by a file, or by both. Everything here takes text and touches
+ * nothing else, so that it can be tested and fuzzed alone. A value of the command line wins over the file's.
+ *
+ *   [daemon]                    [pool pay]
+ *   socket = /run/x.sock        size = 128
+ *   clients = 1024              count = 1M
+ *   lanes = 4096                pages = 2m
+ *   log = info                  fallback = yes
+ */
+#ifndef NP_DAEMON_CONFIG_H
+#define NP_DAEMON_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/un.h>
+
+#include "broker/board.h"
+#include "daemon/log.h"
+
+#define NP_CONFIG_POOL_CLIENTS_DEFAULT 8u
+#define NP_CONFIG_SPEC_BYTES 256u /* longest text of np_config_pool_spec, with its closing zero */
+
+struct np_config_pool {
+    char name[NUMAPOOL_NAME_BYTES];
+    uint64_t slot_bytes;
+    uint64_t slots;
+    uint64_t flags; /* of numapool_flags */
+    uint32_t magazine_slots;
+    uint32_t clients;
+    bool has_size, has_count, has_pages, has_fallback, has_magazine, has_clients, has_exact;
+};
+
+/* Where a scalar stands comes from; bits of np_config.from_command_line and .from_file. */
+enum np_config_scalar {
+    NP_CONFIG_SOCKET,
+    NP_CONFIG_CLIENTS,
+    NP_CONFIG_CHANNELS,
+    NP_CONFIG_ENDPOINTS,
+    NP_CONFIG_LANES,
+    NP_CONFIG_LOG,
+    NP_CONFIG_SCALARS
+};
+
+struct np_config {
+    char socket_path[sizeof((struct sockaddr_un *)0)->sun_path]; /* "": the default one */
+    struct np_board_limits limits;
+    enum np_log_level log_level;
+    unsigned from_command_line, from_file;
+    unsigned pool_count;
+    struct np_config_pool pools[NP_POOLS_MAX];
+};
+
+void np_config_start(struct np_config *config);
+
+/* A number with an optional K, M or G (2^10, 2^20, 2^30). -EINVAL: not one; -ERANGE: beyond 64 bits. No sentence. */
+int np_config_number(const char *text, uint64_t *number);
+
+/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log". `where` begins the sentence: "--lanes", "x.ini:3".
+ * -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
+int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
+
+/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,clients=N][,exact]. -EINVAL with the sentence. */
+int np_config_pool_add(struct np_config *config, const char *spec, const char *where);
+
+/* The same text from a pool: adding it elsewhere gives the same pool. */
+void np_config_pool_spec(const struct np_config_pool *pool, char spec[NP_CONFIG_SPEC_BYTES]);
+
+/* A whole file's text. `file` is its name in sentences. -EINVAL with the sentence, which names file:line. */
+int np_config_parse(struct np_config *config, const char *text, size_t bytes, const char *file);
+
+/* Reads a file of at most 1 MiB and parses it. */
+int np_config_read(struct np_config *config, const char *file);
+
+/* What can only be said of the whole: limits in range, a socket path, every pool with size and count. -EINVAL, -ENAMETOOLONG. */
+int np_config_finish(struct np_config *config);
+
+#endif

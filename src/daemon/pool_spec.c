@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ * One pool's settings, the same by --pool and in a file. */
+#include "daemon/pool_spec.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/arena.h"
+#include "core/error.h"
+#include "core/pool.h"
+#include "numapool.h"
+
+int np_config_number(const char *text, uint64_t *number)
+{
+    uint64_t value = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9'; at++)
+        if (__builtin_mul_overflow(value, UINT64_C(10), &value) ||
+            __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value))
+            return -ERANGE;
+    if (at == text)
+        return -EINVAL;
+    unsigned shift = 0;
+    switch (*at) {
+    case 'k': case 'K': shift = 10; break;
+    case 'm': case 'M': shift = 20; break;
+    case 'g': case 'G': shift = 30; break;
+    }
+    if (shift)
+        at++;
+    if (*at != '\0')
+        return -EINVAL;
+    if (value > UINT64_MAX >> shift)
+        return -ERANGE;
+    *number = value << shift;
+    return 0;
+}
+
+static int set_number(const char *where, const char *pool, const char *key, const char *value, uint64_t least, uint64_t most,
+                      uint64_t *number)
+{
+    if (np_config_number(value, number) == 0 && *number >= least && *number <= most)
+        return 0;
+    return np_error(-EINVAL, "%s: %s=%.40s of pool '%s' is not a number from %" PRIu64 " to %" PRIu64 " (K, M and G may follow it)",
+                    where, key, value, pool, least, most);
+}
+
+static int set_switch(const char *where, const char *pool, const char *key, const char *value, uint64_t flag, uint64_t *flags)
+{
+    if (!value || strcmp(value, "yes") == 0 || strcmp(value, "true") == 0 || strcmp(value, "1") == 0)
+        *flags |= flag;
+    else if (strcmp(value, "no") == 0 || strcmp(value, "false") == 0 || strcmp(value, "0") == 0)
+        *flags &= ~flag;
+    else
+        return np_error(-EINVAL, "%s: %s=%.40s of pool '%s' is neither yes nor no", where, key, value, pool);
+    return 0;
+}
+
+static int set_pages(const char *where, const char *pool, const char *value, uint64_t *flags)
+{
+    *flags &= ~(uint64_t)(NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP);
+    if (strcmp(value, "2m") == 0 || strcmp(value, "2M") == 0)
+        *flags |= NUMAPOOL_HUGE_2M;
+    else if (strcmp(value, "thp") == 0)
+        *flags |= NUMAPOOL_HUGE_THP;
+    else if (strcmp(value, "best") != 0)
+        return np_error(-EINVAL,
+                        "%s: pages=%.40s of pool '%s' is not known: 2m (hugetlb), thp (transparent) or best (whichever there are)",
+                        where, value, pool);
+    return 0;
+}
+
+static int once(bool *has, const char *where, const char *pool, const char *key)
+{
+    if (*has)
+        return np_error(-EINVAL, "%s: %s of pool '%s' is given twice: leave one out", where, key, pool);
+    *has = true;
+    return 0;
+}
+
+int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *value, const char *where)
+{
+    uint64_t number;
+    int result;
+    struct {
+        const char *key;
+        bool *has;
+        bool is_switch;
+    } keys[] = { { "size", &pool->has_size, false },         { "count", &pool->has_count, false },
+                 { "pages", &pool->has_pages, false },       { "magazine", &pool->has_magazine, false },
+                 { "clients", &pool->has_clients, false },   { "fallback", &pool->has_fallback, true },
+                 { "exact", &pool->has_exact, true } };
+    unsigned at = 0, count = sizeof keys / sizeof keys[0];
+    while (at < count && strcmp(key, keys[at].key) != 0)
+        at++;
+    if (at == count)
+        return np_error(-EINVAL, "%s: pool '%s' has no setting '%.40s': size, count, pages, fallback, magazine, clients, exact",
+                        where, pool->name, key);
+    if (!value && !keys[at].is_switch)
+        return np_error(-EINVAL, "%s: %s of pool '%s' wants a value: %s=...", where, key, pool->name, key);
+    if ((result = once(keys[at].has, where, pool->name, key)) < 0)
+        return result;
+    switch (at) {
+    case 0:
+        return set_number(where, pool->name, key, value, 1, NP_STRIDE_MAX, &pool->slot_bytes);
+    case 1:
+        return set_number(where, pool->name, key, value, 1, NP_SLOTS_MAX * NP_ARENAS_MAX, &pool->slots);
+    case 2:
+        return set_pages(where, pool->name, value, &pool->flags);
+    case 3:
+        result = set_number(where, pool->name, key, value, 1, NP_MAGAZINE_SLOTS_MAX, &number);
+        pool->magazine_slots = result == 0 ? (uint32_t)number : 0;
+        return result;
+    case 4:
+        result = set_number(where, pool->name, key, value, 1, NP_CLIENTS_LIMIT, &number);
+        pool->clients = result == 0 ? (uint32_t)number : 0;
+        return result;
+    case 5:
+        return set_switch(where, pool->name, key, value, NUMAPOOL_PAGES_FALLBACK, &pool->flags);
+    default:
+        return set_switch(where, pool->name, key, value, NUMAPOOL_EXACT_COUNTS, &pool->flags);
+    }
+}
+
+int np_pool_spec_begin(struct np_config *config, const char *name, const char *where, struct np_config_pool **pool)
+{
+    size_t bytes = strlen(name);
+    if (bytes == 0 || bytes >= NUMAPOOL_NAME_BYTES ||
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != bytes)
+        return np_error(-EINVAL, "%s: '%.60s' is no name for a pool: 1 to %u letters, digits, '.', '_' and '-'", where, name,
+                        NUMAPOOL_NAME_BYTES - 1);
+    for (unsigned i = 0; i < config->pool_count; i++)
+        if (strcmp(config->pools[i].name, name) == 0)
+            return np_error(-EINVAL, "%s: pool '%s' is given twice: leave one out or name it otherwise", where, name);
+    if (config->pool_count == NP_POOLS_MAX)
+        return np_error(-EINVAL, "%s: pool '%s' is one too many: a daemon has at most %u", where, name, NP_POOLS_MAX);
+    *pool = &config->pools[config->pool_count++];
+    **pool = (struct np_config_pool){ .clients = NP_CONFIG_POOL_CLIENTS_DEFAULT };
+    memcpy((*pool)->name, name, bytes + 1);
+    return 0;
+}
+
+int np_pool_spec_finish(const struct np_config_pool *pool, const char *where)
+{
+    if (!pool->has_size || !pool->has_count)
+        return np_error(-EINVAL, "%s: pool '%s' has no %s: give it size=BYTES and count=SLOTS", where, pool->name,
+                        pool->has_size ? "count" : "size");
+    if (pool->slots > NP_ARENA_BYTES_MAX / np_arena_stride(pool->slot_bytes))
+        return np_error(-EINVAL, "%s: pool '%s' would have more than 2^46 bytes: make size or count smaller", where, pool->name);
+    return 0;
+}
+
+static int add_parts(struct np_config_pool *pool, char *parts, const char *where)
+{
+    char *rest = parts;
+    for (char *part = strsep(&rest, ","); part; part = strsep(&rest, ",")) {
+        char *value = strchr(part, '=');
+        if (value)
+            *value++ = '\0';
+        int result = np_pool_spec_set(pool, part, value, where);
+        if (result < 0)
+            return result;
+    }
+    return np_pool_spec_finish(pool, where);
+}
+
+int np_config_pool_add(struct np_config *config, const char *spec, const char *where)
+{
+    char text[NP_CONFIG_SPEC_BYTES];
+    struct np_config_pool *pool;
+    size_t bytes = strlen(spec);
+    if (bytes >= sizeof text)
+        return np_error(-EINVAL, "%s: the pool '%.40s...' is described in more than %zu bytes", where, spec, sizeof text - 1);
+    memcpy(text, spec, bytes + 1);
+    char *rest = text, *name = strsep(&rest, ",");
+    int result = np_pool_spec_begin(config, name, where, &pool);
+    if (result < 0)
+        return result;
+    result = rest ? add_parts(pool, rest, where) : np_pool_spec_finish(pool, where);
+    if (result < 0)
+        config->pool_count--;
+    return result;
+}
+
+void np_config_pool_spec(const struct np_config_pool *pool, char spec[NP_CONFIG_SPEC_BYTES])
+{
+    int used = snprintf(spec, NP_CONFIG_SPEC_BYTES, "%s,size=%" PRIu64 ",count=%" PRIu64 ",pages=%s,clients=%" PRIu32, pool->name,
+                        pool->slot_bytes, pool->slots,
+                        pool->flags & NUMAPOOL_HUGE_2M    ? "2m"
+                        : pool->flags & NUMAPOOL_HUGE_THP ? "thp"
+                                                          : "best",
+                        pool->clients);
+    if (pool->magazine_slots)
+        used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, ",magazine=%" PRIu32, pool->magazine_slots);
+    snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, "%s%s", pool->flags & NUMAPOOL_PAGES_FALLBACK ? ",fallback" : "",
+             pool->flags & NUMAPOOL_EXACT_COUNTS ? ",exact" : "");
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "numa/budget.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "numa/placement.h"
+#include "numa/system_files.h"
+#include "numa/topology.h"
+
+enum {
+    MIB = 1 << 20,
+    PATH_LEVELS_MAX = 256, /* of nested cgroups that are looked at */
+    MOUNTS_MAX = 65536
+};
+
+static uint64_t at_most(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t less(uint64_t from, uint64_t by)
+{
+    return from > by ? from - by : 0;
+}
+
+static uint64_t plus(uint64_t a, uint64_t b)
+{
+    return a <= UINT64_MAX - b ? a + b : UINT64_MAX;
+}
+
+static const char *size_text(char *text, uint64_t bytes, uint64_t round_up_by)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    size_t unit = 0;
+    while (bytes >= 10240 && unit + 1 < sizeof units / sizeof units[0]) {
+        bytes = bytes / 1024 + (bytes % 1024 != 0 ? round_up_by : 0);
+        unit++;
+    }
+    snprintf(text, NP_SIZE_TEXT_BYTES, "%" PRIu64 " %s", bytes, units[unit]);
+    return text;
+}
+
+const char *np_size_text_up(char *text, uint64_t bytes)
+{
+    return size_text(text, bytes, 1);
+}
+
+const char *np_size_text_down(char *text, uint64_t bytes)
+{
+    return size_text(text, bytes, 0);
+}
+
+/* ---------------------------------------------------------------- nodes */
+
+/* What is left to the rest of the machine: MemAvailable is an estimate, and whoever takes all of it makes others starve. */
+static uint64_t reserve_bytes(uint64_t total_bytes)
+{
+    return at_most(total_bytes / 64, 256u * MIB);
+}
+
+static uint64_t machine_bytes(const char *root)
+{
+    char text[NP_SYSTEM_TEXT_BYTES];
+    uint64_t total = 0, available;
+    if (np_system_file_read(root, "/proc/meminfo", text, sizeof text) <= 0 ||
+        !np_system_text_value(text, "MemAvailable", &available))
+        return UINT64_MAX;
+    np_system_text_value(text, "MemTotal", &total);
+    return less(available, reserve_bytes(total));
+}
+
+uint64_t np_budget_node_bytes(const char *root, int node)
+{
+    /* On virtual machines whose memory is plugged in as it is used, a node's own MemTotal and MemFree lag behind;
+     * where there is just one node the machine's figures are the truth. */
+    if (node < 0 || np_topology_machine_nodes(root) == 1)
+        return machine_bytes(root);
+
+    char path[PATH_MAX], text[NP_SYSTEM_TEXT_BYTES];
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
+    uint64_t total = 0, unused, cached = 0, slab = 0, kept = 0;
+    if (np_system_file_read(root, path, text, sizeof text) <= 0 || !np_system_text_value(text, "MemFree", &unused))
+        return machine_bytes(root);
+    np_system_text_value(text, "MemTotal", &total);
+    np_system_text_value(text, "Inactive(file)", &cached);
+    np_system_text_value(text, "SReclaimable", &slab);
+    /* A node's MemFree includes what only the kernel itself may take (MemAvailable does not). */
+    if (np_system_file_number(root, "/proc/sys/vm/min_free_kbytes", &kept))
+        kept = at_most(kept, UINT32_MAX) * 1024;
+    return at_most(less(plus(unused, plus(cached, slab)), plus(kept, reserve_bytes(total))), machine_bytes(root));
+}
+
+uint64_t np_budget_huge_pages(const char *root, int node, size_t page_bytes)
+{
+    size_t page_kib = page_bytes / 1024;
+    char path[PATH_MAX];
+    uint64_t unused, promised = 0;
+    snprintf(path, sizeof path, "/sys/kernel/mm/hugepages/hugepages-%zukB/free_hugepages", page_kib);
+    if (!np_system_file_number(root, path, &unused))
+        return 0;
+    /* Promised pages still count as free, and no node says which of its own they will be. */
+    snprintf(path, sizeof path, "/sys/kernel/mm/hugepages/hugepages-%zukB/resv_hugepages", page_kib);
+    np_system_file_number(root, path, &promised);
+    unused = less(unused, promised);
+    if (node < 0)
+        return unused;
+
+    uint64_t on_node;
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB/free_hugepages", node,
+             page_kib);
+    if (np_system_file_number(root, path, &on_node))
+        return at_most(unused, on_node);
+    return np_topology_machine_nodes(root) == 1 ? unused : 0;
+}
+
+/* ---------------------------------------------------------------- cgroups */
+
+struct cgroup_search {
+    const char *root;
+    uint64_t bytes; /* the least that any of them leaves */
+    char *file;     /* whose limit that is */
+    size_t capacity;
+};
+
+/* One limit file against the usage beside it. Page cache that nobody uses counts as usage, but goes before anybody is
+ * killed. */
+static void weigh_limit(struct cgroup_search *search, const char *directory, const char *limit_name, const char *usage_name,
+                        const char *cache_key)
+{
+    char path[PATH_MAX], text[NP_SYSTEM_TEXT_BYTES];
+    uint64_t limit, usage, cached = 0;
+    if (snprintf(path, sizeof path, "%s/%s", directory, usage_name) >= (int)sizeof path ||
+        !np_system_file_number(search->root, path, &usage))
+        return;
+    snprintf(path, sizeof path, "%s/memory.stat", directory);
+    if (np_system_file_read(search->root, path, text, sizeof text) > 0)
+        np_system_text_value(text, cache_key, &cached);
+    if (snprintf(path, sizeof path, "%s/%s", directory, limit_name) >= (int)sizeof path ||
+        !np_system_file_number(search->root, path, &limit) || limit >= UINT64_C(1) << 62)
+        return;
+
+    /* Each CPU is charged in advance for pages that it may want, and the process must go on living as well. */
+    uint64_t left = less(less(limit, at_most(limit / 32, 16u * MIB)), less(usage, cached));
+    if (left < search->bytes) {
+        search->bytes = left;
+        snprintf(search->file, search->capacity, "%s", path);
+    }
+}
+
+/* The limits of the cgroup at mount_point + relative and of all above it. */
+static void walk_up(struct cgroup_search *search, const char *mount_point, const char *relative, bool version_2)
+{
+    char directory[PATH_MAX];
+    int used = snprintf(directory, sizeof directory, "%s%s", mount_point, strcmp(relative, "/") == 0 ? "" : relative);
+    if (used < 0 || (size_t)used >= sizeof directory)
+        return;
+    size_t floor = strlen(mount_point);
+    for (int level = 0; level < PATH_LEVELS_MAX; level++) {
+        if (version_2) {
+            weigh_limit(search, directory, "memory.max", "memory.current", "inactive_file");
+            /* Above memory.high nobody is killed, but who cannot be shrunk is slowed down without end. */
+            weigh_limit(search, directory, "memory.high", "memory.current", "inactive_file");
+        } else {
+            weigh_limit(search, directory, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file");
+        }
+        char *slash = strrchr(directory, '/');
+        if (strlen(directory) <= floor || slash == NULL || slash < directory + floor)
+            return;
+        *slash = '\0';
+    }
+}
+
+/* Undoes \040 and its like in a field of mountinfo, in place. */
+static void unescape(char *field)
+{
+    char *to = field;
+    for (const char *from = field; *from != '\0'; to++) {
+        bool octal = from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
+                     from[3] >= '0' && from[3] <= '7';
+        *to = octal ? (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0')) : *from;
+        from += octal ? 4 : 1;
+    }
+    *to = '\0';
+}
+
+static bool list_has(char *list, const char *word)
+{
+    char *state = NULL;
+    for (char *item = strtok_r(list, ",\n", &state); item != NULL; item = strtok_r(NULL, ",\n", &state))
+        if (strcmp(item, word) == 0)
+            return true;
+    return false;
+}
+
+/* Splits "id parent dev ROOT POINT options [tags] - TYPE source OPTIONS". True: this hierarchy holds the memory limits. */
+static bool is_memory_mount(char *line, bool version_2, char **mount_root, char **mount_point)
+{
+    char *state = NULL, *field = strtok_r(line, " ", &state);
+    for (int i = 0; field != NULL && strcmp(field, "-") != 0; i++) {
+        if (i == 3)
+            *mount_root = field;
+        if (i == 4)
+            *mount_point = field;
+        field = strtok_r(NULL, " ", &state);
+    }
+    char *type = strtok_r(NULL, " ", &state);
+    char *source = strtok_r(NULL, " ", &state);
+    char *options = strtok_r(NULL, " ", &state);
+    if (*mount_root == NULL || *mount_point == NULL || type == NULL || source == NULL || options == NULL)
+        return false;
+    unescape(*mount_root);
+    unescape(*mount_point);
+    return version_2 ? strcmp(type, "cgroup2") == 0 : strcmp(type, "cgroup") == 0 && list_has(options, "memory");
+}
+
+static FILE *open_below(const char *root, const char *path)
+{
+    char whole[PATH_MAX];
+    return snprintf(whole, sizeof whole, "%s%s", root, path) < (int)sizeof whole ? fopen(whole, "re") : NULL;
+}
+
+/* Where this cgroup is in the file system depends on what of the hierarchy is mounted, which differs in containers. */
+static void search_mounts(struct cgroup_search *search, const char *cgroup, bool version_2)
+{
+    FILE *mounts = open_below(search->root, "/proc/self/mountinfo");
+    if (mounts == NULL)
+        return;
+    char *line = NULL;
+    size_t capacity = 0;
+    for (int i = 0; i < MOUNTS_MAX && getline(&line, &capacity, mounts) > 0; i++) {
+        char *mount_root = NULL, *mount_point = NULL;
+        if (!is_memory_mount(line, version_2, &mount_root, &mount_point))
+            continue;
+        const char *relative = "";
+        size_t length = strcmp(mount_root, "/") == 0 ? 0 : strlen(mount_root);
+        if (strncmp(cgroup, mount_root, length) == 0 && (cgroup[length] == '/' || cgroup[length] == '\0') &&
+            strstr(cgroup, "/..") == NULL)
+            relative = cgroup + length;
+        walk_up(search, mount_point, relative, version_2);
+    }
+    free(line);
+    fclose(mounts);
+}
+
+uint64_t np_budget_cgroup_bytes(const char *root, char *file, size_t capacity)
+{
+    assert(capacity > 0);
+    struct cgroup_search search = {root, UINT64_MAX, file, capacity};
+    file[0] = '\0';
+    FILE *cgroups = open_below(root, "/proc/self/cgroup");
+    if (cgroups == NULL)
+        return UINT64_MAX;
+    char *line = NULL;
+    size_t line_capacity = 0;
+    for (int i = 0; i < PATH_LEVELS_MAX && getline(&line, &line_capacity, cgroups) > 0; i++) {
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':');
+        char *cgroup = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+        if (cgroup == NULL)
+            continue;
+        *cgroup++ = '\0';
+        controllers++;
+        if (*controllers == '\0')
+            search_mounts(&search, cgroup, true);
+        else if (list_has(controllers, "memory"))
+            search_mounts(&search, cgroup, false);
+    }
+    free(line);
+    fclose(cgroups);
+    return search.bytes;
+}
+
+/* ---------------------------------------------------------------- the verdict */
+
+int np_budget_check(const char *root, const char *what, size_t bytes, int node)
+{
+    /* 4 KiB pages cost 1/512 for page tables and about as much for the file's index; twice that is on the safe side. */
+    uint64_t needed = plus(bytes, bytes / 128);
+    char needed_text[NP_SIZE_TEXT_BYTES], left_text[NP_SIZE_TEXT_BYTES], file[PATH_MAX];
+    np_size_text_up(needed_text, needed);
+
+    uint64_t left = np_budget_node_bytes(root, node);
+    if (needed > left && node >= 0)
+        return np_error(-ENOMEM,
+                        "%s needs %s on node %d, which has %s to spare: make it smaller, place part of it on another node, "
+                        "or free memory on node %d",
+                        what, needed_text, node, np_size_text_down(left_text, left), node);
+    if (needed > left)
+        return np_error(-ENOMEM, "%s needs %s, and the machine has %s to spare: make it smaller or free memory", what,
+                        needed_text, np_size_text_down(left_text, left));
+
+    left = np_budget_cgroup_bytes(root, file, sizeof file);
+    if (needed > left)
+        return np_error(-ENOMEM,
+                        "%s needs %s, and the limit %.200s leaves %s: make it smaller or raise the limit (MemoryMax= of the "
+                        "service, --memory of the container)",
+                        what, needed_text, file, np_size_text_down(left_text, left));
+    return 0;
+}
+
+int np_memory_budget(const char *what, size_t bytes, int node)
+{
+    return np_budget_check(NP_SYSTEM_ROOT, what, bytes, node);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Invariants of memory that np_memory_create returns:
+ *   - every page is there and on its node, so that nobody who maps it can fault or land on another node;
+ *   - a shared file keeps its size for ever (sealed), so that no client can make another one fault by shrinking it;
+ *   - what the node and the cgroups could give was asked before each slice was taken: overcommitting ends in an error here,
+ *     and not in the kernel's killing somebody.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "numa/placement.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <numaif.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "numa/budget.h"
+#include "numa/pages.h"
+#include "numa/system_files.h"
+#include "numa/topology.h"
+#include "numapool.h"
+
+/* Names that the headers of older systems lack. */
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21u << 26)
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+
+enum page_kind { HUGETLB, TRANSPARENT, SMALL };
+
+enum {
+    SLICE_BYTES = 64 << 20,   /* populated between two looks at the budget */
+    VERIFY_TRIES_MAX = 4,     /* a page that is just being moved or swapped looks as if it were not there */
+    WASTE_PERCENT_MAX = 12,   /* that rounding up to huge pages may cost without being asked for */
+    NODE_MASK_WORDS = NP_NODES_MAX / (8 * (int)sizeof(unsigned long))
+};
+
+static size_t page_bytes_of(enum page_kind kind)
+{
+    return kind == SMALL ? NP_SMALL_PAGE_BYTES : NP_HUGE_PAGE_BYTES;
+}
+
+static size_t round_up(size_t bytes, size_t page_bytes)
+{
+    return (bytes + page_bytes - 1) / page_bytes * page_bytes;
+}
+
+/* The kinds to try, best first, and how many. */
+static int kinds_to_try(uint64_t page_flags, size_t bytes, enum page_kind *kinds)
+{
+    bool fallback = (page_flags & NUMAPOOL_PAGES_FALLBACK) != 0;
+    bool hugetlb = (page_flags & NUMAPOOL_HUGE_2M) != 0, transparent = (page_flags & NUMAPOOL_HUGE_THP) != 0;
+    if (!hugetlb && !transparent) {
+        size_t waste = round_up(bytes, NP_HUGE_PAGE_BYTES) - bytes;
+        hugetlb = transparent = bytes >= NP_HUGE_PAGE_BYTES && waste <= bytes / 100 * WASTE_PERCENT_MAX;
+        fallback = true;
+    }
+    int count = 0;
+    if (hugetlb)
+        kinds[count++] = HUGETLB;
+    if (transparent || (hugetlb && fallback))
+        kinds[count++] = TRANSPARENT;
+    if (fallback)
+        kinds[count++] = SMALL;
+    assert(count > 0);
+    return count;
+}
+
+/* ---------------------------------------------------------------- steps of np_memory_create */
+
+static int open_file(const char *what, size_t bytes, enum page_kind kind)
+{
+    char name[64];
+    snprintf(name, sizeof name, "numapool: %s", what);
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (kind == HUGETLB ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
+    int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) /* a kernel before 6.3 */
+        fd = memfd_create(name, flags);
+    if (fd < 0) {
+        int code = errno;
+        if (kind == HUGETLB && (code == EINVAL || code == ENODEV || code == ENOSYS || code == ENOENT))
+            return np_error(-ENOSPC, "%s cannot be on 2 MiB pages: this kernel has no hugetlb pages of that size", what);
+        return np_error(-code, "cannot make a memory file for %s (memfd_create: %s)%s", what, strerror(code),
+                        code == EMFILE ? ": raise LimitNOFILE=" : "");
+    }
+    if (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)bytes) != 0) {
+        int code = errno;
+        close(fd);
+        return np_error(code == ENOSPC || code == EFBIG ? -ENOMEM : -code,
+                        "cannot give the memory file for %s its mode and size (%s)", what, strerror(code));
+    }
+    return fd;
+}
+
+static bool is_refusal(int code)
+{
+    return code == -EPERM || code == -ENOSYS;
+}
+
+static int bind_to_node(const struct np_memory *memory, const char *what)
+{
+    if (memory->node < 0)
+        return 0;
+    unsigned long mask[NODE_MASK_WORDS] = {0};
+    size_t word_bits = 8 * sizeof mask[0];
+    mask[(size_t)memory->node / word_bits] = 1ul << ((size_t)memory->node % word_bits);
+    if (mbind(memory->address, memory->bytes, MPOL_BIND, mask, NP_NODES_MAX + 1, 0) == 0)
+        return 0;
+    int code = -errno;
+    if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, memory->node))
+        return 0;
+    return np_error(code,
+                    "cannot bind %s to node %d (mbind: %s): allow mbind(2), in a container by --cap-add SYS_NICE or its "
+                    "seccomp profile, or let it be on any node",
+                    what, memory->node, strerror(-code));
+}
+
+static int check_huge_budget(const char *what, size_t bytes, int node)
+{
+    size_t wanted = bytes / NP_HUGE_PAGE_BYTES;
+    uint64_t unused = np_budget_huge_pages(NP_SYSTEM_ROOT, node, NP_HUGE_PAGE_BYTES);
+    if (wanted <= unused)
+        return 0;
+    if (node < 0)
+        return np_error(-ENOSPC,
+                        "%s needs %zu pages of 2 MiB, of which %" PRIu64 " are free: reserve more in "
+                        "/proc/sys/vm/nr_hugepages, or allow other pages",
+                        what, wanted, unused);
+    return np_error(-ENOSPC,
+                    "%s needs %zu pages of 2 MiB on node %d, where %" PRIu64 " are free: reserve more in "
+                    "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages, or allow other pages",
+                    what, wanted, node, unused, node);
+}
+
+static int populate_failed(const struct np_memory *memory, const char *what, enum page_kind kind, size_t done, int code)
+{
+    char done_text[NP_SIZE_TEXT_BYTES], all_text[NP_SIZE_TEXT_BYTES];
+    np_size_text_down(done_text, done);
+    np_size_text_up(all_text, memory->bytes);
+    if (kind == HUGETLB)
+        return np_error(-ENOSPC,
+                        "the 2 MiB pages ran out after %s of the %s of %s (%s): somebody else took them or a hugetlb cgroup "
+                        "limits them; reserve more in /proc/sys/vm/nr_hugepages, or allow other pages",
+                        done_text, all_text, what, strerror(-code));
+    return np_error(-ENOMEM,
+                    "the kernel gave no more memory after %s of the %s of %s (%s): make it smaller, free memory on its "
+                    "node, or, where /proc/sys/vm/overcommit_memory is 2, raise the commit limit",
+                    done_text, all_text, what, strerror(-code));
+}
+
+/* Others take memory too while this runs, so the budget is looked at before each slice, not just once. */
+static int populate(const struct np_memory *memory, int fd, const char *what, enum page_kind kind)
+{
+    /* Pages are smaller than the kind asked for where there turn out to be no transparent ones. */
+    size_t page_bytes = kind == HUGETLB ? NP_HUGE_PAGE_BYTES : NP_SMALL_PAGE_BYTES;
+    bool collapse = kind == TRANSPARENT;
+    for (size_t done = 0; done < memory->bytes;) {
+        size_t left = memory->bytes - done, slice = left < SLICE_BYTES ? left : SLICE_BYTES;
+        int code = kind == HUGETLB ? 0 : np_memory_budget(what, left, memory->node);
+        if (code < 0)
+            return code;
+        /* Where one huge page was refused the memory as a whole will not be on them, and trying on would only cost time. */
+        if (collapse)
+            collapse = np_pages_collapse(memory->address, fd, done, slice) == 0;
+        code = np_pages_populate(memory->address, fd, done, slice, page_bytes);
+        if (code < 0)
+            return populate_failed(memory, what, kind, done, code);
+        done += slice;
+    }
+    return 0;
+}
+
+/* Records the pages that the memory is really on. */
+static void measure_pages(struct np_memory *memory, enum page_kind kind)
+{
+    memory->page_bytes = page_bytes_of(kind == HUGETLB ? HUGETLB : SMALL);
+    memory->transparent = false;
+    if (kind == HUGETLB || memory->bytes < NP_HUGE_PAGE_BYTES)
+        return;
+    if (np_pages_transparent_bytes(memory->address, memory->bytes) == memory->bytes) {
+        memory->page_bytes = NP_HUGE_PAGE_BYTES;
+        memory->transparent = true;
+    }
+}
+
+static int verify(const struct np_memory *memory, int fd, const char *what)
+{
+    if (memory->node < 0)
+        return 0;
+    uint64_t misplaced = 0;
+    for (int i = 0; i < VERIFY_TRIES_MAX; i++) {
+        int code = np_memory_verify(memory->address, memory->bytes, memory->page_bytes, memory->node, &misplaced);
+        if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, memory->node))
+            return 0;
+        if (code < 0)
+            return np_error_within(code, "%s", what);
+        if (misplaced == 0)
+            return 0;
+        np_pages_populate(memory->address, fd, 0, memory->bytes, memory->page_bytes);
+    }
+    return np_error(-ENOMEM,
+                    "%" PRIu64 " of the %zu pages of %s are not on node %d although they are bound to it: free memory "
+                    "there, and look for swapping and page migration on this machine",
+                    misplaced, memory->bytes / memory->page_bytes, what, memory->node);
+}
+
+static int seal(int fd, const char *what)
+{
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        return 0;
+    int code = errno;
+    return np_error(-code, "cannot seal the size of %s (F_ADD_SEALS: %s)", what, strerror(code));
+}
+
+/* One attempt with one kind of page. must_be_huge: transparent pages, or nothing. */
+static int create_of_kind(struct np_memory *memory, const char *what, enum page_kind kind, enum np_sharing sharing,
+                          bool must_be_huge)
+{
+    int code = kind == HUGETLB ? check_huge_budget(what, memory->bytes, memory->node)
+                               : np_memory_budget(what, memory->bytes, memory->node);
+    if (code < 0)
+        return code;
+
+    /* Huge pages without a file would be promised by the whole machine and fail node by node, at the touch. A file can be
+     * asked for them. */
+    int fd = -1;
+    if (sharing == NP_SHARED || kind == HUGETLB) {
+        fd = open_file(what, memory->bytes, kind);
+        if (fd < 0)
+            return fd;
+    }
+    void *address = NULL;
+    code = np_mapping_make(&address, fd, memory->bytes, true);
+    if (code < 0) {
+        char text[NP_SIZE_TEXT_BYTES];
+        np_size_text_up(text, memory->bytes);
+        const char *remedy = kind == HUGETLB ? "reserve more pages in /proc/sys/vm/nr_hugepages"
+                                             : "make it smaller, or raise LimitAS= or the commit limit";
+        code = np_error(kind == HUGETLB ? -ENOSPC : code, "cannot map the %s of %s on pages of %zu bytes (%s): %s", text,
+                        what, page_bytes_of(kind), strerror(-code), remedy);
+        goto closed;
+    }
+    memory->address = address;
+
+    code = bind_to_node(memory, what);
+    if (code == 0 && kind == TRANSPARENT)
+        /* Refused where the kernel has none; what came of it is measured below. */
+        (void)madvise(memory->address, memory->bytes, MADV_HUGEPAGE);
+    if (code == 0)
+        code = populate(memory, fd, what, kind);
+    if (code == 0) {
+        measure_pages(memory, kind);
+        if (must_be_huge && memory->page_bytes != NP_HUGE_PAGE_BYTES)
+            code = np_error(-ENOSPC,
+                            "the kernel does not give transparent huge pages for all of %s: enable them in /sys/kernel/mm/"
+                            "transparent_hugepage (%s), free and compact memory, or allow other pages",
+                            what, sharing == NP_SHARED ? "shmem_enabled" : "enabled");
+    }
+    if (code == 0)
+        code = verify(memory, fd, what);
+    if (code == 0 && fd >= 0)
+        code = seal(fd, what);
+    if (code < 0)
+        goto unmapped;
+
+    if (sharing == NP_SHARED)
+        memory->fd = fd;
+    else if (fd >= 0)
+        close(fd);
+    return 0;
+
+unmapped:
+    np_mapping_remove(memory->address, memory->bytes);
+    memory->address = NULL;
+closed:
+    if (fd >= 0)
+        close(fd);
+    return code;
+}
+
+static int check_node(const char *what, int node)
+{
+    int nodes[NP_NODES_MAX];
+    int count = np_nodes_with_memory(nodes, NP_NODES_MAX);
+    if (count < 0)
+        return count;
+    for (int i = 0; i < count; i++)
+        if (nodes[i] == node)
+            return 0;
+    if (count == 1)
+        return np_error(-EINVAL, "%s is wanted on node %d: the only node with memory that this process may use is %d", what,
+                        node, nodes[0]);
+    return np_error(-EINVAL,
+                    "%s is wanted on node %d, which has no memory or is not allowed to this process: there are %d nodes, "
+                    "from %d to %d (numactl --hardware, cpuset.mems)",
+                    what, node, count, nodes[0], nodes[count - 1]);
+}
+
+/* ---------------------------------------------------------------- the interface */
+
+int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags,
+                     enum np_sharing sharing)
+{
+    *memory = (struct np_memory){.fd = -1, .node = node};
+    if (bytes == 0)
+        return np_error(-EINVAL, "%s has no bytes: give it at least one", what);
+    if ((page_flags & NUMAPOOL_HUGE_2M) != 0 && (page_flags & NUMAPOOL_HUGE_THP) != 0)
+        return np_error(-EINVAL, "%s is wanted on hugetlb and on transparent huge pages at once: choose one", what);
+    if (bytes > PTRDIFF_MAX - 4 * NP_HUGE_PAGE_BYTES)
+        return np_error(-ENOMEM, "%s needs %zu bytes, more than any address space holds: make it smaller", what, bytes);
+    if (node < -1 || node >= NP_NODES_MAX)
+        return np_error(-EINVAL, "%s is wanted on node %d: a node is 0 to %d, or -1 for any", what, node, NP_NODES_MAX - 1);
+    int code = node >= 0 ? check_node(what, node) : 0;
+    if (code < 0)
+        return code;
+
+    enum page_kind kinds[3];
+    int count = kinds_to_try(page_flags, bytes, kinds);
+    for (int i = 0; i < count; i++) {
+        memory->bytes = round_up(bytes, page_bytes_of(kinds[i]));
+        /* A transparent attempt that got small pages is what the next attempt would get. */
+        bool must_be_huge = kinds[i] == TRANSPARENT && i + 1 == count;
+        code = create_of_kind(memory, what, kinds[i], sharing, must_be_huge);
+        if (code == 0)
+            return 0;
+        if (code != -ENOSPC && code != -ENOMEM)
+            break;
+    }
+    *memory = (struct np_memory){.fd = -1, .node = node};
+    return code;
+}
+
+void np_memory_destroy(struct np_memory *memory)
+{
+    if (memory->address == NULL)
+        return;
+    np_mapping_remove(memory->address, memory->bytes);
+    if (memory->fd >= 0)
+        close(memory->fd);
+    *memory = (struct np_memory){.fd = -1, .node = memory->node};
+}

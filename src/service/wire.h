@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What clients and the daemon say to each other: one request, one answer, each one SOCK_SEQPACKET message of fixed layout,
+ * descriptors by SCM_RIGHTS. Native byte order: both ends are on one machine. The daemon never speaks first.
+ *
+ * Every request may be repeated on a new connection after the old one broke: none does more the second time.
+ *
+ *   request          answer, descriptors
+ *   HELLO            client's number, cookie, uuid; [bells]           first on every connection
+ *   LOOK             uuid; [board read-only, bells read-only]         instead of HELLO: may only look
+ *   GOODBYE          -                                                this process holds nothing any more
+ *   POOL_OPEN        geometry; [account]                              then POOL_MEMORY for each arena
+ *   POOL_MEMORY      -; [meta, data]                                  LOOK: [meta] read-only
+ *   POOL_CLOSE       -
+ *   ENDPOINT_OPEN    endpoint, bell
+ *   ENDPOINT_CLOSE   -
+ *   NEXT_LANE        lane as of stamp, or none; [lane]
+ *   LEAVE_LANE       -
+ *   LANE_MEMORY      -; [lane read-only]                              LOOK only
+ *   ACCOUNT_MEMORY   -; [account read-only]                           LOOK only
+ *   VERIFY           misplaced pages of each arena                    LOOK only: move_pages by the daemon
+ */
+#ifndef NP_SERVICE_WIRE_H
+#define NP_SERVICE_WIRE_H
+
+#include <stdint.h>
+
+#include "broker/board.h"
+#include "channel/authority.h"
+
+#define NP_WIRE_MAGIC 0x4e504c31u /* "NPL1" */
+#define NP_WIRE_FDS_MAX 2
+#define NP_WIRE_SENTENCE_BYTES 256u
+
+enum np_wire_operation {
+    NP_WIRE_HELLO = 1,
+    NP_WIRE_LOOK,
+    NP_WIRE_GOODBYE,
+    NP_WIRE_POOL_OPEN,
+    NP_WIRE_POOL_MEMORY,
+    NP_WIRE_POOL_CLOSE,
+    NP_WIRE_ENDPOINT_OPEN,
+    NP_WIRE_ENDPOINT_CLOSE,
+    NP_WIRE_NEXT_LANE,
+    NP_WIRE_LEAVE_LANE,
+    NP_WIRE_LANE_MEMORY,
+    NP_WIRE_ACCOUNT_MEMORY,
+    NP_WIRE_VERIFY,
+    NP_WIRE_OPERATIONS
+};
+
+struct np_wire_hello {
+    uint64_t layout;   /* np_wire_layout(): of everything shared */
+    uint64_t cookie;   /* 0: a new client; else of the one that reconnects */
+    uint8_t uuid[16];  /* of the daemon that gave the cookie */
+    uint32_t client;   /* 0, or its number */
+    uint32_t reserved;
+    char name[32];     /* of the program, for people */
+};
+
+struct np_wire_request {
+    uint32_t magic;
+    uint32_t operation;
+    uint64_t number; /* the answer repeats it */
+    union {
+        struct np_wire_hello hello; /* HELLO, LOOK */
+        struct { char name[NUMAPOOL_NAME_BYTES]; } pool_open;
+        struct { uint32_t pool, arena; } pool_memory;
+        struct { uint32_t pool; } pool_close, verify;
+        struct np_endpoint_request endpoint_open;
+        struct { uint32_t endpoint; } endpoint_close;
+        struct { uint64_t stamp; uint32_t endpoint, reserved; } next_lane;
+        struct { uint32_t endpoint, lane; } leave_lane;
+        struct { uint32_t lane; } lane_memory;
+        struct { uint32_t client, pool; } account_memory;
+        uint8_t room[112];
+    } of;
+};
+_Static_assert(sizeof(struct np_wire_request) == 128, "wire layout");
+
+struct np_wire_answer {
+    uint32_t magic;
+    int32_t result;  /* 0 or a count, or -errno: then `sentence` says why */
+    uint64_t number;
+    uint32_t operation;
+    uint32_t descriptors;
+    union {
+        struct { uint8_t uuid[16]; uint64_t cookie; uint32_t client; uint32_t bells; struct np_board_limits limits; } hello; /* and LOOK */
+        struct {
+            uint32_t pool, arenas;
+            uint64_t slot_bytes, flags;
+            uint32_t magazine_slots, clients_share;
+        } pool_open;
+        struct { uint64_t slots, meta_bytes, data_bytes, page_bytes; int32_t node; uint32_t transparent; } pool_memory;
+        struct np_endpoint_grant endpoint_open;
+        struct { uint64_t stamp; uint32_t lane, generation, capacity, state; } next_lane; /* result 1; 0: no more */
+        struct { uint64_t misplaced_pages[NP_ARENAS_MAX]; } verify;
+        uint8_t room[NP_ARENAS_MAX * 8];
+    } of;
+    char sentence[NP_WIRE_SENTENCE_BYTES];
+};
+
+/* Fingerprint of arena, lane, board, account and wire layouts together. */
+uint64_t np_wire_layout(void);
+
+/* 0 when a message of `bytes` is a request as above; else -EPROTO with a sentence. Never reads beyond bytes. */
+int np_wire_check_request(const void *message, size_t bytes);
+int np_wire_check_answer(const void *message, size_t bytes, const struct np_wire_request *request);
+
+/* $NUMAPOOL_SOCKET, else $XDG_RUNTIME_DIR/numapool.sock, else /run/numapool/numapool.sock. -ENAMETOOLONG. */
+int np_wire_default_path(char *path, size_t bytes);
+
+/* Client side: sends a request, receives its answer and up to NP_WIRE_FDS_MAX descriptors (close-on-exec).
+ * 0; -EPIPE, -ECONNRESET: the connection broke; -ETIMEDOUT; -EPROTO. */
+int np_wire_call(int socket, const struct np_wire_request *request, struct np_wire_answer *answer, int fds[NP_WIRE_FDS_MAX],
+                 int64_t timeout_ns);
+
+/* Connects to a path; -errno with the sentence. */
+int np_wire_connect(const char *path);
+
+#endif

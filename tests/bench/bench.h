@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The benchmark harness.
+ *
+ * A group is several variants of the same thing: subjects, and their floors, which are the fastest ways known to do it with none
+ * of our promises. In each slice every variant of the group runs for a moment, in rotating order, so that whatever the
+ * machine does meanwhile it does to all of them. A row is a subject and a floor of one group: its ratio is taken within each
+ * slice, and the median of those ratios is quoted.
+ *
+ * A local variant runs in this process on the first CPU. A pair runs here and in a peer process on the second; since virtual CPUs
+ * wander over the host, a bare cache line is bounced between the two before and after each slice, and the slice
+ * counts as near or far by that, or is dropped when the two probes disagree.
+ */
+#ifndef NP_BENCH_BENCH_H
+#define NP_BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "statistics.h"
+
+#define BENCH_VARIANTS_MAX 6u
+#define BENCH_SLICES_MAX 4096u
+#define BENCH_PAYLOAD_BYTES 128u
+#define BENCH_ONE_WAY_SAMPLE 512u /* messages whose mean is one sample of a one-way benchmark */
+
+enum bench_end { BENCH_LEAD, BENCH_PEER };
+
+struct bench_variant {
+    const char *name; /* as a report calls it: "bare pop and push" */
+
+    /* Before the peer is forked: what both ends share. */
+    void *(*open)(void);
+    void (*close)(void *state);
+
+    /* Local: `operations` of them, timed together as one sample. */
+    void (*chunk)(void *state);
+    unsigned operations;
+
+    /* Pair: `operations` of them, by both ends at once; the lead adds samples. */
+    void (*join)(void *state, enum bench_end end); /* after the fork, in each end; may be NULL */
+    void (*leave)(void *state);                    /* likewise */
+    void (*lead)(void *state, uint64_t operations, struct bench_histogram *samples);
+    void (*peer)(void *state, uint64_t operations);
+};
+
+struct bench_row {
+    const char *name;
+    unsigned subject, floor; /* variants of the group */
+    const char *sample;      /* what one sample of p99 and p99.9 is */
+    const char *params;      /* more, as the inside of a JSON object: "\"bytes\": 128"; NULL: nothing */
+};
+
+struct bench_group {
+    const struct bench_variant *variants[BENCH_VARIANTS_MAX];
+    unsigned variant_count;
+    const struct bench_row *rows;
+    unsigned row_count;
+    bool pair;
+    bool sleeps; /* its processes give the CPU away by themselves: that they were off it says nothing */
+};
+
+struct bench_options {
+    double seconds;  /* a group's measuring time */
+    unsigned slices; /* a group's slices */
+    int cpus[2];
+};
+
+/* One line of the result. */
+struct bench_result {
+    const char *name, *unit, *floor_name, *sample, *params;
+    const char *cpus;   /* "one", "near", "far" */
+    double median, p99, p999, floor, ratio;
+    double ratio_low, ratio_high; /* spread over the slices: 10 % and 90 % */
+    double line_ns;     /* pair: median round trip of the bare line */
+    unsigned slices;    /* that count */
+    unsigned mixed, disturbed; /* dropped */
+    bool busy;          /* too few undisturbed slices: the disturbed ones count too */
+};
+
+struct bench_report;
+
+/* The groups. */
+extern const struct bench_group bench_get_put, bench_bulk, bench_thousand;
+extern const struct bench_group bench_round_trip, bench_one_way, bench_blocking;
+void bench_metadata(struct bench_report *report);
+extern const char bench_metadata_name[];
+
+/* harness.c: measures a group and reports the rows that `wanted` says yes to. */
+void bench_run_group(const struct bench_group *group, const struct bench_options *options, struct bench_report *report,
+                     bool (*wanted)(const char *name));
+
+/* report.c */
+struct bench_report *bench_report_open(void);
+void bench_report_add(struct bench_report *report, const struct bench_result *result);
+void bench_report_write(const struct bench_report *report, const char *json_path);
+
+/* Ends the program with a sentence: a benchmark that goes wrong has no figure. */
+_Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void bench_pin(int cpu);
+/* Zeroed memory that a forked peer shares, of whole pages, present. */
+void *bench_shared(size_t bytes);
+void bench_unshare(void *memory, size_t bytes);
+
+static inline int64_t bench_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* What reading the clock once costs, to be taken off a sample. */
+int64_t bench_clock_cost_ns(void);
+
+/* Subject and floor alike: the compiler knows nothing of the pointer behind this, nor of memory after it. */
+static inline void *bench_opaque(void *pointer)
+{
+    __asm__ volatile("" : "+r"(pointer) : : "memory");
+    return pointer;
+}
+
+static inline void bench_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Does `trip` so many times; of each 64 one is a sample. Inlined with its trip, so that both are one loop. */
+static inline __attribute__((always_inline)) void bench_trips(void *state, uint64_t operations, struct bench_histogram *samples,
+                                                              void (*trip)(void *state, uint64_t number))
+{
+    const int64_t clock_cost_ns = bench_clock_cost_ns();
+    uint64_t number = 0;
+    while (number < operations) {
+        uint64_t stop = operations - number > 63 ? number + 63 : operations;
+        for (; number < stop; number++)
+            trip(state, number);
+        if (number < operations) {
+            int64_t start_ns = bench_now_ns();
+            trip(state, number++);
+            int64_t took_ns = bench_now_ns() - start_ns - clock_cost_ns;
+            bench_histogram_add(samples, took_ns > 0 ? (double)took_ns : 0);
+        }
+    }
+}
+
+/* Payload: written whole and read whole; the sum shows that it came as it went. */
+static inline void bench_payload_write(void *payload, uint64_t number)
+{
+    uint64_t *words = bench_opaque(payload);
+    for (unsigned i = 0; i < BENCH_PAYLOAD_BYTES / sizeof *words; i++)
+        words[i] = number + i;
+    bench_opaque(words);
+}
+
+static inline uint64_t bench_payload_read(const void *payload)
+{
+    const uint64_t *words = bench_opaque((void *)(uintptr_t)payload);
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < BENCH_PAYLOAD_BYTES / sizeof *words; i++)
+        sum += words[i];
+    return sum;
+}
+
+/* Fails unless `sum` is what messages 0 .. operations - 1 add up to. */
+void bench_payload_check(const char *variant, uint64_t sum, uint64_t operations);
+
+#endif
