@@ -346,11 +346,7 @@ int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t end
         if (np_load32(&shared->state, memory_order_acquire) != NP_LANE_DRAIN)
             return np_error(-EINVAL, "lane %u is in use: its sender can leave it when it is to be drained", lane);
         np_lane_roll_forward(shared, lane, entry->capacity, &pool);
-        np_lane_orphan_duty(shared, lane, entry->capacity, &pool);
-        np_store32(&shared->sender_bell, NP_BELL_OF_DAEMON, memory_order_relaxed); /* relaxed: before the flag, by its release */
-        np_store32(&shared->sender_sleeps, 1, memory_order_release);
-        np_store32(&entry->sender, 0, memory_order_release);
-        np_broker_lane_changed(broker, lane);
+        np_broker_lane_orphaned(broker, lane);
     } else if (np_load32(&entry->receiver, memory_order_acquire) == endpoint) {
         if (np_load32(&shared->state, memory_order_acquire) != NP_LANE_ORPHAN)
             return np_error(-EINVAL, "lane %u has a sender: its receiver cannot leave it", lane);

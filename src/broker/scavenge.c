@@ -33,10 +33,18 @@ static void sender_gone(struct np_broker *broker, uint32_t lane, struct np_scave
     np_add64(&broker->board.header->messages_rolled_forward, rolled, memory_order_relaxed);
     what->rolled_forward += rolled;
     what->lanes++;
-    /* The daemon is the sender now, and always asleep: who releases rings it. */
+    np_broker_lane_orphaned(broker, lane);
+}
+
+void np_broker_lane_orphaned(struct np_broker *broker, uint32_t lane)
+{
+    struct np_lane_shared *shared = broker->lane_memory[lane];
+    /* The daemon is the sender now, and always asleep: who releases rings it. A failed barrier is made good by the timer that
+     * runs while there are orphans; the look after the flag is the caller's orphan duty. */
     np_store32(&shared->sender_bell, NP_BELL_OF_DAEMON, memory_order_relaxed); /* relaxed: before the flag, by its release */
     np_store32(&shared->sender_sleeps, 1, memory_order_release);
-    np_store32(&entry->sender, 0, memory_order_release);
+    np_bell_heavy_barrier();
+    np_store32(&broker->board.lanes[lane].sender, 0, memory_order_release);
     np_broker_lane_changed(broker, lane);
 }
 
@@ -175,6 +183,7 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
             np_arena_sleep_end(&broker->pools[pool].arenas[i], client);
         what->slots += np_broker_sweep(broker, pool, NP_WORD_HELD, client);
     }
+    np_broker_orphan_duty(broker);
     for (uint32_t channel = 1; channel <= board->limits.channels; channel++)
         if ((!touched || touched[channel]) && np_entry_is(&board->channels[channel].state, NP_ACTIVE))
             ring_lanes_of_channel(broker, channel);

@@ -74,11 +74,12 @@ static inline void np_endpoint_wake(const struct np_endpoint *endpoint, np_shm32
 struct np_waiting {
     int64_t deadline_ns, spin_until_ns;
     uint32_t seen;
+    uint32_t looks;
     bool reached;
 };
 void np_waiting_begin(struct np_waiting *waiting, const struct np_endpoint *endpoint, int64_t timeout_ns);
 /* True while there is still spinning to do; false once flags should be raised. */
-bool np_waiting_spins(const struct np_waiting *waiting);
+bool np_waiting_spins(struct np_waiting *waiting);
 /* Before the flags are raised. */
 void np_waiting_arm(struct np_waiting *waiting, const struct np_endpoint *endpoint);
 /* After the flags are raised, before the second look. */

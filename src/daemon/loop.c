@@ -10,9 +10,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #include "core/bell.h"
 #include "core/error.h"
+#include "daemon/log.h"
 
 /* Names that the headers of older systems lack. */
 enum {
@@ -27,6 +30,7 @@ enum {
     ENTRIES_MIN = 64,
     ENTRIES_MAX = 1024, /* submitted at once; more are submitted in several goes */
     COMPLETIONS_MAX = 65536,
+    SUBMIT_TRIES_MAX = 100000,
     DISPATCHED_MAX = 256 /* between two looks at the timers */
 };
 
@@ -81,11 +85,14 @@ static struct io_uring_sqe *take_entry(struct np_loop *loop)
     struct io_uring_sqe *entry = io_uring_get_sqe(&loop->ring);
     /* A full queue empties by submitting it. -EBUSY and -EAGAIN (the kernel is short of memory or of room for completions)
      * pass when it has got on with what it has. */
-    while (!entry) {
+    for (unsigned tries = 0; !entry && tries < SUBMIT_TRIES_MAX; tries++) {
         io_uring_submit(&loop->ring);
         entry = io_uring_get_sqe(&loop->ring);
     }
-    return entry;
+    if (entry)
+        return entry;
+    np_log(NP_LOG_ERROR, "the io_uring takes nothing any more: the worker ends, and another begins with a new one");
+    _exit(EX_SOFTWARE);
 }
 
 static void begin(struct io_uring_sqe *entry, struct np_operation *operation)

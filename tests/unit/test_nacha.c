@@ -335,8 +335,12 @@ START_TEST(order_of_arrival_does_not_matter)
     const struct stream_file file = { .batches = 1, .has_control = 1, .entries = 2, .stated = stated };
     const struct stream_batch batch = { .ordinal = 1, .has_control = 1, .entries = 2, .stated = stated };
     const struct stream_end end = { .files = 1, .repeats = 1, .payments = 2, .statements = 3 };
-    const struct book_payment first = { .payment_id = stream_payment_id(0, 0, 1), .amount_cents = 5, .bank = 10, .batch = 1 };
-    const struct book_payment second = { .payment_id = stream_payment_id(0, 0, 2), .amount_cents = 7, .bank = 10, .batch = 1 };
+    const struct book_payment first = {
+        .payment_id = stream_payment_id(0, 0, 1), .amount_cents = 5, .bank = 10, .batch = 1
+    };
+    const struct book_payment second = {
+        .payment_id = stream_payment_id(0, 0, 2), .amount_cents = 7, .bank = 10, .batch = 1
+    };
     enum book_verdict verdict;
     ck_assert_int_eq(book_ended(book, 3, &end), 0);
     ck_assert_int_eq(book_file_stated(book, 2, &file), 0);
@@ -413,8 +417,8 @@ END_TEST
 START_TEST(entry_that_lacks_a_character_is_named_and_not_posted)
 {
     /* One blank too few before the amount: read at its place it would be 2500 and not 250. */
-    struct outcome outcome =
-        post_changed(3, "627231380104123456789       0000000250               Debit Account           0121042880000001", "\n");
+    struct outcome outcome = post_changed(
+        3, "627231380104123456789       0000000250               Debit Account           0121042880000001", "\n");
     ck_assert_int_eq(outcome.verdict, BOOK_INPUT_AT_FAULT);
     ck_assert_uint_eq(outcome.file->posted, 0);
     ck_assert_uint_eq(outcome.file->missing, 0);
@@ -427,8 +431,8 @@ END_TEST
 
 START_TEST(entry_with_letters_in_its_amount_is_named_and_not_posted)
 {
-    struct outcome outcome =
-        post_changed(3, "627231380104123456789        00000O0250               Debit Account           0121042880000001", "\n");
+    struct outcome outcome = post_changed(
+        3, "627231380104123456789        00000O0250               Debit Account           0121042880000001", "\n");
     ck_assert_int_eq(outcome.verdict, BOOK_INPUT_AT_FAULT);
     ck_assert_uint_eq(outcome.file->posted, 0);
     ck_assert_uint_eq(outcome.file->malformed_lines[0], 3);
@@ -438,8 +442,8 @@ END_TEST
 
 START_TEST(entry_with_a_wrong_check_digit_is_posted_and_named)
 {
-    struct outcome outcome =
-        post_changed(3, "627231380105123456789        0000000250               Debit Account           0121042880000001", "\n");
+    struct outcome outcome = post_changed(
+        3, "627231380105123456789        0000000250               Debit Account           0121042880000001", "\n");
     ck_assert_int_eq(outcome.verdict, BOOK_INPUT_AT_FAULT);
     ck_assert_uint_eq(outcome.file->posted, 1);
     ck_assert_uint_eq(outcome.file->objected, 1);
@@ -451,8 +455,8 @@ END_TEST
 
 START_TEST(control_record_that_disagrees_is_named)
 {
-    struct outcome outcome =
-        post_changed(4, "82000000010023138010000000000251000000000000121042882                          121042880000001", "\n");
+    struct outcome outcome = post_changed(
+        4, "82000000010023138010000000000251000000000000121042882                          121042880000001", "\n");
     ck_assert_int_eq(outcome.verdict, BOOK_INPUT_AT_FAULT);
     ck_assert(!outcome.file->control_agrees);
     ck_assert_uint_eq(outcome.file->findings[0].line, 4);
@@ -464,8 +468,8 @@ END_TEST
 
 START_TEST(file_control_that_disagrees_is_named)
 {
-    struct outcome outcome =
-        post_changed(5, "9000001000001000000010023138011000000000250000000000000                                       ", "\n");
+    struct outcome outcome = post_changed(
+        5, "9000001000001000000010023138011000000000250000000000000                                       ", "\n");
     ck_assert_int_eq(outcome.verdict, BOOK_INPUT_AT_FAULT);
     ck_assert(!outcome.file->control_agrees);
     book_close(outcome.book);
@@ -478,7 +482,8 @@ START_TEST(line_that_is_no_record_is_named_and_the_rest_posted)
     for (size_t i = 0; i < sizeof(strange) / sizeof(strange[0]); i++) {
         char text[4096];
         enum book_verdict verdict;
-        snprintf(text, sizeof(text), "%s\n%s\n%s\n%s\n%s\n%s\n", small[0], small[1], small[2], strange[i], small[3], small[4]);
+        snprintf(text, sizeof(text), "%s\n%s\n%s\n%s\n%s\n%s\n", small[0], small[1], small[2], strange[i], small[3],
+                 small[4]);
         const char *path = write_file(text, strlen(text));
         struct book *book = post_file(path, 1, (struct mishap){ 0 }, &verdict, NULL);
         ck_assert_int_eq(verdict, BOOK_INPUT_AT_FAULT);

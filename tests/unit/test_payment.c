@@ -117,7 +117,8 @@ START_TEST(flagging_keeps_it_sealed_and_touches_one_word)
     struct numapool_payment payment = before;
     numapool_payment_flag(&payment, NUMAPOOL_PAYMENT_REJECTED | NUMAPOOL_PAYMENT_FLAG_APPLICATION(3));
     ck_assert_uint_eq(numapool_payment_problems(&payment), 0);
-    ck_assert_uint_eq(numapool_payment_get_flags(&payment), NUMAPOOL_PAYMENT_CHECKED | NUMAPOOL_PAYMENT_REJECTED | 0x80000u);
+    ck_assert_uint_eq(numapool_payment_get_flags(&payment),
+                      NUMAPOOL_PAYMENT_CHECKED | NUMAPOOL_PAYMENT_REJECTED | 0x80000u);
     ck_assert_mem_eq((const char *)&payment + 8, (const char *)&before + 8, 120);
     ck_assert_uint_eq(numapool_payment_checksum(&payment),
                       numapool_payment_checksum_with(&before, numapool_payment_get_flags(&payment)));

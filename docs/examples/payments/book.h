@@ -109,7 +109,8 @@ uint64_t book_posted(const struct book *book);
 uint64_t book_recognised(const struct book *book);
 uint64_t book_repeated(const struct book *book);
 uint64_t book_damage(const struct book *book);
-uint64_t book_statements_missing(const struct book *book); /* batch and file records, findings; 0 before the end is stated */
+uint64_t
+book_statements_missing(const struct book *book); /* batch and file records, findings; 0 before the end is stated */
 
 enum book_verdict { BOOK_EXACT = 0, BOOK_LOST_OR_DOUBLED = 1, BOOK_INPUT_AT_FAULT = 3 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * payments-demo: runs payment files through gateway, validator and ledger on a daemon of its own, kills the validator with
- * SIGKILL on the way, and shows that every payment was posted exactly once all the same. */
+ * numapool-payments-demo: runs payment files through gateway, validator and ledger on a daemon of its own, kills the
+ * validator with SIGKILL on the way, and shows that every payment was posted exactly once all the same. */
 #include <argp.h>
 #include <dirent.h>
 #include <errno.h>
@@ -148,7 +148,8 @@ static void say(const struct demo *demo, const char *sentence)
     }
 }
 
-static int run_files(struct demo *demo, const struct options *options, const char *const *files, size_t count, const char *invalid)
+static int run_files(struct demo *demo, const struct options *options, const char *const *files, size_t count,
+                     const char *invalid)
 {
     struct passage *first = passage_new(files, count, options->repeats, options->kills);
     struct passage *second = invalid != NULL ? passage_new(&invalid, 1, 1, 0) : NULL;
@@ -198,10 +199,14 @@ static int find_data(char directory[LAUNCH_PATH_BYTES])
     if (has_data(directory))
         return 0;
 #endif
-    if (launch_own_directory(here) == 0 &&
-        snprintf(directory, LAUNCH_PATH_BYTES, "%.*s/../../../tests/data", LAUNCH_PATH_BYTES / 2, here) > 0 &&
-        has_data(directory))
-        return 0;
+    if (launch_own_directory(here) == 0) {
+        /* Beside this program as installed, and in the source tree when that is where it was built. */
+        static const char *const from_here[] = { "/data", "/../../../tests/data" };
+        for (size_t i = 0; i < sizeof(from_here) / sizeof(from_here[0]); i++)
+            if (snprintf(directory, LAUNCH_PATH_BYTES, "%.*s%s", LAUNCH_PATH_BYTES / 2, here, from_here[i]) > 0 &&
+                has_data(directory))
+                return 0;
+    }
     fprintf(stderr, "payments-demo: the sample files are not found: name payment files, or their directory in "
                     "NUMAPOOL_DATA\n");
     return -1;
@@ -276,13 +281,14 @@ static int run(const struct options *options)
         sigaction(ends[i], &action, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
     if (launch_find("numapoold", demo.daemon_path) != 0 || launch_find("numapoolctl", demo.tool_path) != 0 ||
-        launch_find("gateway", demo.gateway_path) != 0 || launch_find("validator", demo.validator_path) != 0 ||
-        launch_find("ledger", demo.ledger_path) != 0)
+        launch_find("numapool-payments-gateway", demo.gateway_path) != 0 ||
+        launch_find("numapool-payments-validator", demo.validator_path) != 0 ||
+        launch_find("numapool-payments-ledger", demo.ledger_path) != 0)
         return FAILED;
     if (make_directory(&demo) == 0 && start_daemon(&demo) == 0)
-        verdict = options->file_count > 0
-                      ? run_files(&demo, options, (const char *const *)(uintptr_t)options->files, (size_t)options->file_count, NULL)
-                      : run_samples(&demo, options);
+        verdict = options->file_count > 0 ? run_files(&demo, options, (const char *const *)(uintptr_t)options->files,
+                                                      (size_t)options->file_count, NULL)
+                                          : run_samples(&demo, options);
     if (clean_up(&demo) != 0 && verdict == EXACT)
         verdict = FAILED;
     if (passage_stopping)
@@ -336,12 +342,18 @@ int main(int argc, char **argv)
         { "no-progress", 'n', NULL, 0, "No progress bar, not even on a terminal", 0 },
         { 0 }
     };
-    static const struct argp argp = { table, parse, "[FILE...]",
-                                      "Runs payment files through three processes while one of them is being killed. Without "
-                                      "a file: the samples, among them one that is at fault.\vExit status: 0 every entry was "
-                                      "posted once and all totals agree; 1 lost, doubled or failed; 2 usage; 3 the files "
-                                      "themselves are at fault.",
-                                      NULL, NULL, NULL };
+    static const struct argp argp = {
+        table,
+        parse,
+        "[FILE...]",
+        "Runs payment files through three processes while one of them is being killed. Without "
+        "a file: the samples, among them one that is at fault.\vExit status: 0 every entry was "
+        "posted once and all totals agree; 1 lost, doubled or failed; 2 usage; 3 the files "
+        "themselves are at fault.",
+        NULL,
+        NULL,
+        NULL
+    };
     struct options options = { .repeats = 1, .kills = 5 };
     argp_err_exit_status = USAGE;
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)

@@ -17,11 +17,13 @@
 
 int launch_own_directory(char path[LAUNCH_PATH_BYTES])
 {
-    ssize_t length = readlink("/proc/self/exe", &path[0], LAUNCH_PATH_BYTES - 1);
+    char own[LAUNCH_PATH_BYTES];
+    ssize_t length = readlink("/proc/self/exe", own, sizeof(own) - 1);
     if (length <= 0)
         return -1;
-    path[length] = '\0';
-    *strrchr(path, '/') = '\0';
+    own[length] = '\0';
+    *strrchr(own, '/') = '\0';
+    memcpy(path, own, strlen(own) + 1);
     /* In a build tree the program itself lies in a directory of libtool's below the one that is meant. */
     size_t end = strlen(path);
     if (end > 6 && strcmp(path + end - 6, "/.libs") == 0)

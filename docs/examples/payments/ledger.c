@@ -258,7 +258,8 @@ static void parse_halts(struct argp_state *state, struct options *options, char 
     char *rest = NULL;
     for (char *one = strtok_r(list, ",", &rest); one != NULL; one = strtok_r(NULL, ",", &rest)) {
         const uint64_t least = options->halt_count > 0 ? options->halts[options->halt_count - 1] : 1;
-        if (options->halt_count == HALTS_MAX || session_number(one, least, UINT64_MAX, &options->halts[options->halt_count]) != 0)
+        if (options->halt_count == HALTS_MAX ||
+            session_number(one, least, UINT64_MAX, &options->halts[options->halt_count]) != 0)
             argp_error(state, "--halt-at takes at most %u ascending numbers, not '%s'", HALTS_MAX, one);
         options->halt_count++;
     }
@@ -304,15 +305,22 @@ int main(int argc, char **argv)
         { "json", 'j', NULL, 0, "Print the report as one JSON document", 0 },
         { "json-fd", KEY_JSON_FD, "FD", 0, "Write that document there, and the readable report to standard output", 0 },
         { "patience", 'p', "SECONDS", 0, "After the closing statement, wait so long for what is missing (30)", 0 },
-        { "control-fd", KEY_CONTROL_FD, "FD", 0, "Write progress there ('posted N', 'halt N'); after a halt read one byte to go on", 0 },
+        { "control-fd", KEY_CONTROL_FD, "FD", 0,
+          "Write progress there ('posted N', 'halt N'); after a halt read one byte to go on", 0 },
         { "halt-at", KEY_HALT_AT, "N,N,...", 0, "Halt when so many entries are posted", 0 },
         { 0 }
     };
-    static const struct argp argp = { table, parse, NULL,
-                                      "Posts the payments of pool '" STREAM_POOL "', each once, and compares them with what "
-                                      "their files state.\vExit status: 0 exact; 1 lost, doubled or failed; 3 the files are at "
-                                      "fault.",
-                                      NULL, NULL, NULL };
+    static const struct argp argp = {
+        table,
+        parse,
+        NULL,
+        "Posts the payments of pool '" STREAM_POOL "', each once, and compares them with what "
+        "their files state.\vExit status: 0 exact; 1 lost, doubled or failed; 3 the files are at "
+        "fault.",
+        NULL,
+        NULL,
+        NULL
+    };
     struct options options = { .patience_s = 30, .control = UINT64_MAX, .json_fd = UINT64_MAX };
     argp_err_exit_status = SESSION_USAGE;
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)

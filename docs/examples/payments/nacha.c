@@ -370,12 +370,13 @@ static void read_file_control(struct walk *walk, const struct nacha_line *line, 
 
 /* ---------------------------------------------------------------- the file */
 
+/* A line of nines. The last one of a file is sometimes cut off; a control record never has nines up to its blanks. */
 static bool is_filler(const char *record)
 {
-    for (unsigned i = 0; i < NACHA_RECORD_BYTES; i++)
-        if (record[i] != '9')
-            return false;
-    return true;
+    unsigned nines = 0;
+    while (nines < NACHA_RECORD_BYTES && record[nines] == '9')
+        nines++;
+    return nines > 55 && is_blank(record, nines + 1, NACHA_RECORD_BYTES);
 }
 
 /* True for a record too short or too long that could be some other record shifted: nothing of it is believed. */

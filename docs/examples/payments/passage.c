@@ -193,7 +193,8 @@ static int supervise(struct demo *demo, struct passage *passage)
             posted = passage->posted;
             moved_s = now_s();
         } else if (now_s() - moved_s > STALL_S) {
-            fprintf(stderr, "payments-demo: nothing was posted for %d s although the gateway has sent everything\n", STALL_S);
+            fprintf(stderr, "payments-demo: nothing was posted for %d s although the gateway has sent everything\n",
+                    STALL_S);
             return -1;
         }
     }

@@ -28,10 +28,14 @@ static void print_batches(const struct book_file *file, FILE *out)
             passed_over++;
             continue;
         }
-        fprintf(out, "  %07" PRIu32 "  %8" PRIu64 "   %010" PRIu64 " %15" PRIu64 ".%02" PRIu64 " %15" PRIu64 ".%02" PRIu64 "  %s\n",
+        fprintf(out,
+                "  %07" PRIu32 "  %8" PRIu64 "   %010" PRIu64 " %15" PRIu64 ".%02" PRIu64 " %15" PRIu64 ".%02" PRIu64
+                "  %s\n",
                 batch->number, batch->posted, batch->entry_hash, batch->debit_cents / 100, batch->debit_cents % 100,
                 batch->credit_cents / 100, batch->credit_cents % 100,
-                batch->agrees ? "agrees" : batch->has_control ? "DISAGREES" : "missing");
+                batch->agrees        ? "agrees"
+                : batch->has_control ? "DISAGREES"
+                                     : "missing");
     }
     if (passed_over > 0)
         fprintf(out, "  and %zu more batches that agree\n", passed_over);

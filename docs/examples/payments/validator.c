@@ -143,9 +143,10 @@ int main(int argc, char **argv)
     static const struct argp_option table[] = {
         { "lane-slots", 'l', "N", 0, "Messages that may be under way to the ledger (1024)", 0 }, { 0 }
     };
-    static const struct argp argp = { table, parse, NULL,
-                                      "Checks the payments of pool '" STREAM_POOL "' in place and sends them on, until SIGTERM.",
-                                      NULL, NULL, NULL };
+    static const struct argp argp = {
+        table, parse, NULL, "Checks the payments of pool '" STREAM_POOL "' in place and sends them on, until SIGTERM.",
+        NULL,  NULL,  NULL
+    };
     uint64_t lane_slots = 0;
     argp_err_exit_status = SESSION_USAGE;
     if (argp_parse(&argp, argc, argv, 0, NULL, &lane_slots) != 0)

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Invariants
+ *   K1  There is at most one worker: another is started only after the last was reaped (waitpid) and all that it had sent was read.
+ *   K2  A worker is given everything that is stored before it is told READY; until then it sends nothing that depends on it.
+ *   K3  The keeper waits in one place (poll), so that a signal is always heard, whatever the worker does.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "daemon/keeper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+#ifdef HAVE_LIBSYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "core/bell.h"
+#include "core/error.h"
+#include "daemon/log.h"
+#include "daemon/store.h"
+#include "daemon/worker.h"
+#include "numa/placement.h"
+
+#define END_PATIENCE_NS    INT64_C(5000000000)
+#define LONG_LIFE_NS       INT64_C(1000000000) /* a worker that lived so long was no failure to start */
+#define BACKOFF_FIRST_NS   INT64_C(10000000)
+#define BACKOFF_MOST_NS    INT64_C(1000000000)
+#define SEND_RETRY_NS      INT64_C(1000000)
+
+enum {
+    WORKER_ARGUMENTS_MAX = 16 + NP_POOLS_MAX,
+    ARGUMENT_BYTES = NP_CONFIG_SPEC_BYTES + 16
+};
+
+struct keeper {
+    const struct np_config *config;
+    const char *program;
+    struct np_listener listener;
+    struct np_store store;
+    int signal_fd;
+    sigset_t signals_before;
+    int ready_fd; /* -1: told, or nobody asked */
+    bool ready_told;
+
+    pid_t worker;           /* 0: none */
+    int records;            /* our end of the socket pair; -1 */
+    size_t given;           /* how far in the store the new worker has been given what is there */
+    bool all_given;
+    int64_t worker_born_ns;
+    int64_t start_at_ns;    /* when there is none: start another then */
+    int64_t backoff_ns;
+    int64_t give_again_ns;  /* 0, or when to go on giving */
+
+    bool ending;
+    int64_t end_deadline_ns;
+    bool finished;
+    int status;
+};
+
+/* ---------------------------------------------------------------- once, at the start */
+
+static int make_memory(struct keeper *keeper, enum np_store_kind kind, const char *what, size_t bytes)
+{
+    struct np_memory memory;
+    int result = np_memory_create(&memory, what, bytes, -1, NP_WORKER_PAGE_FLAGS(bytes), NP_SHARED);
+    if (result < 0)
+        return result;
+    np_memory_unmap(memory.address, memory.bytes);
+    result = np_store_put(&keeper->store, (struct np_store_key){ .kind = (uint32_t)kind }, memory.fd);
+    if (result < 0)
+        close(memory.fd);
+    return result;
+}
+
+static int hear_signals(struct keeper *keeper)
+{
+    sigset_t heard;
+    sigemptyset(&heard);
+    sigaddset(&heard, SIGTERM);
+    sigaddset(&heard, SIGINT);
+    sigaddset(&heard, SIGHUP);
+    sigaddset(&heard, SIGCHLD);
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_BLOCK, &heard, &keeper->signals_before);
+    keeper->signal_fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK);
+    return keeper->signal_fd < 0 ? np_error(-errno, "cannot make a signalfd: %s", strerror(errno)) : 0;
+}
+
+/* A pool, a client and a lane are descriptors here: as many as the system allows. */
+static void raise_open_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* ---------------------------------------------------------------- the worker's life */
+
+/* The worker parses the same options as the keeper did: what the keeper made of command line and file, in one form. */
+static void exec_worker(const struct keeper *keeper, int records)
+{
+    static char text[WORKER_ARGUMENTS_MAX][ARGUMENT_BYTES];
+    const char *arguments[WORKER_ARGUMENTS_MAX + 1];
+    const struct np_config *config = keeper->config;
+    unsigned n = 0;
+    snprintf(text[n++], ARGUMENT_BYTES, "%.200s", keeper->program);
+    snprintf(text[n++], ARGUMENT_BYTES, "--worker=%d,%d", keeper->listener.socket_fd, records);
+    snprintf(text[n++], ARGUMENT_BYTES, "--socket=%s", config->socket_path);
+    snprintf(text[n++], ARGUMENT_BYTES, "--clients=%u", config->limits.clients);
+    snprintf(text[n++], ARGUMENT_BYTES, "--channels=%u", config->limits.channels);
+    snprintf(text[n++], ARGUMENT_BYTES, "--endpoints=%u", config->limits.endpoints);
+    snprintf(text[n++], ARGUMENT_BYTES, "--lanes=%u", config->limits.lanes);
+    snprintf(text[n++], ARGUMENT_BYTES, "--log=%s", np_log_level_name(config->log_level));
+    for (unsigned i = 0; i < config->pool_count; i++) {
+        char spec[NP_CONFIG_SPEC_BYTES];
+        np_config_pool_spec(&config->pools[i], spec);
+        snprintf(text[n++], ARGUMENT_BYTES, "--pool=%s", spec);
+    }
+    for (unsigned i = 0; i < n; i++)
+        arguments[i] = text[i];
+    arguments[n] = NULL;
+    execv("/proc/self/exe", (char *const *)(uintptr_t)arguments);
+    np_log(NP_LOG_ERROR, "cannot start a worker (execv of /proc/self/exe: %s): /proc must be mounted", strerror(errno));
+    _exit(EX_OSERR);
+}
+
+static void run_child(const struct keeper *keeper, int records, pid_t parent)
+{
+    /* A worker without its keeper has nobody to keep what it makes. It sees the closed socket pair; this is for one that is stuck. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(EX_OSERR);
+    sigprocmask(SIG_SETMASK, &keeper->signals_before, NULL);
+    int inherited[] = { keeper->listener.socket_fd, records };
+    for (unsigned i = 0; i < 2; i++)
+        if (fcntl(inherited[i], F_SETFD, 0) != 0)
+            _exit(EX_OSERR);
+    exec_worker(keeper, records);
+}
+
+static void postpone_start(struct keeper *keeper)
+{
+    keeper->start_at_ns = np_monotonic_ns() + keeper->backoff_ns;
+    keeper->backoff_ns = keeper->backoff_ns == 0 ? BACKOFF_FIRST_NS
+                         : keeper->backoff_ns * 2 > BACKOFF_MOST_NS ? BACKOFF_MOST_NS
+                                                                    : keeper->backoff_ns * 2;
+}
+
+static void start_worker(struct keeper *keeper)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+        np_log(NP_LOG_ERROR, "cannot make a socket pair for a worker: %s", strerror(errno));
+        postpone_start(keeper);
+        return;
+    }
+    pid_t parent = getpid(), child = fork();
+    if (child == 0)
+        run_child(keeper, pair[1], parent);
+    close(pair[1]);
+    if (child < 0) {
+        np_log(NP_LOG_ERROR, "cannot start a worker (fork: %s)", strerror(errno));
+        close(pair[0]);
+        postpone_start(keeper);
+        return;
+    }
+    keeper->worker = child;
+    keeper->records = pair[0];
+    keeper->given = 0;
+    keeper->all_given = false;
+    keeper->give_again_ns = 0;
+    keeper->worker_born_ns = np_monotonic_ns();
+    np_log(NP_LOG_DEBUG, "worker %ld was started", (long)child);
+}
+
+/* Gives the new worker what is stored, as much as its socket takes. */
+static void give(struct keeper *keeper)
+{
+    keeper->give_again_ns = 0;
+    while (!keeper->all_given) {
+        size_t next = keeper->given;
+        const struct np_store_entry *entry = np_store_next(&keeper->store, &next);
+        int result = entry ? np_record_send(keeper->records, NP_RECORD_STORE, entry->key, entry->fd)
+                           : np_record_send(keeper->records, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
+        if (result == -EAGAIN)
+            keeper->give_again_ns = np_monotonic_ns() + SEND_RETRY_NS;
+        if (result < 0)
+            return; /* another error: the worker is gone, and its end is heard of by SIGCHLD */
+        keeper->given = next;
+        keeper->all_given = entry == NULL;
+    }
+}
+
+static void tell_ready(struct keeper *keeper)
+{
+    if (keeper->ready_told)
+        return;
+    keeper->ready_told = true;
+    np_log(NP_LOG_INFO, "ready at %s", keeper->config->socket_path);
+#ifdef HAVE_LIBSYSTEMD
+    sd_notify(0, "READY=1");
+#endif
+    if (keeper->ready_fd >= 0) {
+        if (write(keeper->ready_fd, "\n", 1) != 1)
+            np_log(NP_LOG_WARN, "cannot write to the descriptor of --ready-fd: %s", strerror(errno));
+        close(keeper->ready_fd);
+        keeper->ready_fd = -1;
+    }
+}
+
+/* Everything that the worker has sent. */
+static void read_records(struct keeper *keeper)
+{
+    struct np_record record;
+    int fd, result;
+    while ((result = np_record_receive(keeper->records, &record, &fd)) == 1 || result == -EMFILE || result == -EPROTO) {
+        if (result < 0) {
+            np_log(NP_LOG_ERROR, "a record of the worker: %s", np_error_sentence());
+            continue;
+        }
+        switch (record.verb) {
+        case NP_RECORD_STORE:
+            if (np_store_put(&keeper->store, record.key, fd) == 0)
+                fd = -1;
+            else
+                np_log(NP_LOG_ERROR, "%s", np_error_sentence());
+            break;
+        case NP_RECORD_DROP:
+            np_store_remove(&keeper->store, record.key);
+            break;
+        case NP_RECORD_READY:
+            tell_ready(keeper);
+            break;
+        default:
+            break;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+static void finish(struct keeper *keeper, int status)
+{
+    keeper->finished = true;
+    keeper->status = status;
+}
+
+static void worker_ended(struct keeper *keeper, int how)
+{
+    bool in_order = WIFEXITED(how) && WEXITSTATUS(how) == 0;
+    read_records(keeper);
+    close(keeper->records);
+    keeper->records = -1;
+    keeper->worker = 0;
+    if (keeper->ending || in_order) {
+        finish(keeper, 0);
+    } else if (WIFEXITED(how) && WEXITSTATUS(how) == EX_CONFIG) {
+        finish(keeper, EX_CONFIG); /* the worker has said why */
+    } else {
+        if (np_monotonic_ns() - keeper->worker_born_ns >= LONG_LIFE_NS)
+            keeper->backoff_ns = 0;
+        if (WIFSIGNALED(how))
+            np_log(NP_LOG_WARN, "the worker was killed by signal %d (%s): another takes over", WTERMSIG(how), strsignal(WTERMSIG(how)));
+        else
+            np_log(NP_LOG_WARN, "the worker ended with status %d: another takes over", WEXITSTATUS(how));
+        postpone_start(keeper);
+    }
+}
+
+static void reap(struct keeper *keeper)
+{
+    int how;
+    if (keeper->worker > 0 && waitpid(keeper->worker, &how, WNOHANG) == keeper->worker)
+        worker_ended(keeper, how);
+}
+
+static void begin_end(struct keeper *keeper)
+{
+    if (keeper->ending)
+        return;
+    keeper->ending = true;
+    keeper->end_deadline_ns = np_monotonic_ns() + END_PATIENCE_NS;
+#ifdef HAVE_LIBSYSTEMD
+    sd_notify(0, "STOPPING=1");
+#endif
+    if (keeper->worker == 0)
+        finish(keeper, 0);
+    else if (np_record_send(keeper->records, NP_RECORD_END, (struct np_store_key){ 0 }, -1) < 0)
+        kill(keeper->worker, SIGTERM);
+}
+
+static void hear(struct keeper *keeper)
+{
+    struct signalfd_siginfo heard;
+    while (read(keeper->signal_fd, &heard, sizeof heard) == (ssize_t)sizeof heard)
+        if (heard.ssi_signo == SIGCHLD)
+            reap(keeper);
+        else
+            begin_end(keeper);
+}
+
+/* ---------------------------------------------------------------- the loop */
+
+static int wait_ms(const struct keeper *keeper)
+{
+    int64_t until_ns = INT64_MAX;
+    if (keeper->ending)
+        until_ns = keeper->end_deadline_ns;
+    else if (keeper->worker == 0)
+        until_ns = keeper->start_at_ns;
+    if (keeper->give_again_ns != 0 && keeper->give_again_ns < until_ns)
+        until_ns = keeper->give_again_ns;
+    if (until_ns == INT64_MAX)
+        return -1;
+    int64_t left_ns = until_ns - np_monotonic_ns();
+    return left_ns <= 0 ? 0 : (int)((left_ns + 999999) / 1000000);
+}
+
+static void turn(struct keeper *keeper)
+{
+    /* Not the socket pair's closed end: a worker that is gone is heard of by SIGCHLD, and polling its end would spin until then. */
+    struct pollfd polled[2] = { { .fd = keeper->signal_fd, .events = POLLIN }, { .fd = keeper->records, .events = POLLIN } };
+    if (poll(polled, 2, wait_ms(keeper)) < 0 && errno != EINTR)
+        np_log(NP_LOG_ERROR, "poll: %s", strerror(errno));
+    if (polled[1].revents & POLLIN)
+        read_records(keeper);
+    hear(keeper);
+    if (keeper->finished)
+        return;
+    if (keeper->worker > 0 && !keeper->all_given)
+        give(keeper);
+    int64_t now_ns = np_monotonic_ns();
+    if (keeper->ending) {
+        if (now_ns >= keeper->end_deadline_ns && keeper->worker > 0) {
+            np_log(NP_LOG_WARN, "the worker does not end: it is killed");
+            kill(keeper->worker, SIGKILL);
+            keeper->end_deadline_ns = INT64_MAX;
+        }
+    } else if (keeper->worker == 0 && now_ns >= keeper->start_at_ns) {
+        start_worker(keeper);
+        if (keeper->worker > 0)
+            give(keeper);
+    }
+}
+
+int np_keeper_run(const struct np_config *config, const char *program, int ready_fd)
+{
+    struct keeper keeper = { .config = config, .program = program, .ready_fd = ready_fd, .signal_fd = -1, .records = -1 };
+    np_log_start("keeper", config->log_level);
+    raise_open_files();
+    int result = np_listener_open(&keeper.listener, config->socket_path);
+    if (result < 0) {
+        np_log(NP_LOG_ERROR, "%s", np_error_sentence());
+        return EXIT_FAILURE;
+    }
+    result = hear_signals(&keeper);
+    if (result == 0)
+        result = make_memory(&keeper, NP_STORE_BOARD, "the board", np_board_bytes(&config->limits));
+    if (result == 0)
+        result = make_memory(&keeper, NP_STORE_BELLS, "the bells", np_board_bells(&config->limits) * sizeof(struct np_bell));
+    if (result < 0) {
+        np_log(NP_LOG_ERROR, "%s", np_error_sentence());
+        keeper.status = EX_CONFIG;
+        keeper.finished = true;
+    }
+    while (!keeper.finished)
+        turn(&keeper);
+    np_listener_close(&keeper.listener);
+    np_store_clear(&keeper.store);
+    np_log(NP_LOG_INFO, "ended");
+    return keeper.status;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT
+ * The lock file decides who owns the path; a socket without a locked lock file is a dead daemon's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "daemon/keeper.h"
+
+enum { LOCK_TRIES_MAX = 100 };
+
+/* One level: where /run or a run-time directory is there, the daemon's own in it is made. */
+static void make_directory(struct np_listener *listener)
+{
+    char directory[sizeof listener->made_directory];
+    snprintf(directory, sizeof directory, "%s", listener->path);
+    char *slash = strrchr(directory, '/');
+    if (!slash || slash == directory)
+        return;
+    *slash = '\0';
+    if (mkdir(directory, 0755) == 0)
+        memcpy(listener->made_directory, directory, sizeof directory);
+}
+
+static int lock_once(struct np_listener *listener)
+{
+    int fd = open(listener->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return np_error(-errno, "cannot make the lock file '%s' (%s): choose a directory that this user may write, by --socket",
+                        listener->lock_path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int code = errno;
+        close(fd);
+        if (code != EWOULDBLOCK)
+            return np_error(-code, "cannot lock '%s': %s", listener->lock_path, strerror(code));
+        return np_error(-EADDRINUSE, "another numapoold serves '%s': end it, or choose another path by --socket", listener->path);
+    }
+    struct stat locked, named;
+    if (fstat(fd, &locked) == 0 && stat(listener->lock_path, &named) == 0 && locked.st_ino == named.st_ino &&
+        locked.st_dev == named.st_dev) {
+        listener->lock_fd = fd;
+        return 0;
+    }
+    /* Its owner removed it as he ended, between our open and our lock. */
+    close(fd);
+    return -EAGAIN;
+}
+
+static int take_lock(struct np_listener *listener)
+{
+    int result = -EAGAIN;
+    for (unsigned tries = 0; result == -EAGAIN && tries < LOCK_TRIES_MAX; tries++)
+        result = lock_once(listener);
+    if (result == -EAGAIN)
+        return np_error(result, "the lock file '%s' is made and removed all the time: something else uses that name", listener->lock_path);
+    if (result < 0)
+        return result;
+    /* For people; nobody relies on it. */
+    char text[32];
+    int bytes = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(listener->lock_fd, 0) != 0 || pwrite(listener->lock_fd, text, (size_t)bytes, 0) != bytes)
+        return np_error(-EIO, "cannot write '%s': is the file system full?", listener->lock_path);
+    return 0;
+}
+
+static int bind_path(struct np_listener *listener)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct stat there;
+    if (strlen(listener->path) >= sizeof address.sun_path)
+        return np_error(-ENAMETOOLONG, "the socket's path '%s' has more than %zu bytes", listener->path, sizeof address.sun_path - 1);
+    strcpy(address.sun_path, listener->path);
+    if (lstat(listener->path, &there) == 0) {
+        if (!S_ISSOCK(there.st_mode))
+            return np_error(-EEXIST, "'%s' is there and is no socket: remove it, or choose another path by --socket", listener->path);
+        unlink(listener->path);
+    }
+    listener->socket_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (listener->socket_fd < 0)
+        return np_error(-errno, "cannot make a socket: %s", strerror(errno));
+    mode_t before = umask(0177);
+    int result = bind(listener->socket_fd, (struct sockaddr *)&address, sizeof address);
+    int code = errno;
+    umask(before);
+    if (result != 0)
+        return np_error(-code, "cannot make the socket '%s': %s", listener->path, strerror(code));
+    if (listen(listener->socket_fd, SOMAXCONN) != 0)
+        return np_error(-errno, "cannot listen at '%s': %s", listener->path, strerror(errno));
+    return 0;
+}
+
+int np_listener_open(struct np_listener *listener, const char *path)
+{
+    *listener = (struct np_listener){ .path = path, .lock_fd = -1, .socket_fd = -1 };
+    snprintf(listener->lock_path, sizeof listener->lock_path, "%s.lock", path);
+    make_directory(listener);
+    int result = take_lock(listener);
+    if (result == 0)
+        result = bind_path(listener);
+    if (result < 0)
+        np_listener_close(listener);
+    return result;
+}
+
+void np_listener_close(struct np_listener *listener)
+{
+    if (listener->socket_fd >= 0) {
+        unlink(listener->path);
+        close(listener->socket_fd);
+    }
+    if (listener->lock_fd >= 0) {
+        unlink(listener->lock_path); /* before it is unlocked, so that nobody locks what is about to go */
+        close(listener->lock_fd);
+    }
+    if (listener->made_directory[0])
+        rmdir(listener->made_directory);
+    listener->socket_fd = listener->lock_fd = -1;
+}
