@@ -211,6 +211,8 @@ struct numapool_msg {
     uint32_t reserved; /* 0 */
 };
 
+#define NUMAPOOL_MSG_INIT { 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
 enum numapool_msg_flags {
     NUMAPOOL_REDELIVERED = 2 /* a receiver that died or left may have seen it before */
 };
@@ -236,6 +238,9 @@ NUMAPOOL_API int numapool_sender_close(struct numapool_sender *sender, int64_t d
 
 /* A slot to fill and send; NULL: the pool is empty. As numapool_get, after taking back what receivers have released. */
 NUMAPOOL_API void *numapool_loan(struct numapool_sender *sender);
+
+/* The same, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent, wherever it came from. */
+NUMAPOOL_API int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns);
 
 /* Gives a loaned slot back unsent. */
 NUMAPOOL_API int numapool_unloan(struct numapool_sender *sender, void *slot);
@@ -266,11 +271,12 @@ NUMAPOOL_API int numapool_receive(struct numapool_receiver *receiver, struct num
  * 0; -EINVAL: not an unreleased message of this receiver (those before it have been released). */
 NUMAPOOL_API int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n);
 
-/* Keeps the slot: it is the caller's as if from get, and leaves the channel. 0; -EINVAL. Death: at one store. */
+/* Keeps the slot: it is the caller's as if from get, and leaves the channel (no release). 0; -EINVAL. Death: at one store. */
 NUMAPOOL_API int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg *message);
 
 /* Sends a received message on, without a copy and exactly once, whoever dies: one store takes it out of the one lane and puts it into the
- * other. length, type, id and key go as they are in *message. On an error it is still received and unreleased here.
+ * other. length, type, id and key go as they are in *message. On 0 the message is gone from here and wants no release; on an error it
+ * is still received and unreleased here.
  * Both ends must be of the same pool. -EAGAIN, -ETIMEDOUT: every lane of sender is full; -EINVAL. */
 NUMAPOOL_API int numapool_forward(struct numapool_receiver *receiver, const struct numapool_msg *message,
                                   struct numapool_sender *sender, int64_t timeout_ns);

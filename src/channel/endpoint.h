@@ -11,8 +11,10 @@
 #include "numapool.h"
 
 #define NP_SPIN_NS_DEFAULT INT64_C(20000)
-/* After a question that the authority could not answer (its worker is being replaced), ask again no sooner than this. */
+/* After a question that the authority could not answer (its worker is being replaced), ask again no sooner than this, and twice
+ * as late each time, for asking may take long where the fast path goes on well without. */
 #define NP_SYNC_RETRY_NS INT64_C(2000000)
+#define NP_SYNC_RETRY_MAX_NS INT64_C(512000000)
 #define NP_FIRST_SYNC_NS INT64_C(2000000000)
 
 struct np_endpoint {
@@ -25,6 +27,7 @@ struct np_endpoint {
     bool asked_in_vain;
     int64_t spin_ns;
     int64_t ask_again_ns;
+    int64_t retry_ns;
     uint64_t stamp; /* the last change of a lane that is known here */
 };
 
@@ -57,8 +60,11 @@ static inline bool np_endpoint_may_ask(const struct np_endpoint *endpoint)
 static inline int np_endpoint_asked(struct np_endpoint *endpoint, int result)
 {
     endpoint->asked_in_vain = result < 0;
+    endpoint->retry_ns = result == 0 || endpoint->retry_ns == 0 ? NP_SYNC_RETRY_NS : endpoint->retry_ns * 2;
+    if (endpoint->retry_ns > NP_SYNC_RETRY_MAX_NS)
+        endpoint->retry_ns = NP_SYNC_RETRY_MAX_NS;
     if (result < 0)
-        endpoint->ask_again_ns = np_deadline_ns(NP_SYNC_RETRY_NS);
+        endpoint->ask_again_ns = np_deadline_ns(endpoint->retry_ns);
     return result;
 }
 

@@ -333,6 +333,13 @@ void *numapool_loan(struct numapool_sender *sender)
     return numapool_get(&sender->magazine->fast);
 }
 
+int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns)
+{
+    if (!is_live(sender))
+        return -EINVAL;
+    return numapool_get_wait(&sender->magazine->fast, slot, timeout_ns);
+}
+
 int numapool_unloan(struct numapool_sender *sender, void *slot)
 {
     if (!is_live(sender))

@@ -35,7 +35,7 @@ static int check_pool(const struct np_wire_answer *answer, const char *name)
 static int check_arena(const struct np_wire_answer *answer, const struct numapool_pool *pool, unsigned index)
 {
     uint64_t slots = answer->of.pool_memory.slots, page_bytes = answer->of.pool_memory.page_bytes;
-    uint64_t stride = np_arena_stride(pool->slot_bytes);
+    uint64_t stride = pool->slot_bytes;
     int node = answer->of.pool_memory.node;
     bool fits = slots >= 1 && slots <= NP_SLOTS_MAX && slots * stride <= NP_ARENA_BYTES_MAX && /* at most 2^62 */
                 slots * stride <= answer->of.pool_memory.data_bytes;
@@ -111,7 +111,7 @@ static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefaul
         return result;
     pa->account = (struct np_account_row *)direct->account + index;
     return np_arena_attach(&pa->arena, direct->arena_memory[index][META], pa->meta_bytes, direct->arena_memory[index][DATA],
-                           answer.of.pool_memory.slots, pool->slot_bytes, index, answer.of.pool_memory.node, pool->client,
+                           answer.of.pool_memory.slots, direct->slot_bytes, index, answer.of.pool_memory.node, pool->client,
                            pool->bells, pool->bell_count);
 }
 
@@ -124,7 +124,8 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     pool->id = answer->of.pool_open.pool;
     pool->client = client->id;
     pool->flags = answer->of.pool_open.flags;
-    pool->slot_bytes = answer->of.pool_open.slot_bytes;
+    direct->slot_bytes = answer->of.pool_open.slot_bytes;
+    pool->slot_bytes = np_arena_stride(direct->slot_bytes);
     pool->magazine_slots = answer->of.pool_open.magazine_slots ? answer->of.pool_open.magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
     pool->bells = client->bells;
     pool->bell_count = client->bell_count;

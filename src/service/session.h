@@ -84,6 +84,7 @@ struct np_direct_pool {
     struct numapool_pool pool;
     struct numapool_client *client;
     struct np_direct_pool *next;
+    uint64_t slot_bytes; /* as the pool was made; what is usable is rounded up to whole lines */
     void *account;
     size_t account_bytes;
     void *arena_memory[NP_ARENAS_MAX][2]; /* meta, data: what was mapped of each, NULL: nothing */

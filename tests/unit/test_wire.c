@@ -253,14 +253,14 @@ END_TEST
 
 START_TEST(a_socket_of_another_user_is_said)
 {
-    if (geteuid() == 0) {
-        printf("NOT RUN: a_socket_of_another_user_is_said (root may open everything)\n");
-        return;
-    }
     int listening = bound_socket(SOCK_SEQPACKET);
     ck_assert_int_eq(listen(listening, 1), 0);
     ck_assert_int_eq(chmod(socket_path(), 0), 0);
+    uid_t user = geteuid();
+    if (user == 0) /* who may open everything */
+        ck_assert_int_eq(seteuid(65534), 0);
     fails_saying(-EACCES, socket_path(), "user");
+    ck_assert_int_eq(seteuid(user), 0);
     close(listening);
 }
 END_TEST
