@@ -82,17 +82,17 @@ static inline void np_store32(np_shm32 *address, uint32_t value, memory_order or
     atomic_store_explicit(address, value, order);
 }
 
-/* Strong compare-and-swap. On failure *expected is what was there, loaded with acquire. */
+/* Strong compare-and-swap. On failure *expected is what was there, loaded relaxed: to be tried again with, not to be followed. */
 static inline bool np_cas64(np_shm64 *address, uint64_t *expected, uint64_t wanted, memory_order order)
 {
     NP_SHM_HOOK(NP_SHM_CAS, address, 8, wanted);
-    return atomic_compare_exchange_strong_explicit(address, expected, wanted, order, memory_order_acquire);
+    return atomic_compare_exchange_strong_explicit(address, expected, wanted, order, memory_order_relaxed);
 }
 
 static inline bool np_cas32(np_shm32 *address, uint32_t *expected, uint32_t wanted, memory_order order)
 {
     NP_SHM_HOOK(NP_SHM_CAS, address, 4, wanted);
-    return atomic_compare_exchange_strong_explicit(address, expected, wanted, order, memory_order_acquire);
+    return atomic_compare_exchange_strong_explicit(address, expected, wanted, order, memory_order_relaxed);
 }
 
 static inline uint64_t np_exchange64(np_shm64 *address, uint64_t value, memory_order order)

@@ -11,6 +11,7 @@
 #include "daemon/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -333,7 +334,6 @@ static int wait_ms(const struct keeper *keeper)
 
 static void turn(struct keeper *keeper)
 {
-    /* Not the socket pair's closed end: a worker that is gone is heard of by SIGCHLD, and polling its end would spin until then. */
     struct pollfd polled[2] = { { .fd = keeper->signal_fd, .events = POLLIN }, { .fd = keeper->records, .events = POLLIN } };
     if (poll(polled, 2, wait_ms(keeper)) < 0 && errno != EINTR)
         np_log(NP_LOG_ERROR, "poll: %s", strerror(errno));

@@ -43,7 +43,6 @@ void harness_begin(const char *name, int argc, char **argv)
         test.seed = drawn_seed();
     test.begun_ns = harness_now_ns();
     signal(SIGPIPE, SIG_IGN);
-    /* a test that is stuck ends itself rather than its runner, whose kill would leave no word of where */
     harness_note("%s: seed %llu, %u %% of the work", name, (unsigned long long)test.seed, test.percent);
 }
 
@@ -79,6 +78,11 @@ void harness_note(const char *format, ...)
     printf("\n");
     fflush(stdout);
     va_end(arguments);
+}
+
+unsigned harness_failed(void)
+{
+    return test.failed;
 }
 
 uint64_t harness_seed(void)

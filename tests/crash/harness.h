@@ -22,6 +22,8 @@
 void harness_begin(const char *name, int argc, char **argv);
 /* Prints the closing line; the exit status. */
 int harness_end(void);
+/* Promises broken so far. */
+unsigned harness_failed(void);
 
 /* Counts a promise and prints it with the verdict. Returns `kept`. Only in the test's own process. */
 __attribute__((format(printf, 2, 3))) bool harness_expect(bool kept, const char *promise, ...);

@@ -167,7 +167,8 @@ void harness_daemon_kill(struct harness_daemon *daemon, bool keeper_first)
 
 void harness_daemon_remove(struct harness_daemon *daemon)
 {
-    print_log(daemon);
+    if (harness_failed() > 0)
+        print_log(daemon);
     unlink(daemon->socket);
     unlink(daemon->lock);
     unlink(daemon->log);
