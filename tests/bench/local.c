@@ -55,6 +55,7 @@ static void close_local(void *state)
 static void pairs_inline(void *state)
 {
     struct numapool_magazine *magazine = bench_opaque(((struct local *)state)->magazine);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_PAIRS; i++) {
         void *slot = bench_opaque(numapool_get(magazine));
         numapool_put(magazine, slot);
@@ -65,6 +66,7 @@ static void pairs_inline(void *state)
 static void pairs_call(void *state)
 {
     struct numapool_magazine *magazine = bench_opaque(((struct local *)state)->magazine);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_PAIRS; i++) {
         void *slot = bench_opaque(numapool_get_call(magazine));
         numapool_put_call(magazine, slot);
@@ -76,6 +78,7 @@ static void bulks(void *state)
 {
     struct numapool_magazine *magazine = bench_opaque(((struct local *)state)->magazine);
     void *slots[BENCH_BULK];
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_BULKS; i++) {
         if (numapool_get_bulk(magazine, slots, BENCH_BULK) < 0)
             bench_fail("%s", numapool_errormsg());
@@ -89,9 +92,11 @@ static void thousand_inline(void *state)
 {
     struct numapool_magazine *magazine = bench_opaque(((struct local *)state)->magazine);
     void *slots[BENCH_THOUSAND];
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         slots[i] = numapool_get(magazine);
     bench_opaque(slots);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         numapool_put(magazine, slots[i]);
 }
@@ -100,9 +105,11 @@ static void thousand_call(void *state)
 {
     struct numapool_magazine *magazine = bench_opaque(((struct local *)state)->magazine);
     void *slots[BENCH_THOUSAND];
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         slots[i] = numapool_get_call(magazine);
     bench_opaque(slots);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         numapool_put_call(magazine, slots[i]);
 }

@@ -26,6 +26,7 @@ static void bulks(void *state)
 {
     struct stack *stack = bench_opaque(state);
     void *slots[BENCH_BULK];
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_BULKS; i++) {
         stack->count -= BENCH_BULK;
         memcpy(slots, stack->slots + stack->count, sizeof slots);

@@ -19,9 +19,11 @@ static void thousand(void *state)
 {
     void *slots[BENCH_THOUSAND];
     (void)state;
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         slots[i] = malloc(BENCH_PAYLOAD_BYTES);
     bench_opaque(slots);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         free(slots[i]);
 }

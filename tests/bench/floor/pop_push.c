@@ -58,6 +58,7 @@ static void stack_close(void *state)
 static void pairs(void *state)
 {
     struct stack *stack = bench_opaque(state);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_PAIRS; i++) {
         void *slot = bench_opaque(pop(stack));
         push(stack, slot);
@@ -68,6 +69,7 @@ static void pairs(void *state)
 static void pairs_call(void *state)
 {
     struct stack *stack = bench_opaque(state);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_PAIRS; i++) {
         void *slot = bench_opaque(pop_call(stack));
         push_call(stack, slot);
@@ -79,9 +81,11 @@ static void thousand(void *state)
 {
     struct stack *stack = bench_opaque(state);
     void *slots[BENCH_THOUSAND];
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         slots[i] = pop_call(stack);
     bench_opaque(slots);
+    bench_align_loop();
     for (unsigned i = 0; i < BENCH_THOUSAND; i++)
         push_call(stack, slots[i]);
 }

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/bell.h"
+#include "core/error.h"
+#include "daemon/worker.h"
+
+#define ACCEPT_PAUSE_NS INT64_C(100000000)
+
+static void received(struct np_operation *operation, int result);
+static void sent(struct np_operation *operation, int result);
+
+int np_connections_start(struct np_worker *worker)
+{
+    worker->connection_count = worker->board.limits.clients + NP_CONNECTIONS_SPARE;
+    worker->connections = calloc(worker->connection_count, sizeof *worker->connections);
+    if (!worker->connections)
+        return np_error(-ENOMEM, "no memory for %u connections: lower --clients", worker->connection_count);
+    for (unsigned i = worker->connection_count; i-- > 0;) {
+        struct np_connection *connection = &worker->connections[i];
+        connection->worker = worker;
+        connection->fd = -1;
+        connection->receive = (struct np_operation){ .done = received, .context = connection };
+        connection->send = (struct np_operation){ .done = sent, .context = connection };
+        connection->next_free = worker->free_connections;
+        worker->free_connections = connection;
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- closing */
+
+static void close_descriptors(struct np_connection *connection)
+{
+    for (unsigned i = 0; i < connection->fd_count; i++)
+        if (connection->fd_is_ours[i])
+            close(connection->fds[i]);
+    connection->fd_count = 0;
+}
+
+static void close_when_idle(struct np_connection *connection)
+{
+    if (connection->receive.pending || connection->send.pending || connection->awaits_verify)
+        return;
+    close_descriptors(connection);
+    close(connection->fd);
+    connection->fd = -1;
+    connection->next_free = connection->worker->free_connections;
+    connection->worker->free_connections = connection;
+}
+
+void np_connection_close(struct np_connection *connection)
+{
+    if (connection->fd < 0 || connection->closing)
+        return;
+    connection->closing = true;
+    if (connection->kind == NP_CONNECTION_CLIENT) {
+        struct np_watch *watch = connection->worker->watch_of[connection->client];
+        connection->kind = NP_CONNECTION_NEW;
+        if (watch && watch->connection == connection)
+            np_watch_disconnect(watch);
+    }
+    shutdown(connection->fd, SHUT_RDWR); /* ends what is pending on it */
+    close_when_idle(connection);
+}
+
+/* ---------------------------------------------------------------- a request and its answer */
+
+static void receive_next(struct np_connection *connection)
+{
+    np_loop_receive(connection->worker->loop, &connection->receive, connection->fd, connection->request, sizeof connection->request);
+}
+
+void np_connection_attach(struct np_connection *connection, int fd, bool ours)
+{
+    connection->fds[connection->fd_count] = fd;
+    connection->fd_is_ours[connection->fd_count++] = ours;
+}
+
+void np_connection_answer(struct np_connection *connection, int result)
+{
+    struct np_wire_answer *answer = &connection->answer;
+    if (result < 0) {
+        close_descriptors(connection);
+        snprintf(answer->sentence, sizeof answer->sentence, "%s", np_error_sentence());
+        np_log(NP_LOG_DEBUG, "process %ld: operation %u: %s", (long)connection->identity.pid, answer->operation, answer->sentence);
+    }
+    answer->magic = NP_WIRE_MAGIC;
+    answer->result = result;
+    answer->descriptors = connection->fd_count;
+    connection->part = (struct iovec){ answer, sizeof *answer };
+    connection->message = (struct msghdr){ .msg_iov = &connection->part, .msg_iovlen = 1 };
+    if (connection->fd_count > 0) {
+        size_t bytes = connection->fd_count * sizeof(int);
+        memset(&connection->control, 0, sizeof connection->control);
+        connection->message.msg_control = &connection->control;
+        connection->message.msg_controllen = CMSG_SPACE(bytes);
+        connection->control.header.cmsg_level = SOL_SOCKET;
+        connection->control.header.cmsg_type = SCM_RIGHTS;
+        connection->control.header.cmsg_len = CMSG_LEN(bytes);
+        memcpy(CMSG_DATA(&connection->control.header), connection->fds, bytes);
+    }
+    np_loop_send_message(connection->worker->loop, &connection->send, connection->fd, &connection->message);
+}
+
+static void refuse(struct np_connection *connection, int code)
+{
+    np_add64(&connection->worker->board.header->requests_refused, 1, memory_order_relaxed); /* relaxed: a statistic */
+    np_connection_answer(connection, code);
+}
+
+static void received(struct np_operation *operation, int result)
+{
+    struct np_connection *connection = operation->context;
+    const struct np_wire_request *request = (const struct np_wire_request *)connection->request;
+    if (connection->closing || result <= 0) {
+        np_connection_close(connection);
+        close_when_idle(connection);
+        return;
+    }
+    memset(&connection->answer, 0, sizeof connection->answer);
+    if ((size_t)result == sizeof *request) {
+        connection->answer.number = request->number;
+        connection->answer.operation = request->operation;
+    }
+    int code = np_wire_check_request(connection->request, (size_t)result);
+    if ((size_t)result != sizeof *request) {
+        /* Whoever this is does not speak in requests, so there is no telling what an answer would be taken for. */
+        np_add64(&connection->worker->board.header->requests_refused, 1, memory_order_relaxed); /* relaxed: a statistic */
+        np_log(NP_LOG_DEBUG, "process %ld: %s: its connection is closed", (long)connection->identity.pid, np_error_sentence());
+        np_connection_close(connection);
+        return;
+    }
+    if (code == 0 && connection->refused)
+        code = np_error(-EACCES, "this daemon serves user %ld, and process %ld is of user %ld: run it as that user, or a daemon of its own",
+                        (long)geteuid(), (long)connection->identity.pid, (long)connection->identity.uid);
+    if (code < 0) {
+        refuse(connection, code);
+        return;
+    }
+    if (np_request_serve(connection, request, &code))
+        np_connection_answer(connection, code);
+}
+
+static void sent(struct np_operation *operation, int result)
+{
+    struct np_connection *connection = operation->context;
+    close_descriptors(connection);
+    if (connection->closing)
+        close_when_idle(connection);
+    else if (result < 0 || connection->refused)
+        np_connection_close(connection);
+    else
+        receive_next(connection);
+}
+
+/* ---------------------------------------------------------------- accepting */
+
+/* Makes room for one that may have something to say: who has connected longest without having said who he is. */
+static void evict_silent(struct np_worker *worker)
+{
+    struct np_connection *oldest = NULL;
+    for (unsigned i = 0; i < worker->connection_count; i++) {
+        struct np_connection *connection = &worker->connections[i];
+        if (connection->fd >= 0 && !connection->closing && connection->kind == NP_CONNECTION_NEW &&
+            (!oldest || connection->accepted_ns < oldest->accepted_ns))
+            oldest = connection;
+    }
+    if (oldest)
+        np_connection_close(oldest);
+}
+
+static void accepted(struct np_operation *operation, int result)
+{
+    struct np_worker *worker = operation->context;
+    if (result < 0) {
+        if (result != -ECONNABORTED && result != -EINTR)
+            np_log(NP_LOG_WARN, "cannot accept a connection: %s%s", strerror(-result),
+                   result == -EMFILE || result == -ENFILE ? ": raise the limit of open files (LimitNOFILE=)" : "");
+        if (!operation->pending)
+            np_timer_set(&worker->accept_again, np_monotonic_ns() + ACCEPT_PAUSE_NS);
+        return;
+    }
+    struct np_connection *connection = worker->free_connections;
+    struct np_identity identity;
+    if (!connection || np_identity_of_socket(result, &identity) < 0) {
+        np_log(NP_LOG_WARN, "a connection is refused: %s", connection ? np_error_sentence() : "all are taken (--clients)");
+        close(result);
+        evict_silent(worker);
+        return;
+    }
+    worker->free_connections = connection->next_free;
+    connection->fd = result;
+    connection->kind = NP_CONNECTION_NEW;
+    connection->client = 0;
+    connection->closing = connection->awaits_verify = false;
+    connection->identity = identity;
+    connection->refused = identity.uid != geteuid();
+    connection->accepted_ns = np_monotonic_ns();
+    connection->fd_count = 0;
+    receive_next(connection);
+    if (!worker->free_connections)
+        evict_silent(worker);
+}
+
+static void accept_again(struct np_timer *timer)
+{
+    np_connections_accept(timer->context);
+}
+
+void np_connections_accept(struct np_worker *worker)
+{
+    if (!worker->accept.done) {
+        worker->accept = (struct np_operation){ .done = accepted, .context = worker };
+        worker->accept_again = (struct np_timer){ .due = accept_again, .context = worker };
+        np_loop_timer_add(worker->loop, &worker->accept_again);
+    }
+    np_loop_accept(worker->loop, &worker->accept, worker->listen_fd);
+}

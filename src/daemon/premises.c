@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "core/pool.h"
+#include "daemon/worker.h"
+#include "numa/placement.h"
+
+enum { KEEPER_PATIENCE_MS = 5000 };
+
+/* ---------------------------------------------------------------- what the keeper keeps */
+
+static struct np_store_key key_of(enum np_store_kind kind, uint32_t a, uint32_t b)
+{
+    return (struct np_store_key){ (uint32_t)kind, a, b };
+}
+
+int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd)
+{
+    int result = np_record_send(worker->records_fd, NP_RECORD_STORE, key, fd);
+    while (result == -EAGAIN && !worker->ready) {
+        struct pollfd polled = { .fd = worker->records_fd, .events = POLLOUT };
+        if (poll(&polled, 1, KEEPER_PATIENCE_MS) <= 0)
+            break;
+        result = np_record_send(worker->records_fd, NP_RECORD_STORE, key, fd);
+    }
+    if (result < 0) {
+        close(fd);
+        return result;
+    }
+    result = np_store_put(&worker->store, key, fd);
+    if (result < 0) {
+        close(fd);
+        (void)np_record_send(worker->records_fd, NP_RECORD_DROP, key, -1);
+    }
+    return result;
+}
+
+void np_worker_forget(struct np_worker *worker, struct np_store_key key)
+{
+    if (np_store_get(&worker->store, key) < 0)
+        return;
+    np_store_remove(&worker->store, key);
+    /* Should it not get through, the next worker sees that the board knows nothing of it, and forgets it then. */
+    (void)np_record_send(worker->records_fd, NP_RECORD_DROP, key, -1);
+}
+
+uint64_t np_premises_bytes(const struct np_worker *worker, struct np_store_key key)
+{
+    struct stat status;
+    int fd = np_store_get(&worker->store, key);
+    return fd >= 0 && fstat(fd, &status) == 0 && status.st_size > 0 ? (uint64_t)status.st_size : 0;
+}
+
+static int map_stored(struct np_worker *worker, struct np_store_key key, void **address, size_t *bytes, const char *what)
+{
+    int fd = np_store_get(&worker->store, key);
+    if (fd < 0)
+        return np_error(-ENOENT, "the keeper has no memory for %s", what);
+    *bytes = np_premises_bytes(worker, key);
+    return np_memory_map(address, fd, *bytes, true, false, what);
+}
+
+/* ---------------------------------------------------------------- lanes, for the broker */
+
+static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+{
+    struct np_worker *worker = context;
+    struct np_memory memory;
+    char what[40];
+    snprintf(what, sizeof what, "lane %u", lane);
+    int result = np_memory_create(&memory, what, bytes, -1, NP_WORKER_PAGE_FLAGS(bytes), NP_SHARED);
+    if (result < 0)
+        return result;
+    result = np_worker_keep(worker, key_of(NP_STORE_LANE, lane, 0), memory.fd);
+    if (result < 0) {
+        np_memory_unmap(memory.address, memory.bytes);
+        return result;
+    }
+    *address = memory.address;
+    return 0;
+}
+
+static void lane_memory_gone(void *context, uint32_t lane, void *address, size_t bytes)
+{
+    struct np_worker *worker = context;
+    struct np_store_key key = key_of(NP_STORE_LANE, lane, 0);
+    /* Its file may be longer than was asked for, by a rest of a huge page; what is mapped is all of it. */
+    uint64_t mapped = np_premises_bytes(worker, key);
+    np_memory_unmap(address, mapped > bytes ? mapped : bytes);
+    np_worker_forget(worker, key);
+}
+
+/* ---------------------------------------------------------------- taking over */
+
+static int take_board(struct np_worker *worker)
+{
+    void *memory;
+    int result = map_stored(worker, key_of(NP_STORE_BOARD, 0, 0), &memory, &worker->board_bytes, "the board");
+    if (result < 0)
+        return result;
+    if (((struct np_board_header *)memory)->magic == 0)
+        np_board_format(memory, &worker->config->limits);
+    result = np_board_attach(&worker->board, memory, worker->board_bytes);
+    if (result < 0)
+        return result;
+    void *bells;
+    size_t bytes;
+    result = map_stored(worker, key_of(NP_STORE_BELLS, 0, 0), &bells, &bytes, "the bells");
+    if (result < 0)
+        return result;
+    if (bytes < np_board_bells(&worker->board.limits) * sizeof(struct np_bell))
+        return np_error(-EBADMSG, "the keeper's memory for bells is too small for the board's limits");
+    worker->bells = bells;
+    return 0;
+}
+
+static bool is_on_board(const struct np_worker *worker, struct np_store_key key)
+{
+    const struct np_board *board = &worker->board;
+    switch (key.kind) {
+    case NP_STORE_BOARD:
+    case NP_STORE_BELLS:
+        return true;
+    case NP_STORE_META:
+    case NP_STORE_DATA:
+        return key.a < NP_POOLS_MAX && np_entry_is(&board->pools[key.a].state, NP_ACTIVE) && key.b < board->pools[key.a].arenas;
+    case NP_STORE_ACCOUNT:
+        return key.a >= 1 && key.a <= board->limits.clients && key.b < NP_POOLS_MAX &&
+               np_entry_is(&board->clients[key.a].state, NP_ACTIVE) &&
+               (np_load64(&board->clients[key.a].pools, memory_order_relaxed) >> key.b & 1); /* relaxed: its only writer was reaped */
+    case NP_STORE_LANE:
+        return key.a >= 1 && key.a <= board->limits.lanes && np_entry_is(&board->lanes[key.a].state, NP_ACTIVE);
+    case NP_STORE_PIDFD:
+        return key.a >= 1 && key.a <= board->limits.clients && np_entry_is(&board->clients[key.a].state, NP_ACTIVE);
+    default:
+        return false;
+    }
+}
+
+/* What a predecessor stored and had not yet put on the board when it died, or had taken off and could not say so. */
+static void forget_strays(struct np_worker *worker)
+{
+    size_t at = 0;
+    const struct np_store_entry *entry;
+    while ((entry = np_store_next(&worker->store, &at)) != NULL)
+        if (!is_on_board(worker, entry->key)) {
+            np_worker_forget(worker, entry->key);
+            at = 0; /* removing moves others */
+        }
+}
+
+static int attach_pool(struct np_worker *worker, struct np_pool_entry *entry)
+{
+    for (unsigned arena = 0; arena < entry->arenas; arena++) {
+        void *meta;
+        size_t bytes;
+        int result = map_stored(worker, key_of(NP_STORE_META, entry->id, arena), &meta, &bytes, "a pool's slot words");
+        if (result == 0)
+            result = np_broker_attach_pool(&worker->broker, entry->id, arena, meta, bytes);
+        if (result < 0)
+            return np_error_within(result, "pool '%s' cannot be taken over", entry->name);
+    }
+    np_log(NP_LOG_INFO, "pool '%s' was taken over", entry->name);
+    return 0;
+}
+
+static void attach_lane(struct np_worker *worker, uint32_t lane)
+{
+    void *memory;
+    size_t bytes;
+    int result = map_stored(worker, key_of(NP_STORE_LANE, lane, 0), &memory, &bytes, "a lane");
+    if (result == 0 && bytes < np_lane_bytes(worker->board.lanes[lane].capacity)) {
+        np_memory_unmap(memory, bytes);
+        result = np_error(-EBADMSG, "its memory is too small");
+    } else if (result == 0) {
+        result = np_broker_attach_lane(&worker->broker, lane, memory);
+        if (result < 0)
+            np_memory_unmap(memory, bytes);
+    }
+    if (result < 0) /* its ends may have scribbled over it: theirs alone is lost, and the broker clears it */
+        np_log(NP_LOG_WARN, "lane %u cannot be taken over: %s", lane, np_error_sentence());
+}
+
+int np_premises_take_over(struct np_worker *worker)
+{
+    int result = take_board(worker);
+    if (result < 0)
+        return result;
+    forget_strays(worker);
+    const struct np_broker_environment environment = { worker, lane_memory, lane_memory_gone };
+    result = np_broker_start(&worker->broker, &worker->board, worker->bells, &environment);
+    for (uint32_t pool = 0; result == 0 && pool < NP_POOLS_MAX; pool++) {
+        struct np_pool_entry *entry = &worker->board.pools[pool];
+        if (np_entry_is(&entry->state, NP_ACTIVE))
+            result = attach_pool(worker, entry);
+        else
+            np_store32(&entry->state, NP_NONE, memory_order_release); /* half made: nobody has heard of it */
+    }
+    for (uint32_t lane = 1; result == 0 && lane <= worker->board.limits.lanes; lane++)
+        if (np_entry_is(&worker->board.lanes[lane].state, NP_ACTIVE))
+            attach_lane(worker, lane);
+    return result;
+}
+
+/* ---------------------------------------------------------------- making pools */
+
+static int make_memory(struct np_worker *worker, struct np_pool_entry *entry, unsigned arena, struct np_memory *memory,
+                       enum np_store_kind kind)
+{
+    bool is_meta = kind == NP_STORE_META;
+    char what[96];
+    size_t bytes = is_meta ? np_arena_meta_bytes(entry->arena[arena].slots, worker->board.limits.clients + 1)
+                           : entry->arena[arena].slots * np_arena_stride(entry->slot_bytes);
+    snprintf(what, sizeof what, "%s of pool '%s' on node %d", is_meta ? "slot words" : "payload", entry->name,
+             entry->arena[arena].node);
+    return np_memory_create(memory, what, bytes, entry->arena[arena].node, is_meta ? NP_WORKER_PAGE_FLAGS(bytes) : entry->flags,
+                            NP_SHARED);
+}
+
+static int make_arena(struct np_worker *worker, struct np_pool_entry *entry, unsigned arena)
+{
+    struct np_memory meta, data;
+    int result = make_memory(worker, entry, arena, &data, NP_STORE_DATA);
+    if (result < 0)
+        return result;
+    np_memory_unmap(data.address, data.bytes); /* payload is none of the daemon's business */
+    entry->arena[arena].page_bytes = data.page_bytes;
+    entry->arena[arena].transparent = data.transparent;
+    result = np_worker_keep(worker, key_of(NP_STORE_DATA, entry->id, arena), data.fd);
+    if (result == 0)
+        result = make_memory(worker, entry, arena, &meta, NP_STORE_META);
+    if (result < 0)
+        return result;
+    np_arena_format(meta.address, entry->arena[arena].slots, entry->slot_bytes, entry->id, arena, entry->arena[arena].node,
+                    worker->board.limits.clients + 1);
+    result = np_worker_keep(worker, key_of(NP_STORE_META, entry->id, arena), meta.fd);
+    if (result < 0)
+        return result;
+    return np_broker_attach_pool(&worker->broker, entry->id, arena, meta.address, meta.bytes);
+}
+
+/* Evenly, the remainder on the first; a node that would get nothing is left out. */
+static int share_out(struct np_pool_entry *entry, uint64_t slots, const int *nodes, int node_count)
+{
+    uint64_t each = slots / (unsigned)node_count, first = slots - each * (unsigned)(node_count - 1);
+    entry->arenas = each > 0 ? (uint32_t)node_count : 1;
+    if (first > NP_SLOTS_MAX)
+        return np_error(-EINVAL, "pool '%s' would have %llu slots on node %d, where there can be %llu", entry->name,
+                        (unsigned long long)first, nodes[0], (unsigned long long)NP_SLOTS_MAX);
+    for (unsigned i = 0; i < entry->arenas; i++) {
+        entry->arena[i].slots = i == 0 ? first : each;
+        entry->arena[i].node = nodes[i];
+    }
+    return 0;
+}
+
+static int make_pool(struct np_worker *worker, const struct np_config_pool *wanted, const int *nodes, int node_count)
+{
+    struct np_pool_entry *entry;
+    int result = np_broker_pool_add(&worker->broker, wanted->name, &entry);
+    if (result < 0)
+        return result;
+    entry->slot_bytes = wanted->slot_bytes;
+    entry->flags = wanted->flags;
+    entry->magazine_slots = wanted->magazine_slots;
+    entry->clients_share = wanted->clients;
+    entry->uid = geteuid();
+    result = share_out(entry, wanted->slots, nodes, node_count);
+    for (unsigned arena = 0; result == 0 && arena < entry->arenas; arena++)
+        result = make_arena(worker, entry, arena);
+    if (result < 0) /* it stays FORMING, and the status with which the worker ends frees all of it */
+        return result;
+    np_store32(&entry->state, NP_ACTIVE, memory_order_release);
+    np_log(NP_LOG_INFO, "pool '%s': %llu slots of %llu bytes on %u nodes, pages of %llu KiB%s", entry->name,
+           (unsigned long long)wanted->slots, (unsigned long long)entry->slot_bytes, entry->arenas,
+           (unsigned long long)entry->arena[0].page_bytes / 1024, entry->arena[0].transparent ? ", transparent" : "");
+    return 0;
+}
+
+int np_premises_make_pools(struct np_worker *worker)
+{
+    int nodes[NP_ARENAS_MAX];
+    int node_count = np_nodes_with_memory(nodes, NP_ARENAS_MAX);
+    if (node_count <= 0)
+        return node_count < 0 ? node_count : np_error(-ENOMEM, "no node has memory that this process may use (cpuset.mems)");
+    for (unsigned i = 0; i < worker->config->pool_count; i++) {
+        struct np_pool_entry *there;
+        if (np_broker_pool_find(&worker->broker, worker->config->pools[i].name, &there) == 0)
+            continue;
+        int result = make_pool(worker, &worker->config->pools[i], nodes, node_count);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- accounts */
+
+int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool)
+{
+    struct np_store_key key = key_of(NP_STORE_ACCOUNT, client, pool);
+    struct np_client_entry *entry = &worker->board.clients[client];
+    int fd = np_store_get(&worker->store, key);
+    if (fd >= 0)
+        return fd;
+    struct np_memory memory;
+    char what[64];
+    snprintf(what, sizeof what, "the account of client %u", client);
+    size_t bytes = worker->board.pools[pool].arenas * sizeof(struct np_account_row);
+    int result = np_memory_create(&memory, what, bytes, -1, NP_WORKER_PAGE_FLAGS(bytes), NP_SHARED);
+    if (result < 0)
+        return result;
+    np_memory_unmap(memory.address, memory.bytes);
+    result = np_worker_keep(worker, key, memory.fd);
+    if (result < 0)
+        return result;
+    np_or64(&entry->pools, UINT64_C(1) << pool, memory_order_release); /* after it was stored (W2) */
+    return memory.fd;
+}
+
+void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_t pool)
+{
+    np_and64(&worker->board.clients[client].pools, ~(UINT64_C(1) << pool), memory_order_release);
+    np_worker_forget(worker, key_of(NP_STORE_ACCOUNT, client, pool));
+}

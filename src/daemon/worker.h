@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The worker: everything but keeping. One thread, one loop. All that it must remember is on the board or in the store; what
+ * is here dies with it.
+ *
+ *   worker.c      its life: start, turn, end
+ *   premises.c    the memory it makes and takes over: board, bells, pools, lanes, accounts
+ *   connection.c  sockets: a request is received, its answer sent, then the next is received
+ *   request.c     what each request does
+ *   watch.c       clients' lives: pidfds, and processes that have become another program
+ *   verify.c      where pages are, a slice at a time
+ *
+ * Invariants
+ *   W1  It waits in np_loop_turn alone (and, before it is ready, for the keeper's records and for memory).
+ *   W2  What others must be able to rely on is stored (np_worker_keep) before it is told to anybody.
+ *   W3  Everything is bounded when it starts: connections, watches, one request at a time for each connection.
+ *   W4  Numbers from messages are compared with the board's private limits before they are used.
+ */
+#ifndef NP_DAEMON_WORKER_H
+#define NP_DAEMON_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "broker/broker.h"
+#include "daemon/config.h"
+#include "daemon/identity.h"
+#include "daemon/loop.h"
+#include "daemon/store.h"
+#include "numapool.h"
+#include "service/wire.h"
+
+/* Pages of what is not payload: never hugetlb, whose mappings must have lengths that clients do not know of. */
+#define NP_WORKER_PAGE_FLAGS(bytes) \
+    ((bytes) < (size_t)2 << 20 ? (uint64_t)0 : (uint64_t)(NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK))
+
+#define NP_CONNECTIONS_SPARE 64u /* beyond one for each client: those that look, and those that have not said who they are */
+
+enum np_connection_kind { NP_CONNECTION_NEW, NP_CONNECTION_CLIENT, NP_CONNECTION_LOOK };
+
+struct np_worker;
+struct np_watch;
+
+struct np_connection {
+    struct np_worker *worker;
+    struct np_connection *next_free;
+    int fd; /* -1: unused */
+    enum np_connection_kind kind;
+    uint32_t client; /* of a CLIENT */
+    bool refused;    /* another user's: gets one answer */
+    bool closing;
+    bool awaits_verify;
+    struct np_identity identity;
+    int64_t accepted_ns;
+    struct np_operation receive, send;
+    /* One byte more than a request, so that a longer message is seen to be one. */
+    _Alignas(8) uint8_t request[sizeof(struct np_wire_request) + 1];
+    struct np_wire_answer answer;
+    int fds[NP_WIRE_FDS_MAX];
+    bool fd_is_ours[NP_WIRE_FDS_MAX]; /* to be closed when it was sent */
+    unsigned fd_count;
+    struct iovec part;
+    struct msghdr message;
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int) * NP_WIRE_FDS_MAX)];
+    } control;
+};
+
+/* One client's life. */
+struct np_watch {
+    struct np_worker *worker;
+    struct np_watch *next_free;
+    uint32_t client;
+    struct np_operation death; /* poll of its pidfd */
+    struct np_connection *connection;
+    int64_t check_at_ns; /* INT64_MAX: it is connected */
+    unsigned checks, misses;
+};
+
+/* Reading /proc/PID/maps of the one client that is being looked at. */
+struct np_maps_check {
+    struct np_watch *watch; /* NULL: none, or it has gone meanwhile */
+    struct np_operation read;
+    int fd; /* -1: none under way */
+    uint64_t offset;
+    size_t kept; /* bytes of an unfinished line at the start of the buffer */
+    unsigned inode_count;
+    uint64_t inodes[1 + NP_POOLS_MAX * (1 + NP_ARENAS_MAX)];
+    char buffer[8192];
+};
+
+struct np_verify {
+    struct np_connection *connection; /* NULL: nobody waits */
+    bool under_way;
+    uint32_t pool;
+    unsigned arena;
+    bool in_data; /* the arena's words come first */
+    uint64_t offset;
+    uint64_t misplaced[NP_ARENAS_MAX];
+    struct np_timer next_slice;
+};
+
+struct np_worker {
+    const struct np_config *config;
+    int listen_fd, records_fd, signal_fd;
+    bool ending;
+    int status;
+    struct np_loop *loop;
+    struct np_store store;
+    bool ready; /* before it, np_worker_keep waits for room; after it, never */
+
+    struct np_board board;
+    size_t board_bytes;
+    struct np_bell *bells;
+    struct np_broker broker;
+
+    struct np_connection *connections, *free_connections;
+    unsigned connection_count;
+    struct np_watch *watches, *free_watches;
+    struct np_watch **watch_of; /* [limits.clients + 1] */
+    struct np_maps_check check;
+    struct np_verify verify;
+
+    struct np_operation accept, signal, records, bell;
+    uint32_t bell_seen;
+    unsigned orphans;
+    int64_t duty_period_ns;
+    struct np_timer accept_again, duty, checks;
+};
+
+/* ---- worker.c */
+/* Returns the exit status: 0, EX_CONFIG, or another after which the keeper starts another worker. */
+int np_worker_run(const struct np_config *config, int listen_fd, int records_fd);
+/* After anything that may have made or freed an orphan lane. */
+void np_worker_duty(struct np_worker *worker);
+
+/* ---- premises.c */
+/* Owns fd from now on, also on failure. -EAGAIN: the keeper has no room just now; -ENOMEM. */
+int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd);
+void np_worker_forget(struct np_worker *worker, struct np_store_key key);
+/* Board, bells, broker; pools and lanes of a predecessor. */
+int np_premises_take_over(struct np_worker *worker);
+/* Pools that were asked for and are not there. */
+int np_premises_make_pools(struct np_worker *worker);
+/* The client's account at a pool: made if there is none. A descriptor that stays the store's, or -errno. */
+int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool);
+void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_t pool);
+/* Length of what is stored under a key; 0: nothing. */
+uint64_t np_premises_bytes(const struct np_worker *worker, struct np_store_key key);
+
+/* ---- connection.c */
+int np_connections_start(struct np_worker *worker);
+void np_connections_accept(struct np_worker *worker);
+/* Sends connection->answer, then receives the next request. */
+void np_connection_answer(struct np_connection *connection, int result);
+void np_connection_attach(struct np_connection *connection, int fd, bool ours);
+void np_connection_close(struct np_connection *connection);
+
+/* ---- request.c */
+/* Fills connection->answer and its descriptors; true: it can be sent now. */
+bool np_request_serve(struct np_connection *connection, const struct np_wire_request *request, int *result);
+
+/* ---- watch.c */
+int np_watches_start(struct np_worker *worker);
+/* Clients of a predecessor: each is watched again, or is gone. */
+void np_watches_take_over(struct np_worker *worker);
+/* Admits the process at the other end of the connection. Its number, or -errno. */
+int np_watch_admit(struct np_connection *connection, const struct np_wire_hello *hello);
+/* The client is on this connection now; an older one of his is closed. */
+void np_watch_connect(struct np_watch *watch, struct np_connection *connection);
+/* His connection is lost, which says nothing yet of the process. */
+void np_watch_disconnect(struct np_watch *watch);
+/* Everything of his comes back. `why`: for the log. */
+void np_watch_end(struct np_watch *watch, const char *why);
+
+/* ---- verify.c */
+void np_verify_start(struct np_worker *worker);
+/* 0: it will be answered later; -EAGAIN: another is under way. */
+int np_verify_begin(struct np_connection *connection, uint32_t pool);
+
+#endif

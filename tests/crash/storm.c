@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Ten thousand deaths: senders, forwarders, receivers, keepers and getters at work on one pool, one of them killed at a random
+ * moment, another started in its place. Afterwards everything that was sent has arrived and every slot has come back.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "ledger.h"
+#include "roles.h"
+
+enum {
+    KILLS = 10000,       /* of senders, forwarders, receivers and keepers */
+    WORKERS_MIN = 4,
+    WORKERS_MAX = 8,
+    DELAY_NS_MAX = 1000000,
+    STOPPED_NS_MAX = 3000000,
+    MESSAGES_EACH_KILL = 400, /* so that the load lasts as long as the storm */
+    MEASURE_EVERY = 8
+};
+
+struct victim {
+    pid_t pid;
+    enum role role;
+    bool is_stopped;
+    int64_t cont_at_ns;
+};
+
+struct storm {
+    struct harness_daemon daemon;
+    struct harness_look look;
+    struct ledger *ledger;
+    uint64_t random;
+    struct victim workers[WORKERS_MAX];
+    unsigned worker_count;
+    uint32_t incarnation;
+    uint64_t kills[ROLE_COUNT], kills_at_work, kills_stopped, drawn_kills;
+    uint32_t *recovered_us;
+    unsigned recovered_count;
+    unsigned never_recovered;
+};
+
+/* The roles at the front are always there, so that messages flow; those behind them are drawn. */
+static enum role role_for(struct storm *storm, unsigned place)
+{
+    static const enum role always[] = { ROLE_SENDER, ROLE_FORWARDER, ROLE_RECEIVER };
+    static const enum role drawn[] = { ROLE_SENDER, ROLE_SENDER, ROLE_FORWARDER, ROLE_FORWARDER, ROLE_RECEIVER, ROLE_KEEPER,
+                                       ROLE_KEEPER, ROLE_GETTER };
+    if (place < sizeof always / sizeof always[0])
+        return always[place];
+    return drawn[harness_below(&storm->random, sizeof drawn / sizeof drawn[0])];
+}
+
+static void start_worker(struct storm *storm, unsigned place)
+{
+    static const uint32_t lane_slots[] = { 16, 64, 128 };
+    struct role_start start = { .ledger = storm->ledger, .socket = storm->daemon.socket, .role = role_for(storm, place),
+                                .incarnation = ++storm->incarnation, .place = place, .seed = harness_random(&storm->random),
+                                .lane_slots = lane_slots[harness_below(&storm->random, 3)] };
+    storm->workers[place] = (struct victim){ .pid = role_spawn(&start), .role = start.role };
+}
+
+static uint64_t kills_that_count(const struct storm *storm)
+{
+    return storm->kills[ROLE_SENDER] + storm->kills[ROLE_FORWARDER] + storm->kills[ROLE_RECEIVER] + storm->kills[ROLE_KEEPER];
+}
+
+/* From the kill to the moment when the daemon has given the last slot back and forgets the client. */
+static void measure(struct storm *storm, uint32_t client, int64_t killed_ns)
+{
+    const struct np_client_entry *entry = &storm->look.board.clients[client];
+    while (!np_entry_is(&entry->state, NP_NONE)) {
+        if (harness_now_ns() - killed_ns > INT64_C(2000000000)) {
+            storm->never_recovered++;
+            return;
+        }
+        harness_sleep_ns(5000);
+    }
+    storm->recovered_us[storm->recovered_count++] = (uint32_t)((harness_now_ns() - killed_ns) / 1000);
+}
+
+static void kill_worker(struct storm *storm, unsigned place)
+{
+    struct victim *victim = &storm->workers[place];
+    struct ledger_worker *told = &storm->ledger->workers[place];
+    uint32_t client = (uint32_t)atomic_load_explicit(&told->client, memory_order_relaxed);
+    int64_t killed_ns = harness_now_ns();
+    harness_kill(victim->pid);
+    storm->kills[victim->role]++;
+    storm->kills_at_work += atomic_load_explicit(&told->phase, memory_order_relaxed) == 2;
+    storm->kills_stopped += victim->is_stopped;
+    if (client != 0 && client <= storm->look.board.limits.clients && harness_below(&storm->random, MEASURE_EVERY) == 0)
+        measure(storm, client, killed_ns);
+}
+
+static void stop_or_continue(struct storm *storm)
+{
+    int64_t now_ns = harness_now_ns();
+    for (unsigned i = 0; i < storm->worker_count; i++)
+        if (storm->workers[i].is_stopped && now_ns >= storm->workers[i].cont_at_ns) {
+            kill(storm->workers[i].pid, SIGCONT);
+            storm->workers[i].is_stopped = false;
+        }
+    if (harness_below(&storm->random, 20) > 0)
+        return;
+    struct victim *stopped = &storm->workers[harness_below(&storm->random, storm->worker_count)];
+    kill(stopped->pid, SIGSTOP);
+    stopped->is_stopped = true;
+    stopped->cont_at_ns = now_ns + 1 + harness_below(&storm->random, STOPPED_NS_MAX);
+}
+
+/* A worker that ended by itself has written why. */
+static bool worker_ended(struct storm *storm, unsigned place)
+{
+    return waitpid(storm->workers[place].pid, NULL, WNOHANG) == storm->workers[place].pid;
+}
+
+static void rage(struct storm *storm, uint64_t kills)
+{
+    struct ledger *ledger = storm->ledger;
+    for (unsigned place = 0; place < storm->worker_count; place++)
+        start_worker(storm, place);
+    while (kills_that_count(storm) < kills && storm->never_recovered == 0 &&
+           atomic_load_explicit(&ledger->breaches, memory_order_relaxed) < LEDGER_BREACHES_MAX) {
+        atomic_store_explicit(&ledger->allowance, (uint32_t)(kills_that_count(storm) + 4) * MESSAGES_EACH_KILL, memory_order_relaxed);
+        harness_sleep_ns(harness_below(&storm->random, DELAY_NS_MAX));
+        stop_or_continue(storm);
+        unsigned place = harness_below(&storm->random, storm->worker_count);
+        if (worker_ended(storm, place))
+            ledger_breach(ledger, "a %s ended by itself", role_names[storm->workers[place].role]);
+        else
+            kill_worker(storm, place);
+        if (harness_below(&storm->random, 500) == 0 && storm->worker_count < WORKERS_MAX)
+            start_worker(storm, storm->worker_count++);
+        start_worker(storm, place);
+    }
+    for (unsigned place = 0; place < storm->worker_count; place++)
+        kill_worker(storm, place);
+}
+
+/* ---------------------------------------------------------------- report */
+
+static int by_value(const void *left, const void *right)
+{
+    uint32_t l = *(const uint32_t *)left, r = *(const uint32_t *)right;
+    return (l > r) - (l < r);
+}
+
+static void report_times(struct storm *storm)
+{
+    unsigned n = storm->recovered_count, counts[24] = { 0 };
+    uint32_t *times = storm->recovered_us;
+    if (n == 0)
+        return;
+    qsort(times, n, sizeof *times, by_value);
+    for (unsigned i = 0; i < n; i++)
+        counts[times[i] == 0 ? 0 : 32 - (unsigned)__builtin_clz(times[i]) > 23 ? 23 : 32 - (unsigned)__builtin_clz(times[i])]++;
+    harness_note("from kill to last slot free: median %u us, p99 %u us, max %u us (%u measured)", times[n / 2], times[n - 1 - n / 100],
+                 times[n - 1], n);
+    for (unsigned i = 0; i < 24; i++)
+        if (counts[i] > 0)
+            harness_note("  below %8u us  %5u", 1u << i, counts[i]);
+}
+
+static void report(struct storm *storm)
+{
+    const struct np_board_header *header = storm->look.board.header;
+    struct np_board_header *counters = (struct np_board_header *)(uintptr_t)header;
+    harness_note("killed: %llu senders, %llu forwarders, %llu receivers, %llu keepers, %llu getters; %llu of them at work, %llu while stopped",
+                 (unsigned long long)storm->kills[ROLE_SENDER], (unsigned long long)storm->kills[ROLE_FORWARDER],
+                 (unsigned long long)storm->kills[ROLE_RECEIVER], (unsigned long long)storm->kills[ROLE_KEEPER],
+                 (unsigned long long)storm->kills[ROLE_GETTER], (unsigned long long)storm->kills_at_work,
+                 (unsigned long long)storm->kills_stopped);
+    harness_note("the daemon: %llu deaths, %llu slots given back, %llu messages rolled forward, %llu redelivered, %llu starts of its worker",
+                 (unsigned long long)np_load64(&counters->clients_died, memory_order_relaxed),
+                 (unsigned long long)np_load64(&counters->slots_scavenged, memory_order_relaxed),
+                 (unsigned long long)np_load64(&counters->messages_rolled_forward, memory_order_relaxed),
+                 (unsigned long long)np_load64(&counters->messages_redelivered, memory_order_relaxed),
+                 (unsigned long long)np_load64(&counters->worker_starts, memory_order_relaxed));
+    report_times(storm);
+}
+
+int main(int argc, char **argv)
+{
+    static struct storm storm;
+    harness_begin("storm", argc, argv);
+    uint64_t kills = harness_scaled(KILLS, 50);
+    storm.random = harness_seed();
+    storm.worker_count = WORKERS_MIN + 2;
+    storm.ledger = ledger_new((uint32_t)(kills + 64) * MESSAGES_EACH_KILL);
+    storm.recovered_us = calloc(kills * 2 + WORKERS_MAX, sizeof *storm.recovered_us);
+    harness_daemon_prepare(&storm.daemon);
+    if (!harness_expect(storm.recovered_us && harness_daemon_start(&storm.daemon, ROLES_POOL ",size=128,count=4096"), "the daemon starts") ||
+        !harness_expect(harness_look_open(&storm.look, storm.daemon.socket), "its board can be looked at"))
+        return harness_end();
+    pid_t worker = harness_daemon_worker(&storm.daemon);
+    rage(&storm, kills);
+    harness_expect(kills_that_count(&storm) >= kills, "%llu kills of senders, forwarders, receivers and keepers",
+                   (unsigned long long)kills_that_count(&storm));
+    harness_expect(storm.never_recovered == 0, "what a killed process held comes back within 2 s each time");
+    roles_drain(storm.ledger, storm.daemon.socket, storm.incarnation + 1, true);
+    ledger_expect(storm.ledger, true);
+    harness_expect(harness_is_alive(storm.daemon.keeper) && harness_daemon_worker(&storm.daemon) == worker,
+                   "the daemon lived through it, the same worker throughout");
+    report(&storm);
+    harness_look_close(&storm.look);
+    harness_expect_nothing_left(&storm.daemon);
+    harness_expect(harness_daemon_stop(&storm.daemon) == 0, "SIGTERM ends the daemon with status 0");
+    harness_daemon_remove(&storm.daemon);
+    ledger_delete(storm.ledger);
+    free(storm.recovered_us);
+    return harness_end();
+}

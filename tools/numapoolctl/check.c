@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT
+ * check and verify: is every slot somebody's exactly once, and is every page where it was asked for. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "ctl.h"
+
+enum {
+    FINDINGS_MAX = 1000, /* listed; more are counted */
+    CHECK_TRIES = 3      /* while lanes come and go under it */
+};
+#define VERIFY_NS INT64_C(300000000000) /* a terabyte of small pages takes the kernel a while */
+
+/* ---------------------------------------------------------------- check */
+
+static int check_once(struct np_view *view, struct np_view_pool *mapped, struct np_check *check, bool *changed)
+{
+    struct np_view_lanes lanes;
+    int result = np_view_map_lanes(view, mapped->pool, &lanes);
+    if (result < 0)
+        return result;
+    result = np_check_pool(check, &view->board, mapped->pool, mapped->arenas, mapped->arena_count, lanes.shared, NULL, NULL);
+    *changed = np_view_lanes_changed(view, &lanes);
+    np_view_unmap_lanes(&lanes);
+    return result;
+}
+
+static void report(const struct np_view *view, uint32_t pool, const struct np_check *check, json_t *rows)
+{
+    char name[NUMAPOOL_NAME_BYTES];
+    json_t *row = np_json_object(), *findings = np_json_array();
+    np_view_name(name, view->board.pools[pool].name);
+    np_json_set_text(row, "pool", name);
+    np_json_set_count(row, "slots", check->slots);
+    np_json_set_count(row, "free_slots", check->free_slots);
+    np_json_set_count(row, "held", check->held);
+    np_json_set_count(row, "in_flight", check->in_flight);
+    np_json_set_count(row, "kept", check->kept);
+    np_json_set_count(row, "wrong", check->wrong);
+    np_json_set(row, "findings", findings);
+    for (uint64_t i = 0; i < check->wrong && i < check->findings_capacity; i++)
+        np_json_append(findings, json_string(check->findings[i].sentence));
+    np_json_append(rows, row);
+}
+
+static int check_pool(struct np_view *view, uint32_t pool, json_t *rows)
+{
+    struct np_view_pool mapped;
+    struct np_check check = { .findings = calloc(FINDINGS_MAX, sizeof *check.findings), .findings_capacity = FINDINGS_MAX };
+    if (!check.findings)
+        return np_error(-ENOMEM, "no memory for what may be found");
+    int result = np_view_map_pool(view, pool, &mapped);
+    if (result == 0) {
+        /* Against a mapping of a lane that is no more, right words look wrong: then all is mapped anew and looked at again. */
+        bool changed = true;
+        for (unsigned tries = 0; tries < CHECK_TRIES && changed && result == 0; tries++) {
+            result = check_once(view, &mapped, &check, &changed);
+            changed = changed && check.wrong > 0;
+        }
+        if (result == 0)
+            report(view, pool, &check, rows);
+        np_view_unmap_pool(&mapped);
+    }
+    free(check.findings);
+    return result < 0 ? result : check.wrong > 0 ? NP_CTL_WRONG : NP_CTL_FINE;
+}
+
+int np_ctl_check(struct np_view *view, const char *pool, json_t *document)
+{
+    json_t *rows = np_json_array(), *row;
+    size_t index;
+    np_json_set(document, "pools", rows);
+    int status = np_ctl_each_pool(view, pool, check_pool, rows);
+    np_json_set_count(document, "wrong", 0);
+    json_array_foreach(rows, index, row)
+        np_json_add(document, "wrong", np_json_count(row, "wrong"));
+    return status;
+}
+
+static void print_sum(const json_t *row)
+{
+    char name[NUMAPOOL_NAME_BYTES];
+    uint64_t slots = np_json_count(row, "slots"), free_slots = np_json_count(row, "free_slots"), held = np_json_count(row, "held"),
+             in_flight = np_json_count(row, "in_flight"), kept = np_json_count(row, "kept");
+    uint64_t missing = slots - free_slots - held - in_flight - kept;
+    np_table_text(name, sizeof name, NP_CELL_TEXT, json_object_get(row, "pool"));
+    printf("pool %s: %" PRIu64 " slots = %" PRIu64 " free + %" PRIu64 " held + %" PRIu64 " in flight", name, slots, free_slots, held,
+           in_flight);
+    if (kept > 0)
+        printf(" + %" PRIu64 " kept", kept);
+    if (missing > 0)
+        printf(" + %" PRIu64 " in no state there is", missing);
+}
+
+void np_ctl_check_print(const json_t *document)
+{
+    size_t index, i;
+    const json_t *row, *finding;
+    json_array_foreach(json_object_get(document, "pools"), index, row) {
+        uint64_t wrong = np_json_count(row, "wrong");
+        const json_t *findings = json_object_get(row, "findings");
+        print_sum(row);
+        if (wrong == 0) {
+            printf("; every slot has exactly one owner\n");
+            continue;
+        }
+        printf("; findings: %" PRIu64 "\n", wrong);
+        json_array_foreach((json_t *)(uintptr_t)findings, i, finding)
+            printf("  %s\n", json_string_value(finding));
+        if (wrong > json_array_size(findings))
+            printf("  and %" PRIu64 " more\n", wrong - json_array_size(findings));
+    }
+}
+
+/* ---------------------------------------------------------------- verify */
+
+static int verify_pool(struct np_view *view, uint32_t pool, json_t *rows)
+{
+    const struct np_pool_entry *entry = &view->board.pools[pool];
+    struct np_wire_request request = { .operation = NP_WIRE_VERIFY, .of.verify.pool = pool };
+    struct np_wire_answer answer;
+    int fds[NP_WIRE_FDS_MAX];
+    char name[NUMAPOOL_NAME_BYTES];
+    int result = np_view_call(view, &request, &answer, fds, 0, VERIFY_NS);
+    if (result < 0)
+        return result;
+    uint64_t sum = 0;
+    json_t *row = np_json_object(), *nodes = np_json_array();
+    np_view_name(name, entry->name);
+    np_json_set_text(row, "pool", name);
+    np_json_set(row, "nodes", nodes);
+    for (unsigned i = 0; i < entry->arenas && i < NP_ARENAS_MAX; i++) {
+        uint64_t misplaced = answer.of.verify.misplaced_pages[i];
+        json_t *node = np_json_object();
+        np_json_set_text(node, "pool", name);
+        np_json_set(node, "node", json_integer(entry->arena[i].node));
+        np_json_set_count(node, "page_bytes", entry->arena[i].page_bytes);
+        np_json_set_count(node, "payload_bytes", entry->arena[i].slots * np_arena_stride(entry->slot_bytes));
+        np_json_set_count(node, "misplaced_pages", misplaced);
+        np_json_append(nodes, node);
+        sum += misplaced;
+    }
+    np_json_set_count(row, "misplaced_pages", sum);
+    np_json_append(rows, row);
+    return sum > 0 ? NP_CTL_WRONG : NP_CTL_FINE;
+}
+
+int np_ctl_verify(struct np_view *view, const char *pool, json_t *document)
+{
+    json_t *rows = np_json_array(), *row;
+    size_t index;
+    np_json_set(document, "pools", rows);
+    int status = np_ctl_each_pool(view, pool, verify_pool, rows);
+    np_json_set_count(document, "misplaced_pages", 0);
+    json_array_foreach(rows, index, row)
+        np_json_add(document, "misplaced_pages", np_json_count(row, "misplaced_pages"));
+    return status;
+}
+
+void np_ctl_verify_print(const json_t *document)
+{
+    static const struct np_column columns[] = {
+        { "pool", "pool", NP_CELL_TEXT },
+        { "node", "node", NP_CELL_NUMBER },
+        { "payload_bytes", "payload", NP_CELL_BYTES },
+        { "page_bytes", "page size", NP_CELL_BYTES },
+        { "misplaced_pages", "misplaced pages", NP_CELL_COUNT },
+    };
+    json_t *lines = np_json_array();
+    size_t index;
+    const json_t *row;
+    json_array_foreach(json_object_get(document, "pools"), index, row)
+        json_array_extend(lines, json_object_get(row, "nodes"));
+    np_table_print(columns, sizeof columns / sizeof columns[0], lines);
+    json_decref(lines);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ * numapoolctl: looks at a daemon's pools, clients and channels, and checks them. */
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "ctl.h"
+#include "numapool.h"
+
+struct command {
+    const char *name;
+    int (*look)(struct np_view *view, const char *pool, json_t *document);
+    void (*print)(const json_t *document);
+};
+
+static const struct command commands[] = {
+    { "pools", np_ctl_pools, np_ctl_pools_print },
+    { "stats", np_ctl_stats, np_ctl_stats_print },
+    { "clients", np_ctl_clients, np_ctl_clients_print },
+    { "channels", np_ctl_channels, np_ctl_channels_print },
+    { "check", np_ctl_check, np_ctl_check_print },
+    { "verify", np_ctl_verify, np_ctl_verify_print },
+};
+
+struct arguments {
+    const char *socket_path, *pool;
+    const struct command *command;
+    bool json;
+};
+
+static const struct argp_option options[] = {
+    { "socket", 's', "PATH", 0,
+      "The daemon's socket (default: $NUMAPOOL_SOCKET, else $XDG_RUNTIME_DIR/numapool.sock, else /run/numapool/numapool.sock)", 0 },
+    { "json", 'j', NULL, 0, "One JSON document instead of tables", 0 },
+    { 0 }
+};
+
+static const char documentation[] =
+    "Looks at the pools of numapoold. Reading disturbs no client.\v"
+    "Commands:\n"
+    "  pools     the pools there are\n"
+    "  stats     slots, water marks and counters, per node\n"
+    "  clients   the clients, and what each holds\n"
+    "  channels  the channels, and their lanes\n"
+    "  check     has every slot exactly one owner?\n"
+    "  verify    is every page on its node?\n"
+    "\n"
+    "Exit status: 0 all is well; 1 check or verify found something wrong; 2 there is no daemon, no such pool, or it could "
+    "not be asked; 64 the command line is wrong.";
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 's':
+        arguments->socket_path = argument;
+        return 0;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num == 0) {
+            for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+                if (strcmp(commands[i].name, argument) == 0)
+                    arguments->command = &commands[i];
+            if (!arguments->command)
+                argp_error(state, "there is no command '%s'", argument);
+        } else if (state->arg_num == 1) {
+            arguments->pool = argument;
+        } else {
+            argp_error(state, "'%s' is one argument too many", argument);
+        }
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "say which command");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void print_version(FILE *stream, struct argp_state *state)
+{
+    (void)state;
+    fprintf(stream, "numapoolctl (numapool) %s\n", numapool_version());
+}
+
+static int run(const struct arguments *arguments, const char *path)
+{
+    struct np_view view;
+    int result = np_view_open(&view, path);
+    if (result < 0)
+        return result;
+    json_t *document = np_json_object();
+    result = arguments->command->look(&view, arguments->pool, document);
+    if (result >= 0 && arguments->json) {
+        if (json_dumpf(document, stdout, JSON_INDENT(2)) != 0)
+            result = np_error(-EIO, "cannot write the answer");
+        putchar('\n');
+    } else if (result >= 0) {
+        arguments->command->print(document);
+    }
+    json_decref(document);
+    np_view_close(&view);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp parser = { options, parse, "COMMAND [POOL]", documentation, NULL, NULL, NULL };
+    struct arguments arguments = { 0 };
+    char path[512];
+    argp_program_version_hook = print_version;
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments); /* ends the program itself on errors, with EX_USAGE */
+    int result = 0;
+    if (!arguments.socket_path) {
+        result = np_wire_default_path(path, sizeof path);
+        arguments.socket_path = path;
+    }
+    if (result == 0)
+        result = run(&arguments, arguments.socket_path);
+    if (fflush(stdout) != 0 && result >= 0)
+        result = np_error(-EIO, "cannot write the answer: %s", strerror(errno));
+    if (result >= 0)
+        return result;
+    fprintf(stderr, "numapoolctl: %s\n", np_error_sentence());
+    return NP_CTL_TROUBLE;
+}

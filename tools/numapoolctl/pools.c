@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ * pools and stats: what there is, and how it fares. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/error.h"
+#include "ctl.h"
+
+int np_ctl_each_pool(struct np_view *view, const char *pool, int (*one)(struct np_view *view, uint32_t pool, json_t *argument),
+                     json_t *argument)
+{
+    uint32_t first = 0, last = NP_POOLS_MAX - 1;
+    int status = NP_CTL_FINE;
+    if (pool) {
+        int result = np_view_find_pool(view, pool, &first);
+        if (result < 0)
+            return result;
+        last = first;
+    }
+    for (uint32_t i = first; i <= last; i++) {
+        if (!np_entry_is(&view->board.pools[i].state, NP_ACTIVE))
+            continue;
+        int result = one(view, i, argument);
+        if (result == -ENOENT && !pool)
+            continue;
+        if (result < 0)
+            return result;
+        status = result > status ? result : status;
+    }
+    return status;
+}
+
+/* Of the smallest pages of its nodes; 0 arenas: 0. */
+static uint64_t page_bytes_of(const struct np_pool_entry *entry, unsigned arenas)
+{
+    uint64_t least = 0;
+    for (unsigned i = 0; i < arenas; i++)
+        if (least == 0 || entry->arena[i].page_bytes < least)
+            least = entry->arena[i].page_bytes;
+    return least;
+}
+
+static unsigned arenas_of(const struct np_pool_entry *entry)
+{
+    return entry->arenas < NP_ARENAS_MAX ? entry->arenas : NP_ARENAS_MAX;
+}
+
+/* ---------------------------------------------------------------- pools */
+
+static void set_users(const struct np_view *view, uint32_t pool, json_t *row)
+{
+    uint64_t clients = 0, channels = 0;
+    for (uint32_t i = 1; i <= view->board.limits.clients; i++) {
+        const struct np_client_entry *client = &view->board.clients[i];
+        /* relaxed: only counted */
+        clients += np_entry_is(&client->state, NP_ACTIVE) && (np_load64(&client->pools, memory_order_relaxed) >> pool & 1) != 0;
+    }
+    for (uint32_t i = 1; i <= view->board.limits.channels; i++)
+        channels += np_entry_is(&view->board.channels[i].state, NP_ACTIVE) && view->board.channels[i].pool == pool;
+    np_json_set_count(row, "clients", clients);
+    np_json_set_count(row, "channels", channels);
+}
+
+static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
+{
+    const struct np_pool_entry *entry = &view->board.pools[pool];
+    unsigned arenas = arenas_of(entry);
+    uint64_t slots = 0, transparent = 0;
+    char name[NUMAPOOL_NAME_BYTES];
+    json_t *row = np_json_object(), *nodes = np_json_array();
+    for (unsigned i = 0; i < arenas; i++) {
+        slots += entry->arena[i].slots;
+        transparent += entry->arena[i].transparent != 0;
+        np_json_append(nodes, json_integer(entry->arena[i].node));
+    }
+    np_view_name(name, entry->name);
+    np_json_set_text(row, "pool", name);
+    np_json_set_count(row, "number", pool);
+    np_json_set_count(row, "slots", slots);
+    np_json_set_count(row, "slot_bytes", entry->slot_bytes);
+    np_json_set_count(row, "payload_bytes", slots * np_arena_stride(entry->slot_bytes));
+    np_json_set_count(row, "page_bytes", page_bytes_of(entry, arenas));
+    np_json_set_flag(row, "transparent", transparent > 0);
+    np_json_set_flag(row, "exact_counts", (entry->flags & NUMAPOOL_EXACT_COUNTS) != 0);
+    np_json_set_count(row, "magazine_slots", entry->magazine_slots);
+    np_json_set_count(row, "clients_share", entry->clients_share);
+    np_json_set_count(row, "uid", entry->uid);
+    np_json_set(row, "nodes", nodes);
+    np_json_set_count(row, "node_count", arenas);
+    set_users(view, pool, row);
+    np_json_append(rows, row);
+    return NP_CTL_FINE;
+}
+
+int np_ctl_pools(struct np_view *view, const char *pool, json_t *document)
+{
+    json_t *rows = np_json_array();
+    np_json_set(document, "pools", rows);
+    return np_ctl_each_pool(view, pool, list_pool, rows);
+}
+
+void np_ctl_pools_print(const json_t *document)
+{
+    static const struct np_column columns[] = {
+        { "pool", "pool", NP_CELL_TEXT },           { "slots", "slots", NP_CELL_COUNT },
+        { "slot_bytes", "slot size", NP_CELL_BYTES }, { "payload_bytes", "payload", NP_CELL_BYTES },
+        { "page_bytes", "page size", NP_CELL_BYTES }, { "node_count", "nodes", NP_CELL_NUMBER },
+        { "clients", "clients", NP_CELL_COUNT },    { "channels", "channels", NP_CELL_COUNT },
+    };
+    np_table_print(columns, sizeof columns / sizeof columns[0], json_object_get(document, "pools"));
+}
+
+/* ---------------------------------------------------------------- stats */
+
+static void add_words(json_t *row, const struct np_arena *arena)
+{
+    struct np_arena_census census;
+    np_arena_census(arena, &census);
+    /* relaxed, all of them: statistics. low_water lies where every client may write. */
+    uint64_t low_water = np_load64(&arena->header->low_water, memory_order_relaxed);
+    low_water = low_water > arena->slots ? arena->slots : low_water;
+    np_json_add(row, "slots", arena->slots);
+    np_json_add(row, "free_slots", census.free_slots);
+    np_json_add(row, "held", census.held);
+    np_json_add(row, "in_flight", census.sent);
+    np_json_add(row, "kept", census.kept);
+    np_json_add(row, "low_water", low_water);
+    np_json_add(row, "high_water", arena->slots - low_water);
+    np_json_add(row, "taken", np_load64(&arena->header->taken, memory_order_relaxed));
+    np_json_add(row, "given", np_load64(&arena->header->given, memory_order_relaxed));
+    np_json_add(row, "empty_refills", np_load64(&arena->header->failures, memory_order_relaxed));
+}
+
+static void add_account_row(json_t *row, const struct np_account_row *account)
+{
+    const struct { const char *key; const np_shm64 *counter; } counters[] = {
+        { "refills", &account->refills },     { "flushes", &account->flushes }, { "home_returns", &account->home_returns },
+        { "failures", &account->failures },   { "spilled", &account->spilled }, { "gets", &account->gets },
+        { "puts", &account->puts },
+    };
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+        np_json_add(row, counters[i].key, np_load64(counters[i].counter, memory_order_relaxed)); /* relaxed: a statistic */
+}
+
+/* What the clients that are there now have counted. */
+static int add_accounts(struct np_view *view, uint32_t pool, unsigned arenas, json_t *nodes)
+{
+    for (uint32_t client = 1; client <= view->board.limits.clients; client++) {
+        const struct np_client_entry *entry = &view->board.clients[client];
+        struct np_view_account account;
+        if (!np_entry_is(&entry->state, NP_ACTIVE) || (np_load64(&entry->pools, memory_order_relaxed) >> pool & 1) == 0)
+            continue;
+        int result = np_view_map_account(view, client, pool, &account);
+        if (result == -ENOENT)
+            continue;
+        if (result < 0)
+            return result;
+        for (unsigned i = 0; i < arenas; i++)
+            add_account_row(json_array_get(nodes, i), &account.rows[i]);
+        np_view_unmap_account(&account);
+    }
+    return 0;
+}
+
+static void set_sizes(json_t *row, uint64_t page_bytes, bool transparent, uint64_t slot_bytes)
+{
+    uint64_t slots = np_json_count(row, "slots");
+    np_json_set_count(row, "page_bytes", page_bytes);
+    np_json_set_flag(row, "transparent", transparent);
+    np_json_set_count(row, "slot_bytes", slot_bytes);
+    np_json_set_count(row, "payload_bytes", slots * np_arena_stride(slot_bytes));
+    np_json_set(row, "metadata_bytes_per_slot",
+                json_real(slots > 0 ? (double)np_json_count(row, "metadata_bytes") / (double)slots : 0));
+}
+
+static json_t *total_of(const json_t *nodes)
+{
+    json_t *total = np_json_object(), *value;
+    const char *key;
+    size_t index;
+    const json_t *row;
+    np_json_set_text(total, "node", "all");
+    json_array_foreach((json_t *)(uintptr_t)nodes, index, row)
+        json_object_foreach((json_t *)(uintptr_t)row, key, value)
+            if (json_is_integer(value) && strcmp(key, "node") != 0)
+                np_json_add(total, key, (uint64_t)json_integer_value(value));
+    return total;
+}
+
+static int measure_pool(struct np_view *view, uint32_t pool, json_t *rows)
+{
+    const struct np_pool_entry *entry = &view->board.pools[pool];
+    struct np_view_pool mapped;
+    char name[NUMAPOOL_NAME_BYTES];
+    int result = np_view_map_pool(view, pool, &mapped);
+    if (result < 0)
+        return result;
+    json_t *row = np_json_object(), *nodes = np_json_array();
+    np_view_name(name, entry->name);
+    np_json_set_text(row, "pool", name);
+    np_json_set(row, "nodes", nodes);
+    np_json_append(rows, row);
+    for (unsigned i = 0; i < mapped.arena_count; i++) {
+        json_t *node = np_json_object();
+        np_json_append(nodes, node);
+        np_json_set(node, "node", json_integer(mapped.arenas[i].node));
+        add_words(node, &mapped.arenas[i]);
+        add_account_row(node, &(struct np_account_row){ 0 }); /* so that each key is there whoever is connected */
+        np_json_set_count(node, "misplaced_pages", entry->arena[i].misplaced_pages);
+        np_json_set_count(node, "metadata_bytes", mapped.memory[i].bytes);
+    }
+    result = add_accounts(view, pool, mapped.arena_count, nodes);
+    json_t *total = total_of(nodes);
+    bool transparent = false;
+    for (unsigned i = 0; i < mapped.arena_count; i++) {
+        transparent = transparent || entry->arena[i].transparent != 0;
+        set_sizes(json_array_get(nodes, i), entry->arena[i].page_bytes, entry->arena[i].transparent != 0, entry->slot_bytes);
+    }
+    set_sizes(total, page_bytes_of(entry, mapped.arena_count), transparent, entry->slot_bytes);
+    np_json_set(row, "total", total);
+    np_view_unmap_pool(&mapped);
+    return result;
+}
+
+static void describe_daemon(const struct np_view *view, json_t *document)
+{
+    const struct np_board_header *header = view->board.header;
+    const struct { const char *key; const np_shm64 *counter; } counters[] = {
+        { "worker_starts", &header->worker_starts },
+        { "clients_admitted", &header->clients_admitted },
+        { "clients_died", &header->clients_died },
+        { "slots_scavenged", &header->slots_scavenged },
+        { "messages_rolled_forward", &header->messages_rolled_forward },
+        { "messages_redelivered", &header->messages_redelivered },
+        { "requests_refused", &header->requests_refused },
+        { "scavenge_ns_max", &header->scavenge_ns_max },
+    };
+    struct timespec now;
+    json_t *daemon = np_json_object();
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    double age_s = now_ns > header->created_unix_ns ? (double)(now_ns - header->created_unix_ns) / 1e9 : 0;
+    np_json_set(daemon, "age_s", json_real(age_s));
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+        np_json_set_count(daemon, counters[i].key, np_load64(counters[i].counter, memory_order_relaxed)); /* relaxed: a statistic */
+    np_json_set(document, "daemon", daemon);
+}
+
+int np_ctl_stats(struct np_view *view, const char *pool, json_t *document)
+{
+    json_t *rows = np_json_array();
+    describe_daemon(view, document);
+    np_json_set(document, "pools", rows);
+    return np_ctl_each_pool(view, pool, measure_pool, rows);
+}
+
+static void print_daemon(const json_t *daemon)
+{
+    static const struct np_column parts[] = {
+        { "age_s", "old", NP_CELL_SECONDS },
+        { "worker_starts", "worker starts", NP_CELL_COUNT },
+        { "clients_admitted", "clients admitted", NP_CELL_COUNT },
+        { "clients_died", "died", NP_CELL_COUNT },
+        { "slots_scavenged", "slots scavenged", NP_CELL_COUNT },
+        { "messages_rolled_forward", "messages rolled forward", NP_CELL_COUNT },
+        { "messages_redelivered", "redelivered", NP_CELL_COUNT },
+    };
+    char text[64];
+    printf("daemon:");
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        np_table_text(text, sizeof text, parts[i].kind, json_object_get(daemon, parts[i].key));
+        printf("%s %s %s", i > 0 ? "," : "", text, parts[i].heading);
+    }
+    putchar('\n');
+}
+
+void np_ctl_stats_print(const json_t *document)
+{
+    static const struct np_column columns[] = {
+        { "node", "node", NP_CELL_NUMBER },
+        { "slots", "slots", NP_CELL_COUNT },
+        { "free_slots", "free", NP_CELL_COUNT },
+        { "held", "held", NP_CELL_COUNT },
+        { "in_flight", "in flight", NP_CELL_COUNT },
+        { "low_water", "low water", NP_CELL_COUNT },
+        { "high_water", "high water", NP_CELL_COUNT },
+        { "refills", "refills", NP_CELL_COUNT },
+        { "flushes", "flushes", NP_CELL_COUNT },
+        { "home_returns", "home returns", NP_CELL_COUNT },
+        { "failures", "failures", NP_CELL_COUNT },
+        { "page_bytes", "page size", NP_CELL_BYTES },
+        { "slot_bytes", "slot size", NP_CELL_BYTES },
+        { "metadata_bytes_per_slot", "metadata B/slot", NP_CELL_RATIO },
+    };
+    size_t index;
+    const json_t *row;
+    print_daemon(json_object_get(document, "daemon"));
+    json_array_foreach(json_object_get(document, "pools"), index, row) {
+        char name[NUMAPOOL_NAME_BYTES];
+        json_t *lines = np_json_array(), *node;
+        size_t i;
+        np_table_text(name, sizeof name, NP_CELL_TEXT, json_object_get(row, "pool"));
+        printf("\npool %s\n", name);
+        json_array_foreach(json_object_get(row, "nodes"), i, node)
+            np_json_append(lines, json_incref(node));
+        np_json_append(lines, json_incref(json_object_get(row, "total")));
+        np_table_print(columns, sizeof columns / sizeof columns[0], lines);
+        json_decref(lines);
+    }
+}
