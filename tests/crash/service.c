@@ -338,6 +338,28 @@ struct harness_left harness_look_left(const struct harness_look *look)
     return left;
 }
 
+uint64_t harness_look_cookie(const struct harness_look *look, uint32_t number)
+{
+    return number > 0 && number <= look->board.limits.clients ? look->board.clients[number].cookie : 0;
+}
+
+bool harness_look_is_gone(const struct harness_look *look, uint32_t number, uint64_t cookie)
+{
+    const struct np_client_entry *entry = &look->board.clients[number];
+    return np_entry_is(&entry->state, NP_NONE) || *(const volatile uint64_t *)&entry->cookie != cookie;
+}
+
+int64_t harness_look_wait_gone(const struct harness_look *look, uint32_t number, uint64_t cookie, int64_t timeout_ns)
+{
+    int64_t begun_ns = harness_now_ns();
+    while (!harness_look_is_gone(look, number, cookie)) {
+        if (harness_now_ns() - begun_ns > timeout_ns)
+            return -1;
+        harness_sleep_ns(5000);
+    }
+    return harness_now_ns() - begun_ns;
+}
+
 uint64_t harness_wait_all_free(struct harness_look *look, int64_t timeout_ns, int64_t *took_ns)
 {
     int64_t begun_ns = harness_now_ns();

@@ -38,7 +38,7 @@ struct storm {
     struct victim workers[WORKERS_MAX];
     unsigned worker_count;
     uint32_t incarnation;
-    uint64_t kills[ROLE_COUNT], kills_at_work, kills_stopped, drawn_kills;
+    uint64_t kills[ROLE_COUNT], kills_at_work, kills_stopped;
     uint32_t *recovered_us;
     unsigned recovered_count;
     unsigned never_recovered;
@@ -70,17 +70,12 @@ static uint64_t kills_that_count(const struct storm *storm)
 }
 
 /* From the kill to the moment when the daemon has given the last slot back and forgets the client. */
-static void measure(struct storm *storm, uint32_t client, int64_t killed_ns)
+static void measure(struct storm *storm, uint32_t client, uint64_t cookie, int64_t killed_ns)
 {
-    const struct np_client_entry *entry = &storm->look.board.clients[client];
-    while (!np_entry_is(&entry->state, NP_NONE)) {
-        if (harness_now_ns() - killed_ns > INT64_C(2000000000)) {
-            storm->never_recovered++;
-            return;
-        }
-        harness_sleep_ns(5000);
-    }
-    storm->recovered_us[storm->recovered_count++] = (uint32_t)((harness_now_ns() - killed_ns) / 1000);
+    if (harness_look_wait_gone(&storm->look, client, cookie, INT64_C(2000000000)) < 0)
+        storm->never_recovered++;
+    else
+        storm->recovered_us[storm->recovered_count++] = (uint32_t)((harness_now_ns() - killed_ns) / 1000);
 }
 
 static void kill_worker(struct storm *storm, unsigned place)
@@ -88,13 +83,14 @@ static void kill_worker(struct storm *storm, unsigned place)
     struct victim *victim = &storm->workers[place];
     struct ledger_worker *told = &storm->ledger->workers[place];
     uint32_t client = (uint32_t)atomic_load_explicit(&told->client, memory_order_relaxed);
+    uint64_t cookie = harness_look_cookie(&storm->look, client);
     int64_t killed_ns = harness_now_ns();
     harness_kill(victim->pid);
     storm->kills[victim->role]++;
     storm->kills_at_work += atomic_load_explicit(&told->phase, memory_order_relaxed) == 2;
     storm->kills_stopped += victim->is_stopped;
-    if (client != 0 && client <= storm->look.board.limits.clients && harness_below(&storm->random, MEASURE_EVERY) == 0)
-        measure(storm, client, killed_ns);
+    if (cookie != 0 && harness_below(&storm->random, MEASURE_EVERY) == 0)
+        measure(storm, client, cookie, killed_ns);
 }
 
 static void stop_or_continue(struct storm *storm)
