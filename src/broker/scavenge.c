@@ -14,6 +14,7 @@
 
 #include "broker/broker.h"
 #include "core/bell.h"
+#include "core/probe.h"
 
 struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool)
 {
@@ -31,6 +32,7 @@ static void sender_gone(struct np_broker *broker, uint32_t lane, struct np_scave
     unsigned rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool);
     np_add64(&entry->rolled_forward, rolled, memory_order_relaxed); /* relaxed: a statistic */
     np_add64(&broker->board.header->messages_rolled_forward, rolled, memory_order_relaxed);
+    NP_PROBE2(roll_forward, lane, rolled);
     what->rolled_forward += rolled;
     what->lanes++;
     np_broker_lane_orphaned(broker, lane);
@@ -56,6 +58,7 @@ static void receiver_gone(struct np_broker *broker, uint32_t lane, uint32_t endp
     unsigned again = np_lane_prepare_handover(shared, lane, entry->capacity, &pool);
     np_add64(&entry->redelivered, again, memory_order_relaxed); /* relaxed: a statistic */
     np_add64(&broker->board.header->messages_redelivered, again, memory_order_relaxed);
+    NP_PROBE2(hand_over, lane, again);
     what->redelivered += again;
     what->lanes++;
     /* acq_rel: the marks before it; handed over once, from this endpoint only */
@@ -188,6 +191,7 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
         if ((!touched || touched[channel]) && np_entry_is(&board->channels[channel].state, NP_ACTIVE))
             ring_lanes_of_channel(broker, channel);
     free(touched);
+    NP_PROBE2(scavenged, client, what->slots);
     np_store64(&entry->pools, 0, memory_order_relaxed); /* relaxed: before the state, by its release */
     np_add64(&board->header->clients_died, 1, memory_order_relaxed);
     np_store32(&entry->state, NP_NONE, memory_order_release);

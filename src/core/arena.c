@@ -7,6 +7,7 @@
 #include "core/bell.h"
 #include "core/error.h"
 #include "core/layout.h"
+#include "core/probe.h"
 
 #define GROUP_SLOTS 64u
 
@@ -347,6 +348,7 @@ unsigned np_arena_take(struct np_arena *arena, void **slots, unsigned n)
     atomic_store_explicit(&arena->cursor, group, memory_order_relaxed);
     if (got == 0 && !NP_MUTANT(EMPTY_NO_SCAN))
         got = take_by_scan(arena, slots, n);
+    NP_PROBE2(refill, arena->index, got); /* got 0: the arena is empty */
     if (got > 0) {
         np_add64(&arena->header->taken, got, memory_order_relaxed); /* relaxed: a statistic */
         note_low_water(arena);
@@ -384,6 +386,7 @@ unsigned np_arena_give(struct np_arena *arena, void *const *slots, unsigned n)
     }
     if (mask != 0)
         set_group_bits(arena, group, mask);
+    NP_PROBE2(flush, arena->index, freed);
     if (freed > 0) {
         np_add64(&arena->header->given, freed, memory_order_release); /* pairs with take_by_scan's acquire */
         if (!NP_MUTANT(GIVE_NO_WAKE))

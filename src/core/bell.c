@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/bell.h"
 
+#include "core/probe.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -40,7 +42,8 @@ bool np_bell_heavy_barrier(void)
 void np_bell_ring(struct np_bell *bell)
 {
     /* release: pairs with the acquire load of `ring` by who wakes, so that it sees what it was rung for */
-    np_add32(&bell->ring, 1, memory_order_release);
+    uint32_t before = np_add32(&bell->ring, 1, memory_order_release);
+    NP_PROBE2(ring, bell, before);
     syscall(SYS_futex, &bell->ring, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
@@ -63,6 +66,7 @@ int np_bell_wait(struct np_bell *bell, uint32_t seen, int64_t deadline_ns)
     if (np_bell_wait_hook)
         return np_bell_wait_hook(bell, seen, deadline_ns);
 #endif
+    NP_PROBE2(sleep, bell, seen);
     struct timespec until = { (time_t)(deadline_ns / 1000000000), (long)(deadline_ns % 1000000000) };
     /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time, FUTEX_WAIT a relative one */
     long result = syscall(SYS_futex, &bell->ring, FUTEX_WAIT_BITSET, seen, deadline_ns == INT64_MAX ? NULL : &until, NULL,

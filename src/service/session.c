@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,8 +53,10 @@ static bool is_broken(int code)
 static void drop_connection(struct numapool_client *client, int code)
 {
     /* A program that closed all its descriptors has closed ours, and its number may be somebody else's by now. */
-    if (client->fd >= 0 && code != -EBADF && code != -ENOTSOCK)
+    if (client->fd >= 0 && code != -EBADF && code != -ENOTSOCK) {
+        shutdown(client->fd, SHUT_RDWR); /* a forked child may have it too, and the daemon must see the end */
         close(client->fd);
+    }
     client->fd = -1;
 }
 
@@ -102,7 +105,6 @@ static int take_identity(struct numapool_client *client, const struct np_wire_an
     client->bells = bells;
     client->bells_bytes = bytes;
     client->bell_count = bell_count;
-    client->limits = limits;
     client->cookie = answer->of.hello.cookie;
     memcpy(client->uuid, answer->of.hello.uuid, sizeof client->uuid);
     client->id = id;

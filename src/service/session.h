@@ -53,7 +53,6 @@ struct numapool_client {
     uint8_t uuid[16];
     uint64_t cookie;
     uint32_t id;
-    struct np_board_limits limits;
     struct np_bell *bells;
     uint32_t bell_count;
     size_t bells_bytes;
