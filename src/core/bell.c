@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/bell.h"
 
-#include "core/probe.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -10,6 +8,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "core/probe.h"
 
 #ifdef NUMAPOOL_HOOKS
 void (*np_shm_hook)(enum np_shm_kind kind, const volatile void *address, unsigned bytes, uint64_t value);
