@@ -120,9 +120,12 @@ static void received(struct np_operation *operation, int result)
 {
     struct np_connection *connection = operation->context;
     const struct np_wire_request *request = (const struct np_wire_request *)connection->request;
-    if (connection->closing || result <= 0) {
-        np_connection_close(connection);
+    if (connection->closing) {
         close_when_idle(connection);
+        return;
+    }
+    if (result <= 0) {
+        np_connection_close(connection);
         return;
     }
     memset(&connection->answer, 0, sizeof connection->answer);
@@ -164,13 +167,13 @@ static void sent(struct np_operation *operation, int result)
 /* ---------------------------------------------------------------- accepting */
 
 /* Makes room for one that may have something to say: who has connected longest without having said who he is. */
-static void evict_silent(struct np_worker *worker)
+static void evict_silent(struct np_worker *worker, const struct np_connection *except)
 {
     struct np_connection *oldest = NULL;
     for (unsigned i = 0; i < worker->connection_count; i++) {
         struct np_connection *connection = &worker->connections[i];
-        if (connection->fd >= 0 && !connection->closing && connection->kind == NP_CONNECTION_NEW &&
-            (!oldest || connection->accepted_ns < oldest->accepted_ns))
+        if (connection->fd >= 0 && !connection->closing && connection != except &&
+            connection->kind == NP_CONNECTION_NEW && (!oldest || connection->accepted_ns < oldest->accepted_ns))
             oldest = connection;
     }
     if (oldest)
@@ -193,7 +196,7 @@ static void accepted(struct np_operation *operation, int result)
     if (!connection || np_identity_of_socket(result, &identity) < 0) {
         np_log(NP_LOG_WARN, "a connection is refused: %s", connection ? np_error_sentence() : "all are taken (--clients)");
         close(result);
-        evict_silent(worker);
+        evict_silent(worker, NULL);
         return;
     }
     worker->free_connections = connection->next_free;
@@ -207,7 +210,7 @@ static void accepted(struct np_operation *operation, int result)
     connection->fd_count = 0;
     receive_next(connection);
     if (!worker->free_connections)
-        evict_silent(worker);
+        evict_silent(worker, connection);
 }
 
 static void accept_again(struct np_timer *timer)

@@ -147,8 +147,7 @@ static bool is_on_board(const struct np_worker *worker, struct np_store_key key)
     }
 }
 
-/* What a predecessor stored and had not yet put on the board when it died, or had taken off and could not say so. */
-static void forget_strays(struct np_worker *worker)
+void np_premises_forget_strays(struct np_worker *worker)
 {
     size_t at = 0;
     const struct np_store_entry *entry;
@@ -165,10 +164,21 @@ static int attach_pool(struct np_worker *worker, struct np_pool_entry *entry)
         void *meta;
         size_t bytes;
         int result = map_stored(worker, key_of(NP_STORE_META, entry->id, arena), &meta, &bytes, "a pool's slot words");
-        if (result == 0)
-            result = np_broker_attach_pool(&worker->broker, entry->id, arena, meta, bytes);
         if (result < 0)
-            return np_error_within(result, "pool '%s' cannot be taken over", entry->name);
+            return result;
+        /* Clients can write the header. Where the tables behind the words lie follows from this, so it is not believed. */
+        if (((const struct np_arena_header *)meta)->sleepers_max != worker->board.limits.clients + 1)
+            result = np_error(-EBADMSG, "the header of arena %u was scribbled over", arena);
+        else
+            result = np_broker_attach_pool(&worker->broker, entry->id, arena, meta, bytes);
+        if (result == -EBADMSG || result == -EPROTO) {
+            np_memory_unmap(meta, bytes);
+            np_log(NP_LOG_ERROR, "pool '%s' cannot be taken over, and what its clients leave behind there is lost: %s", entry->name,
+                   np_error_sentence());
+            return 0; /* the other pools are none the worse for it */
+        }
+        if (result < 0)
+            return result;
     }
     np_log(NP_LOG_INFO, "pool '%s' was taken over", entry->name);
     return 0;
@@ -196,7 +206,7 @@ int np_premises_take_over(struct np_worker *worker)
     int result = take_board(worker);
     if (result < 0)
         return result;
-    forget_strays(worker);
+    np_premises_forget_strays(worker);
     const struct np_broker_environment environment = { worker, lane_memory, lane_memory_gone };
     result = np_broker_start(&worker->broker, &worker->board, worker->bells, &environment);
     for (uint32_t pool = 0; result == 0 && pool < NP_POOLS_MAX; pool++) {

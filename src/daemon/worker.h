@@ -143,6 +143,8 @@ int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd);
 void np_worker_forget(struct np_worker *worker, struct np_store_key key);
 /* Board, bells, broker; pools and lanes of a predecessor. */
 int np_premises_take_over(struct np_worker *worker);
+/* Forgets what a predecessor stored and had not yet put on the board when it died, or had taken off and could not say so. */
+void np_premises_forget_strays(struct np_worker *worker);
 /* Pools that were asked for and are not there. */
 int np_premises_make_pools(struct np_worker *worker);
 /* The client's account at a pool: made if there is none. A descriptor that stays the store's, or -errno. */

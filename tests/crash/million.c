@@ -82,7 +82,7 @@ static int take_over(void *argument)
         memcpy(&id, message.data, 8);
         expected++;
         if (id != expected || message.id != expected || numapool_release(receiver, &message, 1) < 0 ||
-            (message.id <= context->received) > ((message.flags & NUMAPOOL_REDELIVERED) != 0))
+            (message.id <= context->received && !(message.flags & NUMAPOOL_REDELIVERED)))
             return 1;
     }
     return expected != context->sent || numapool_receiver_close(receiver) < 0 || numapool_close(pool) < 0 ||
@@ -102,7 +102,8 @@ static double once(struct harness_daemon *daemon, struct harness_look *look, str
     pid_t pid = harness_fork(take_all, &context);
     if (!harness_expect(harness_wait_until(is_ready, told, INT64_C(20000000000)), "a client takes everything"))
         return 0;
-    harness_expect(harness_look_check(look, &check) && check.free_slots == 0 && check.wrong == 0,
+    bool looked = harness_look_check(look, &check);
+    harness_expect(looked && check.free_slots == 0 && check.wrong == 0,
                    "no slot is free: %llu held, %llu in flight", (unsigned long long)check.held, (unsigned long long)check.in_flight);
     uint64_t cookie = harness_look_cookie(look, (uint32_t)told->client);
     int64_t killed_ns = harness_now_ns();

@@ -9,7 +9,8 @@
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 
-enum { BATCH = 32, KEPT = 12, BULK = 24 };
+/* Long batches, so that many are killed between the first store of one and its announcement. */
+enum { BATCH = 128, KEPT = 12, BULK = 24 };
 #define SHORT_NS INT64_C(2000000)
 
 const char *const role_names[ROLE_COUNT] = { "sender", "forwarder", "receiver", "keeper", "getter" };

@@ -97,7 +97,7 @@ static int run(const struct arguments *arguments, const char *path)
     json_t *document = np_json_object();
     result = arguments->command->look(&view, arguments->pool, document);
     if (result >= 0 && arguments->json) {
-        if (json_dumpf(document, stdout, JSON_INDENT(2)) != 0)
+        if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0)
             result = np_error(-EIO, "cannot write the answer");
         putchar('\n');
     } else if (result >= 0) {

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ * numapoold: the daemon's command line. */
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "core/error.h"
+#include "daemon/config.h"
+#include "daemon/keeper.h"
+#include "daemon/worker.h"
+#include "numapool.h"
+
+enum option_key {
+    OPTION_CLIENTS = 256,
+    OPTION_CHANNELS,
+    OPTION_ENDPOINTS,
+    OPTION_LANES,
+    OPTION_READY_FD,
+    OPTION_WORKER
+};
+
+struct command_line {
+    struct np_config config;
+    const char *file;
+    int ready_fd;
+    bool is_worker;
+    int listen_fd, records_fd;
+    int result; /* of the first thing wrong */
+};
+
+static const struct argp_option options[] = {
+    { "pool", 'p', "SPEC", 0,
+      "Make a pool: NAME,size=BYTES,count=SLOTS and, if wanted, pages=best|thp|2m, fallback (smaller pages where there are not "
+      "enough), magazine=SLOTS, clients=N (processes to share what may be cached), exact (count each get and put). May be given "
+      "several times. K, M and G are 2^10, 2^20 and 2^30.", 1 },
+    { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log; [pool NAME] with size, count, ... "
+      "The command line wins over it.", 1 },
+    { "socket", 's', "PATH", 0, "Listen at PATH (default: $NUMAPOOL_SOCKET, $XDG_RUNTIME_DIR/numapool.sock, /run/numapool/numapool.sock)", 2 },
+    { "log", 'l', "LEVEL", 0, "error, warn, info (default) or debug; to the standard error", 2 },
+    { "ready-fd", OPTION_READY_FD, "N", 0, "Write a newline to descriptor N when all pools are there and verified, and close it", 2 },
+    { "clients", OPTION_CLIENTS, "N", 0, "Most clients at once (default 1024)", 3 },
+    { "channels", OPTION_CHANNELS, "N", 0, "Most channels (default 1024)", 3 },
+    { "endpoints", OPTION_ENDPOINTS, "N", 0, "Most senders and receivers together (default 2048)", 3 },
+    { "lanes", OPTION_LANES, "N", 0, "Most lanes, one for each sender and receiver that talk (default 4096)", 3 },
+    { "worker", OPTION_WORKER, "FDS", OPTION_HIDDEN, NULL, 3 },
+    { 0 }
+};
+
+static const char what_it_is[] =
+    "Carves pools of fixed-size slots per NUMA node, and gives back what its clients held when they die.\v"
+    "Runs in the foreground until SIGTERM. Exit status: 0 ended as told; 1 the socket cannot be had; 64 an option or the file is "
+    "wrong; 78 the system does not give what was asked for.";
+
+static int parse_descriptor(const char *text, int *fd)
+{
+    uint64_t number;
+    if (np_config_number(text, &number) < 0 || number > INT32_MAX || fcntl((int)number, F_GETFD) < 0)
+        return np_error(-EINVAL, "--ready-fd: '%.20s' is no descriptor that is open here", text);
+    *fd = (int)number;
+    return fcntl(*fd, F_SETFD, FD_CLOEXEC) < 0 ? np_error(-errno, "--ready-fd: %s", strerror(errno)) : 0;
+}
+
+static int set(struct command_line *line, const char *name, const char *value)
+{
+    char where[32];
+    snprintf(where, sizeof where, "--%s", name);
+    return np_config_set(&line->config, name, value, where, true);
+}
+
+static int take(struct command_line *line, int key, char *value)
+{
+    switch (key) {
+    case 'p':
+        return np_config_pool_add(&line->config, value, "--pool");
+    case 'c':
+        if (line->file)
+            return np_error(-EINVAL, "--config: is given twice ('%s' and '%s'): leave one out", line->file, value);
+        line->file = value;
+        return 0;
+    case 's':
+        return set(line, "socket", value);
+    case 'l':
+        return set(line, "log", value);
+    case OPTION_CLIENTS:
+        return set(line, "clients", value);
+    case OPTION_CHANNELS:
+        return set(line, "channels", value);
+    case OPTION_ENDPOINTS:
+        return set(line, "endpoints", value);
+    case OPTION_LANES:
+        return set(line, "lanes", value);
+    case OPTION_READY_FD:
+        return parse_descriptor(value, &line->ready_fd);
+    case OPTION_WORKER:
+        line->is_worker = true;
+        return sscanf(value, "%d,%d", &line->listen_fd, &line->records_fd) == 2
+                   ? 0
+                   : np_error(-EINVAL, "--worker: is for the daemon's own use");
+    default:
+        return np_error(-EINVAL, "'%.60s' is not understood: everything is an option (numapoold --help)", value);
+    }
+}
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct command_line *line = state->input;
+    if (key == ARGP_KEY_ARG || (key > 0 && key < 0x1000000)) {
+        if (line->result == 0)
+            line->result = take(line, key == ARGP_KEY_ARG ? 0 : key, value);
+        return 0;
+    }
+    return ARGP_ERR_UNKNOWN;
+}
+
+static void print_version(FILE *stream, struct argp_state *state)
+{
+    (void)state;
+    fprintf(stream, "numapoold %s\n", PACKAGE_VERSION);
+}
+
+void (*argp_program_version_hook)(FILE *stream, struct argp_state *state) = print_version;
+
+int main(int argc, char **argv)
+{
+    static struct command_line line; /* large for a stack */
+    static const struct argp argp = { .options = options, .parser = parse, .doc = what_it_is };
+    np_config_start(&line.config);
+    line.ready_fd = -1;
+    argp_err_exit_status = EX_USAGE;
+    if (argp_parse(&argp, argc, argv, 0, NULL, &line) != 0)
+        return EX_USAGE;
+    int result = line.result;
+    if (result == 0 && line.file)
+        result = np_config_read(&line.config, line.file);
+    if (result == 0)
+        result = np_config_finish(&line.config);
+    if (result < 0) {
+        fprintf(stderr, "numapoold: %s\n", np_error_sentence());
+        return EX_USAGE;
+    }
+    if (line.is_worker) {
+        fcntl(line.listen_fd, F_SETFD, FD_CLOEXEC);
+        fcntl(line.records_fd, F_SETFD, FD_CLOEXEC);
+        return np_worker_run(&line.config, line.listen_fd, line.records_fd);
+    }
+    return np_keeper_run(&line.config, argv[0] ? argv[0] : "numapoold", line.ready_fd);
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT
+ * What each request does. Numbers from messages are checked here, before anything is done with them (W4). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "daemon/worker.h"
+#include "numa/placement.h"
+
+enum { SERVED_LATER = 1 << 20 }; /* no request's count is that large */
+
+static int fd_of(const struct np_worker *worker, enum np_store_kind kind, uint32_t a, uint32_t b)
+{
+    int fd = np_store_get(&worker->store, (struct np_store_key){ (uint32_t)kind, a, b });
+    return fd >= 0 ? fd : np_error(-ENOENT, "the daemon has no such memory (%d, %u, %u)", (int)kind, a, b);
+}
+
+static int attach(struct np_connection *connection, enum np_store_kind kind, uint32_t a, uint32_t b)
+{
+    int fd = fd_of(connection->worker, kind, a, b);
+    if (fd >= 0)
+        np_connection_attach(connection, fd, false);
+    return fd < 0 ? fd : 0;
+}
+
+static int attach_readonly(struct np_connection *connection, enum np_store_kind kind, uint32_t a, uint32_t b)
+{
+    int fd = fd_of(connection->worker, kind, a, b);
+    if (fd >= 0)
+        fd = np_memory_reopen_readonly(fd);
+    if (fd >= 0)
+        np_connection_attach(connection, fd, true);
+    return fd < 0 ? fd : 0;
+}
+
+static int active_pool(const struct np_worker *worker, uint32_t number, struct np_pool_entry **entry)
+{
+    if (number >= NP_POOLS_MAX || !np_entry_is(&worker->board.pools[number].state, NP_ACTIVE))
+        return np_error(-EINVAL, "there is no pool number %u", number);
+    *entry = &worker->board.pools[number];
+    return 0;
+}
+
+/* A pool that this client has opened. */
+static int opened_pool(const struct np_connection *connection, uint32_t number, struct np_pool_entry **entry)
+{
+    const struct np_worker *worker = connection->worker;
+    int result = active_pool(worker, number, entry);
+    if (result < 0)
+        return result;
+    uint64_t opened = np_load64(&worker->board.clients[connection->client].pools, memory_order_relaxed); /* relaxed: written here only */
+    return opened >> number & 1 ? 0 : np_error(-EINVAL, "client %u has not opened pool '%s'", connection->client, (*entry)->name);
+}
+
+/* ---------------------------------------------------------------- who it is */
+
+static int check_layout(const struct np_wire_hello *hello)
+{
+    if (hello->layout == np_wire_layout())
+        return 0;
+    return np_error(-EPROTO, "this daemon's shared memory has layout %016llx, the library of the process that connected has %016llx: use "
+                             "the ones that were installed together", (unsigned long long)np_wire_layout(), (unsigned long long)hello->layout);
+}
+
+static int welcome(struct np_connection *connection)
+{
+    const struct np_worker *worker = connection->worker;
+    struct np_wire_answer *answer = &connection->answer;
+    memcpy(answer->of.hello.uuid, worker->board.header->uuid, sizeof answer->of.hello.uuid);
+    answer->of.hello.bells = np_board_bells(&worker->board.limits);
+    answer->of.hello.limits = worker->board.limits;
+    if (connection->kind == NP_CONNECTION_CLIENT) {
+        answer->of.hello.client = connection->client;
+        answer->of.hello.cookie = worker->board.clients[connection->client].cookie;
+    }
+    return 0;
+}
+
+static int reconnect(struct np_connection *connection, const struct np_wire_hello *hello)
+{
+    const struct np_worker *worker = connection->worker;
+    if (memcmp(hello->uuid, worker->board.header->uuid, sizeof hello->uuid) != 0)
+        return np_error(-ESTALE, "the daemon was restarted and its memory is gone: connect anew, and open pools anew");
+    uint32_t client = hello->client;
+    const struct np_client_entry *entry = client >= 1 && client <= worker->board.limits.clients ? &worker->board.clients[client] : NULL;
+    if (!entry || !np_entry_is(&entry->state, NP_ACTIVE) || entry->cookie != hello->cookie ||
+        entry->pid != connection->identity.pid || entry->uid != connection->identity.uid)
+        return np_error(-ESTALE, "process %ld is not client %u of this daemon, or no longer is: connect anew",
+                        (long)connection->identity.pid, client);
+    np_watch_connect(worker->watch_of[client], connection);
+    np_log(NP_LOG_DEBUG, "client %u (process %ld) is connected again", client, (long)entry->pid);
+    return 0;
+}
+
+static int hello(struct np_connection *connection, const struct np_wire_request *request)
+{
+    const struct np_wire_hello *said = &request->of.hello;
+    int result = check_layout(said);
+    if (result < 0)
+        return result;
+    if (connection->kind == NP_CONNECTION_LOOK)
+        return np_error(-EPERM, "this connection may only look: open another one to be a client");
+    if (connection->kind == NP_CONNECTION_CLIENT) {
+        if (said->cookie != connection->worker->board.clients[connection->client].cookie)
+            return np_error(-EISCONN, "this connection is client %u's already", connection->client);
+    } else if (said->cookie != 0) {
+        result = reconnect(connection, said);
+    } else {
+        result = np_watch_admit(connection, said);
+    }
+    if (result < 0)
+        return result;
+    welcome(connection);
+    return attach(connection, NP_STORE_BELLS, 0, 0);
+}
+
+static int look(struct np_connection *connection, const struct np_wire_request *request)
+{
+    int result = check_layout(&request->of.hello);
+    if (result < 0)
+        return result;
+    if (connection->kind == NP_CONNECTION_CLIENT)
+        return np_error(-EPERM, "this connection is client %u's: open another one to look", connection->client);
+    connection->kind = NP_CONNECTION_LOOK;
+    welcome(connection);
+    result = attach_readonly(connection, NP_STORE_BOARD, 0, 0);
+    return result < 0 ? result : attach_readonly(connection, NP_STORE_BELLS, 0, 0);
+}
+
+static int goodbye(struct np_connection *connection, const struct np_wire_request *request)
+{
+    (void)request;
+    struct np_watch *watch = connection->worker->watch_of[connection->client];
+    connection->kind = NP_CONNECTION_NEW; /* first, so that this connection stays open */
+    watch->connection = NULL;
+    np_watch_end(watch, "left");
+    return 0;
+}
+
+/* ---------------------------------------------------------------- pools */
+
+static int pool_open(struct np_connection *connection, const struct np_wire_request *request)
+{
+    struct np_worker *worker = connection->worker;
+    struct np_pool_entry *entry;
+    if (!memchr(request->of.pool_open.name, '\0', sizeof request->of.pool_open.name))
+        return np_error(-EINVAL, "a pool's name has at most %u bytes", NUMAPOOL_NAME_BYTES - 1);
+    int result = np_broker_pool_find(&worker->broker, request->of.pool_open.name, &entry);
+    if (result < 0)
+        return result;
+    if (entry->uid != connection->identity.uid)
+        return np_error(-EACCES, "pool '%s' is user %u's, not user %ld's", entry->name, entry->uid, (long)connection->identity.uid);
+    result = np_premises_account(worker, connection->client, entry->id);
+    if (result < 0)
+        return result;
+    np_connection_attach(connection, result, false);
+    connection->answer.of.pool_open.pool = entry->id;
+    connection->answer.of.pool_open.arenas = entry->arenas;
+    connection->answer.of.pool_open.slot_bytes = entry->slot_bytes;
+    connection->answer.of.pool_open.flags = entry->flags;
+    connection->answer.of.pool_open.magazine_slots = entry->magazine_slots;
+    connection->answer.of.pool_open.clients_share = entry->clients_share;
+    return 0;
+}
+
+static int pool_memory(struct np_connection *connection, const struct np_wire_request *request)
+{
+    struct np_worker *worker = connection->worker;
+    struct np_wire_answer *answer = &connection->answer;
+    uint32_t pool = request->of.pool_memory.pool, arena = request->of.pool_memory.arena;
+    struct np_pool_entry *entry;
+    bool looks = connection->kind == NP_CONNECTION_LOOK;
+    int result = looks ? active_pool(worker, pool, &entry) : opened_pool(connection, pool, &entry);
+    if (result < 0)
+        return result;
+    if (arena >= entry->arenas)
+        return np_error(-EINVAL, "pool '%s' has %u arenas and none numbered %u", entry->name, entry->arenas, arena);
+    answer->of.pool_memory.slots = entry->arena[arena].slots;
+    answer->of.pool_memory.meta_bytes = np_premises_bytes(worker, (struct np_store_key){ NP_STORE_META, pool, arena });
+    answer->of.pool_memory.data_bytes = np_premises_bytes(worker, (struct np_store_key){ NP_STORE_DATA, pool, arena });
+    answer->of.pool_memory.page_bytes = entry->arena[arena].page_bytes;
+    answer->of.pool_memory.node = entry->arena[arena].node;
+    answer->of.pool_memory.transparent = entry->arena[arena].transparent;
+    if (looks)
+        return attach_readonly(connection, NP_STORE_META, pool, arena);
+    result = attach(connection, NP_STORE_META, pool, arena);
+    return result < 0 ? result : attach(connection, NP_STORE_DATA, pool, arena);
+}
+
+static int pool_close(struct np_connection *connection, const struct np_wire_request *request)
+{
+    struct np_pool_entry *entry;
+    int result = active_pool(connection->worker, request->of.pool_close.pool, &entry);
+    if (result == 0)
+        np_premises_drop_account(connection->worker, connection->client, request->of.pool_close.pool);
+    return result;
+}
+
+static int verify(struct np_connection *connection, const struct np_wire_request *request)
+{
+    struct np_pool_entry *entry;
+    int result = active_pool(connection->worker, request->of.verify.pool, &entry);
+    if (result == 0)
+        result = np_verify_begin(connection, request->of.verify.pool);
+    return result < 0 ? result : SERVED_LATER;
+}
+
+/* ---------------------------------------------------------------- channels */
+
+static int endpoint_open(struct np_connection *connection, const struct np_wire_request *request)
+{
+    struct np_pool_entry *entry;
+    int result = opened_pool(connection, request->of.endpoint_open.pool, &entry);
+    if (result < 0)
+        return result;
+    return np_broker_endpoint_open(&connection->worker->broker, connection->client, &request->of.endpoint_open,
+                                   &connection->answer.of.endpoint_open);
+}
+
+static int check_endpoint(const struct np_connection *connection, uint32_t endpoint)
+{
+    if (endpoint >= 1 && endpoint <= connection->worker->board.limits.endpoints)
+        return 0;
+    return np_error(-EINVAL, "there is no endpoint number %u", endpoint);
+}
+
+static int check_lane(const struct np_connection *connection, uint32_t lane)
+{
+    if (lane >= 1 && lane <= connection->worker->board.limits.lanes)
+        return 0;
+    return np_error(-EINVAL, "there is no lane number %u", lane);
+}
+
+static int endpoint_close(struct np_connection *connection, const struct np_wire_request *request)
+{
+    uint32_t endpoint = request->of.endpoint_close.endpoint;
+    int result = check_endpoint(connection, endpoint);
+    if (result == 0)
+        result = np_broker_endpoint_close(&connection->worker->broker, connection->client, endpoint);
+    np_worker_duty(connection->worker);
+    return result;
+}
+
+static int next_lane(struct np_connection *connection, const struct np_wire_request *request)
+{
+    struct np_worker *worker = connection->worker;
+    struct np_lane_grant grant;
+    int result = check_endpoint(connection, request->of.next_lane.endpoint);
+    if (result == 0)
+        result = np_broker_next_lane(&worker->broker, connection->client, request->of.next_lane.endpoint, request->of.next_lane.stamp,
+                                     &grant);
+    if (result <= 0)
+        return result;
+    connection->answer.of.next_lane.stamp = grant.stamp;
+    connection->answer.of.next_lane.lane = grant.lane;
+    connection->answer.of.next_lane.generation = grant.generation;
+    connection->answer.of.next_lane.capacity = grant.capacity;
+    connection->answer.of.next_lane.state = grant.state;
+    result = attach(connection, NP_STORE_LANE, grant.lane, 0);
+    return result < 0 ? result : 1;
+}
+
+static int leave_lane(struct np_connection *connection, const struct np_wire_request *request)
+{
+    uint32_t endpoint = request->of.leave_lane.endpoint, lane = request->of.leave_lane.lane;
+    int result = check_endpoint(connection, endpoint);
+    if (result == 0)
+        result = check_lane(connection, lane);
+    if (result == 0)
+        result = np_broker_leave_lane(&connection->worker->broker, connection->client, endpoint, lane);
+    np_worker_duty(connection->worker);
+    return result;
+}
+
+static int lane_memory(struct np_connection *connection, const struct np_wire_request *request)
+{
+    uint32_t lane = request->of.lane_memory.lane;
+    int result = check_lane(connection, lane);
+    return result < 0 ? result : attach_readonly(connection, NP_STORE_LANE, lane, 0);
+}
+
+static int account_memory(struct np_connection *connection, const struct np_wire_request *request)
+{
+    uint32_t client = request->of.account_memory.client, pool = request->of.account_memory.pool;
+    if (client < 1 || client > connection->worker->board.limits.clients || pool >= NP_POOLS_MAX)
+        return np_error(-EINVAL, "there is no client %u or no pool %u", client, pool);
+    return attach_readonly(connection, NP_STORE_ACCOUNT, client, pool);
+}
+
+/* ---------------------------------------------------------------- all of them */
+
+enum { FOR_NEW = 1 << NP_CONNECTION_NEW, FOR_CLIENT = 1 << NP_CONNECTION_CLIENT, FOR_LOOK = 1 << NP_CONNECTION_LOOK };
+
+static const struct {
+    int (*serve)(struct np_connection *connection, const struct np_wire_request *request);
+    unsigned whose;
+} services[NP_WIRE_OPERATIONS] = {
+    [NP_WIRE_HELLO] = { hello, FOR_NEW | FOR_CLIENT | FOR_LOOK },
+    [NP_WIRE_LOOK] = { look, FOR_NEW | FOR_CLIENT | FOR_LOOK },
+    [NP_WIRE_GOODBYE] = { goodbye, FOR_CLIENT },
+    [NP_WIRE_POOL_OPEN] = { pool_open, FOR_CLIENT },
+    [NP_WIRE_POOL_MEMORY] = { pool_memory, FOR_CLIENT | FOR_LOOK },
+    [NP_WIRE_POOL_CLOSE] = { pool_close, FOR_CLIENT },
+    [NP_WIRE_ENDPOINT_OPEN] = { endpoint_open, FOR_CLIENT },
+    [NP_WIRE_ENDPOINT_CLOSE] = { endpoint_close, FOR_CLIENT },
+    [NP_WIRE_NEXT_LANE] = { next_lane, FOR_CLIENT },
+    [NP_WIRE_LEAVE_LANE] = { leave_lane, FOR_CLIENT },
+    [NP_WIRE_LANE_MEMORY] = { lane_memory, FOR_LOOK },
+    [NP_WIRE_ACCOUNT_MEMORY] = { account_memory, FOR_LOOK },
+    [NP_WIRE_VERIFY] = { verify, FOR_LOOK },
+};
+
+bool np_request_serve(struct np_connection *connection, const struct np_wire_request *request, int *result)
+{
+    /* np_wire_check_request has seen that the operation is one of the table */
+    if (!(services[request->operation].whose & 1u << connection->kind)) {
+        static const char *const told[] = { "say HELLO or LOOK first", "a client may not", "a connection that looks may not" };
+        *result = np_error(connection->kind == NP_CONNECTION_NEW ? -ENOTCONN : -EPERM, "operation %u is refused: %s", request->operation,
+                           told[connection->kind]);
+    } else {
+        *result = services[request->operation].serve(connection, request);
+    }
+    if (*result == -EPERM || *result == -EACCES)
+        np_add64(&connection->worker->board.header->requests_refused, 1, memory_order_relaxed); /* relaxed: a statistic */
+    return *result != SERVED_LATER;
+}

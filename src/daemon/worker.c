@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/bell.h"
+#include "core/error.h"
+
+#define DUTY_STEADY_NS INT64_C(100000000) /* where the bell is heard: for rings that were lost with a worker */
+#define DUTY_FIRST_NS  INT64_C(1000000)   /* where it is not */
+#define DUTY_MOST_NS   INT64_C(20000000)
+
+/* ---------------------------------------------------------------- orphan lanes */
+
+void np_worker_duty(struct np_worker *worker)
+{
+    unsigned orphans = np_broker_orphan_duty(&worker->broker);
+    if (np_loop_has_futex(worker->loop))
+        worker->duty_period_ns = DUTY_STEADY_NS;
+    else if (orphans != worker->orphans || worker->duty_period_ns == 0)
+        worker->duty_period_ns = DUTY_FIRST_NS;
+    else
+        worker->duty_period_ns = worker->duty_period_ns * 2 > DUTY_MOST_NS ? DUTY_MOST_NS : worker->duty_period_ns * 2;
+    worker->orphans = orphans;
+    np_timer_set(&worker->duty, orphans > 0 ? np_monotonic_ns() + worker->duty_period_ns : INT64_MAX);
+}
+
+static void duty_due(struct np_timer *timer)
+{
+    np_worker_duty(timer->context);
+}
+
+static void wait_for_bell(struct np_worker *worker)
+{
+    np_loop_futex_wait(worker->loop, &worker->bell, &worker->bells[NP_BELL_OF_DAEMON].ring, worker->bell_seen);
+}
+
+static void bell_rung(struct np_operation *operation, int result)
+{
+    struct np_worker *worker = operation->context;
+    if (result < 0 && result != -EAGAIN && result != -EINTR) {
+        np_log(NP_LOG_WARN, "the daemon's bell cannot be heard (%s): orphan lanes are looked at by time alone", strerror(-result));
+        np_worker_duty(worker);
+        return;
+    }
+    /* Before the duty, so that who rings during it is heard. acquire: pairs with np_bell_ring's release */
+    worker->bell_seen = np_load32(&worker->bells[NP_BELL_OF_DAEMON].ring, memory_order_acquire);
+    np_worker_duty(worker);
+    wait_for_bell(worker);
+}
+
+/* ---------------------------------------------------------------- signals and the keeper */
+
+static void signal_heard(struct np_operation *operation, int result)
+{
+    struct np_worker *worker = operation->context;
+    (void)result;
+    worker->ending = true;
+}
+
+static void wait_for_records(struct np_worker *worker)
+{
+    np_loop_poll(worker->loop, &worker->records, worker->records_fd, POLLIN);
+}
+
+static void records_there(struct np_operation *operation, int polled)
+{
+    struct np_worker *worker = operation->context;
+    struct np_record record;
+    int fd, result;
+    (void)polled;
+    while ((result = np_record_receive(worker->records_fd, &record, &fd)) == 1) {
+        if (fd >= 0)
+            close(fd);
+        if (record.verb == NP_RECORD_END)
+            worker->ending = true;
+    }
+    if (result == -EAGAIN) {
+        wait_for_records(worker);
+        return;
+    }
+    if (!worker->ending)
+        np_log(NP_LOG_WARN, "the keeper is gone: the worker ends, and its clients with what they have mapped go on alone");
+    worker->ending = true;
+}
+
+/* Everything that the keeper has, until it says that this was all. Waits: nothing can be done without. */
+static int receive_store(struct np_worker *worker)
+{
+    for (;;) {
+        struct np_record record;
+        int fd, result = np_record_receive(worker->records_fd, &record, &fd);
+        if (result == -EAGAIN) {
+            struct pollfd polled = { .fd = worker->records_fd, .events = POLLIN };
+            poll(&polled, 1, -1);
+            continue;
+        }
+        if (result == 0)
+            return np_error(-EPIPE, "the keeper is gone");
+        if (result < 0)
+            return result;
+        if (record.verb == NP_RECORD_READY || record.verb == NP_RECORD_END) {
+            worker->ending = record.verb == NP_RECORD_END;
+            return 0;
+        }
+        if (fd >= 0 && (result = np_store_put(&worker->store, record.key, fd)) < 0) {
+            close(fd);
+            return result;
+        }
+    }
+}
+
+static int hear_signals(struct np_worker *worker)
+{
+    sigset_t heard;
+    sigemptyset(&heard);
+    sigaddset(&heard, SIGTERM);
+    sigaddset(&heard, SIGINT);
+    sigaddset(&heard, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_BLOCK, &heard, NULL);
+    worker->signal_fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK);
+    return worker->signal_fd < 0 ? np_error(-errno, "cannot make a signalfd: %s", strerror(errno)) : 0;
+}
+
+/* ---------------------------------------------------------------- start */
+
+/* Most that can be under way at once: a request and an answer never are for one connection, and the rest is one each. */
+static unsigned operations_of(const struct np_config *config)
+{
+    enum { ACCEPT_SIGNAL_RECORDS_BELL_MAPS = 5 };
+    return 2 * (config->limits.clients + NP_CONNECTIONS_SPARE) + ACCEPT_SIGNAL_RECORDS_BELL_MAPS;
+}
+
+static int take_over(struct np_worker *worker)
+{
+    int result = np_premises_take_over(worker);
+    if (result == 0)
+        result = np_connections_start(worker);
+    if (result == 0)
+        result = np_watches_start(worker);
+    if (result < 0)
+        return result;
+    np_broker_recover(&worker->broker);
+    np_premises_forget_strays(worker);
+    np_watches_take_over(worker);
+    return np_premises_make_pools(worker);
+}
+
+static void start_operations(struct np_worker *worker)
+{
+    worker->signal = (struct np_operation){ .done = signal_heard, .context = worker };
+    np_loop_poll(worker->loop, &worker->signal, worker->signal_fd, POLLIN);
+    worker->records = (struct np_operation){ .done = records_there, .context = worker };
+    wait_for_records(worker);
+    worker->bell = (struct np_operation){ .done = bell_rung, .context = worker };
+    worker->bell_seen = np_load32(&worker->bells[NP_BELL_OF_DAEMON].ring, memory_order_acquire); /* pairs with np_bell_ring */
+    if (np_loop_has_futex(worker->loop))
+        wait_for_bell(worker);
+    np_worker_duty(worker);
+    np_connections_accept(worker);
+}
+
+static int start(struct np_worker *worker)
+{
+    int result = hear_signals(worker);
+    if (result == 0)
+        result = receive_store(worker);
+    if (result < 0) {
+        worker->status = EX_TEMPFAIL;
+        return result;
+    }
+    np_bell_register();
+    worker->status = EX_CONFIG; /* what the system does not give from here on it would not give the next time either */
+    result = np_loop_start(&worker->loop, operations_of(worker->config));
+    if (result < 0)
+        return result;
+    worker->duty = (struct np_timer){ .due = duty_due, .context = worker };
+    np_loop_timer_add(worker->loop, &worker->duty);
+    np_verify_start(worker);
+    result = take_over(worker);
+    if (result < 0) {
+        /* There were clients already: whatever is short now, the next try may find. */
+        if (worker->board.header && np_load64(&worker->board.header->worker_starts, memory_order_relaxed) > 0)
+            worker->status = EX_TEMPFAIL; /* relaxed above: its only writer was reaped */
+        return result;
+    }
+    worker->status = 0;
+    np_add64(&worker->board.header->worker_starts, 1, memory_order_relaxed); /* relaxed: a statistic */
+    start_operations(worker);
+    worker->ready = true;
+    return np_record_send(worker->records_fd, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
+}
+
+int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
+{
+    static struct np_worker the_worker; /* too large for a stack, and one for ever */
+    struct np_worker *worker = &the_worker;
+    *worker = (struct np_worker){ .config = config, .listen_fd = listen_fd, .records_fd = records_fd };
+    np_log_start("worker", config->log_level);
+    int result = start(worker);
+    while (result == 0 && !worker->ending)
+        result = np_loop_turn(worker->loop);
+    if (result < 0 && !worker->ending) {
+        np_log(NP_LOG_ERROR, "%s", np_error_sentence());
+        return worker->status ? worker->status : EX_SOFTWARE;
+    }
+    return 0;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT
+ * A daemon made of one thread, which answers as the real one does until a test tells it otherwise: `lie` changes an answer
+ * before it goes out, `hang_ups` counts the requests of a kind that end the connection instead of being answered. */
+#ifndef NP_TESTS_FAKE_DAEMON_H
+#define NP_TESTS_FAKE_DAEMON_H
+
+#include <check.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "numa/placement.h"
+#include "service/session.h"
+
+enum { SLOTS = 4096, SLOT_BYTES = 100, STRIDE = 128, LANE_SLOTS = 16, CLIENT = 3, ENDPOINT = 5, LANE = 9 };
+
+static struct {
+    char directory[64], path[96];
+    int listening;
+    pthread_t thread;
+    _Atomic bool stopping;
+    struct np_memory bells, meta, data, account, lane;
+    uint8_t uuid[16];
+    _Atomic unsigned asked[NP_WIRE_OPERATIONS];
+    _Atomic unsigned hang_ups[NP_WIRE_OPERATIONS]; /* so many requests of that kind are not answered: the connection ends */
+    _Atomic unsigned connections;
+    uint64_t tag;
+    void (*lie)(struct np_wire_answer *answer);
+} fake;
+
+static const struct np_board_limits limits = NP_BOARD_LIMITS_DEFAULT;
+
+static unsigned asked(enum np_wire_operation operation)
+{
+    return atomic_load_explicit(&fake.asked[operation], memory_order_acquire);
+}
+
+static void fill_answer(const struct np_wire_request *request, struct np_wire_answer *answer, int fds[2])
+{
+    switch (request->operation) {
+    case NP_WIRE_HELLO:
+        if (request->of.hello.cookie != 0 && memcmp(request->of.hello.uuid, fake.uuid, sizeof fake.uuid) != 0) {
+            answer->result = -ESTALE;
+            strcpy(answer->sentence, "this daemon is another one");
+            return;
+        }
+        memcpy(answer->of.hello.uuid, fake.uuid, sizeof fake.uuid);
+        answer->of.hello.cookie = 77;
+        answer->of.hello.client = CLIENT;
+        answer->of.hello.bells = np_board_bells(&limits);
+        answer->of.hello.limits = limits;
+        answer->descriptors = 1;
+        fds[0] = fake.bells.fd;
+        return;
+    case NP_WIRE_POOL_OPEN:
+        answer->of.pool_open.arenas = 1;
+        answer->of.pool_open.pool = 2;
+        answer->of.pool_open.slot_bytes = SLOT_BYTES;
+        answer->of.pool_open.clients_share = 2;
+        answer->descriptors = 1;
+        fds[0] = fake.account.fd;
+        return;
+    case NP_WIRE_POOL_MEMORY:
+        answer->of.pool_memory.slots = SLOTS;
+        answer->of.pool_memory.meta_bytes = fake.meta.bytes;
+        answer->of.pool_memory.data_bytes = fake.data.bytes;
+        answer->of.pool_memory.page_bytes = 4096;
+        answer->descriptors = 2;
+        fds[0] = fake.meta.fd;
+        fds[1] = fake.data.fd;
+        return;
+    case NP_WIRE_ENDPOINT_OPEN:
+        fake.tag = request->of.endpoint_open.tag;
+        answer->of.endpoint_open.endpoint = ENDPOINT;
+        answer->of.endpoint_open.bell = limits.clients + ENDPOINT;
+        return;
+    case NP_WIRE_NEXT_LANE:
+        if (request->of.next_lane.stamp >= 1)
+            return;
+        answer->result = 1;
+        answer->of.next_lane.stamp = 1;
+        answer->of.next_lane.lane = LANE;
+        answer->of.next_lane.capacity = LANE_SLOTS;
+        answer->of.next_lane.state = NP_LANE_ACTIVE;
+        answer->descriptors = 1;
+        fds[0] = fake.lane.fd;
+        return;
+    default:
+        return;
+    }
+}
+
+/* False: the connection is over. */
+static bool serve(int connection)
+{
+    struct np_wire_request request;
+    struct np_wire_answer answer = { .magic = NP_WIRE_MAGIC };
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control = { 0 };
+    int fds[2] = { -1, -1 };
+    if (recv(connection, &request, sizeof request, 0) != (ssize_t)sizeof request)
+        return false;
+    if (request.operation >= NP_WIRE_OPERATIONS)
+        return false;
+    atomic_fetch_add_explicit(&fake.asked[request.operation], 1, memory_order_release);
+    if (atomic_load_explicit(&fake.hang_ups[request.operation], memory_order_acquire) > 0) {
+        atomic_fetch_sub_explicit(&fake.hang_ups[request.operation], 1, memory_order_release);
+        return false;
+    }
+    answer.number = request.number;
+    answer.operation = request.operation;
+    fill_answer(&request, &answer, fds);
+    if (fake.lie)
+        fake.lie(&answer);
+    struct iovec part = { &answer, sizeof answer };
+    struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
+    unsigned count = (fds[0] >= 0) + (fds[1] >= 0);
+    if (count > 0 && answer.result >= 0) {
+        header.msg_control = &control;
+        header.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+        *rights = (struct cmsghdr){ CMSG_LEN(count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+        memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
+    }
+    return sendmsg(connection, &header, MSG_NOSIGNAL) == (ssize_t)sizeof answer;
+}
+
+/* One connection at a time: a session has one. */
+static void *daemon_thread(void *argument)
+{
+    (void)argument;
+    int connection = -1;
+    while (!atomic_load_explicit(&fake.stopping, memory_order_acquire)) {
+        struct pollfd wait = { .fd = connection >= 0 ? connection : fake.listening, .events = POLLIN };
+        if (poll(&wait, 1, 5) <= 0)
+            continue;
+        if (connection < 0) {
+            connection = accept4(fake.listening, NULL, NULL, SOCK_CLOEXEC);
+            atomic_fetch_add_explicit(&fake.connections, 1, memory_order_release);
+        } else if (!serve(connection)) {
+            close(connection);
+            connection = -1;
+        }
+    }
+    if (connection >= 0)
+        close(connection);
+    return NULL;
+}
+
+static void listen_again(void)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    strcpy(address.sun_path, fake.path);
+    fake.listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fake.listening, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(listen(fake.listening, 8), 0);
+    atomic_store_explicit(&fake.stopping, false, memory_order_release);
+    ck_assert_int_eq(pthread_create(&fake.thread, NULL, daemon_thread, NULL), 0);
+}
+
+static void stop_daemon(void)
+{
+    atomic_store_explicit(&fake.stopping, true, memory_order_release);
+    pthread_join(fake.thread, NULL);
+    close(fake.listening);
+    unlink(fake.path);
+}
+
+static void make_memory(struct np_memory *memory, size_t bytes)
+{
+    ck_assert_msg(np_memory_create(memory, "memory of a test", bytes, -1, 0, NP_SHARED) == 0, "%s", np_error_sentence());
+}
+
+static void start(void)
+{
+    memset(&fake, 0, sizeof fake);
+    strcpy(fake.directory, "/tmp/numapool-session-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(fake.directory));
+    snprintf(fake.path, sizeof fake.path, "%s/socket", fake.directory);
+    memset(fake.uuid, 1, sizeof fake.uuid);
+    make_memory(&fake.bells, np_board_bells(&limits) * sizeof(struct np_bell));
+    make_memory(&fake.meta, np_arena_meta_bytes(SLOTS, limits.clients + 1));
+    make_memory(&fake.data, SLOTS * STRIDE);
+    make_memory(&fake.account, sizeof(struct np_account_row));
+    make_memory(&fake.lane, np_lane_bytes(LANE_SLOTS));
+    np_arena_format(fake.meta.address, SLOTS, SLOT_BYTES, 2, 0, 0, limits.clients + 1);
+    np_lane_format(fake.lane.address, LANE, LANE_SLOTS, 2, 1);
+    listen_again();
+}
+
+static void end(void)
+{
+    stop_daemon();
+    rmdir(fake.directory);
+}
+
+#endif
