@@ -76,7 +76,8 @@ static uint32_t granted_capacity(const struct numapool_pool *pool, unsigned aren
 {
     uint64_t capacity = wanted ? wanted : pool->magazine_slots;
     uint64_t share = pool->arenas[arena].arena.slots / 32;
-    uint64_t left = pool->cache_slots_max / 2 - pool->magazine_slots_used;
+    uint64_t half = pool->cache_slots_max / 2;
+    uint64_t left = half > pool->magazine_slots_used ? half - pool->magazine_slots_used : 0;
     if (capacity > NP_MAGAZINE_SLOTS_MAX)
         capacity = NP_MAGAZINE_SLOTS_MAX;
     if (capacity > share)
@@ -124,7 +125,10 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
     magazine->pool = pool;
     magazine->arena = arena;
     magazine->capacity = granted;
-    magazine->cache_slots = granted;
+    magazine->outbound_max = granted / 8 < NP_OUTBOUND_SLOTS ? granted / 8 : NP_OUTBOUND_SLOTS;
+    if (magazine->outbound_max == 0)
+        magazine->outbound_max = 1;
+    magazine->cache_slots = granted + (pool->arena_count - 1) * (uint64_t)(magazine->outbound_max - 1);
     magazine->fast.slots = magazine->slots;
     magazine->fast.base = (uintptr_t)pool->arenas[arena].arena.data;
     magazine->fast.span = pool->arenas[arena].arena.data_bytes;
@@ -134,7 +138,7 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
     magazine->next = pool->magazines;
     pool->magazines = magazine;
     pool->magazine_count++;
-    pool->magazine_slots_used += granted;
+    pool->magazine_slots_used += magazine->cache_slots;
     pthread_mutex_unlock(&pool->lock);
     *result_magazine = &magazine->fast;
     return 0;
@@ -357,7 +361,7 @@ int np_magazine_return(struct np_magazine *magazine, void *slot)
         return np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not put", slot, magazine->pool->name);
     unsigned arena = pa->arena.index;
     magazine->outbound[(size_t)arena * NP_OUTBOUND_SLOTS + magazine->outbound_count[arena]++] = slot;
-    if (magazine->outbound_count[arena] == NP_OUTBOUND_SLOTS)
+    if (magazine->outbound_count[arena] >= magazine->outbound_max)
         send_home(magazine, arena);
     return 0;
 }

@@ -101,8 +101,9 @@ struct np_magazine {
     unsigned arena;
     uint32_t count, capacity; /* exact-count pools: the real ones */
     void **slots;
-    void **outbound;          /* arena_count x NP_OUTBOUND_SLOTS; NULL with one arena */
+    void **outbound;          /* on their way home: arena_count x NP_OUTBOUND_SLOTS; NULL with one arena */
     uint32_t *outbound_count;
+    uint32_t outbound_max;    /* of one arena, before they go: an eighth of the capacity, 1 to NP_OUTBOUND_SLOTS */
     uint64_t cache_slots;     /* taken out of the pool's allowance */
     _Atomic uint64_t gets, puts; /* exact counts not yet in the account; written by the owner, read by statistics */
 };

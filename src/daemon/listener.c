@@ -81,7 +81,8 @@ static int bind_path(struct np_listener *listener)
             return np_error(-EEXIST, "'%s' is there and is no socket: remove it, or choose another path by --socket", listener->path);
         unlink(listener->path);
     }
-    listener->socket_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* Not O_NONBLOCK: some kernels' io_uring would then say -EAGAIN instead of waiting for a connection. */
+    listener->socket_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (listener->socket_fd < 0)
         return np_error(-errno, "cannot make a socket: %s", strerror(errno));
     mode_t before = umask(0177);

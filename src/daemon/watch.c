@@ -29,9 +29,10 @@
 
 #define FIRST_CHECK_NS    INT64_C(1000000)
 #define STEADY_CHECK_NS   INT64_C(1000000000)
+#define BETWEEN_CHECKS_NS INT64_C(1000000) /* so that looking at thousands does not keep the worker from its work */
 #define TAKEN_OVER_CHECK_NS STEADY_CHECK_NS /* after a worker's death everybody gets so long to connect again */
 
-enum { MISSES_TO_BE_GONE = 3, CHECKS_QUICK = 3 };
+enum { MISSES_TO_BE_GONE = 3, UNREADABLE_MAX = 16 /* looked at in one go */ };
 
 static void death_heard(struct np_operation *operation, int result);
 
@@ -209,8 +210,6 @@ static void collect_inodes(struct np_maps_check *check, const struct np_watch *w
     }
 }
 
-static void start_next_check(struct np_worker *worker);
-
 static void conclude(struct np_worker *worker, bool mapped)
 {
     struct np_maps_check *check = &worker->check;
@@ -230,7 +229,7 @@ static void conclude(struct np_worker *worker, bool mapped)
             check_at(watch, np_monotonic_ns() + pause_ns);
         }
     }
-    start_next_check(worker);
+    np_timer_set_earlier(&worker->checks, np_monotonic_ns() + BETWEEN_CHECKS_NS);
 }
 
 /* True when one of ours is in the whole lines of the buffer; keeps the rest. */
@@ -277,31 +276,38 @@ static void maps_read(struct np_operation *operation, int result)
         read_more(worker);
 }
 
+/* The next that is due, in turn; NULL: none is, and the timer is set for the next that will be. */
 static struct np_watch *next_to_check(struct np_worker *worker, int64_t now_ns)
 {
-    struct np_watch *due = NULL;
+    uint32_t clients = worker->board.limits.clients;
     int64_t next_ns = INT64_MAX;
-    for (uint32_t client = 1; client <= worker->board.limits.clients; client++) {
-        struct np_watch *watch = worker->watch_of[client];
+    for (uint32_t i = 0; i < clients; i++) {
+        uint32_t client = (worker->check.turn + i) % clients + 1;
+        const struct np_watch *watch = worker->watch_of[client];
         if (!watch || watch->check_at_ns == INT64_MAX)
             continue;
-        if (!due && watch->check_at_ns <= now_ns)
-            due = watch;
-        else if (watch->check_at_ns < next_ns)
+        if (watch->check_at_ns <= now_ns) {
+            worker->check.turn = client % clients;
+            return worker->watch_of[client];
+        }
+        if (watch->check_at_ns < next_ns)
             next_ns = watch->check_at_ns;
     }
     np_timer_set(&worker->checks, next_ns);
-    return due;
+    return NULL;
 }
 
 static void start_next_check(struct np_worker *worker)
 {
     struct np_maps_check *check = &worker->check;
-    while (check->fd < 0) {
-        struct np_watch *watch = next_to_check(worker, np_monotonic_ns());
+    for (unsigned tries = 0; check->fd < 0; tries++) {
+        struct np_watch *watch = tries < UNREADABLE_MAX ? next_to_check(worker, np_monotonic_ns()) : NULL;
         char path[48];
-        if (!watch)
+        if (!watch) {
+            if (tries == UNREADABLE_MAX)
+                np_timer_set(&worker->checks, np_monotonic_ns() + BETWEEN_CHECKS_NS);
             return;
+        }
         watch->check_at_ns = INT64_MAX;
         snprintf(path, sizeof path, "/proc/%ld/maps", (long)entry_of(watch)->pid);
         check->fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -85,6 +85,7 @@ struct np_maps_check {
     struct np_watch *watch; /* NULL: none, or it has gone meanwhile */
     struct np_operation read;
     int fd; /* -1: none under way */
+    uint32_t turn; /* whom to look at next */
     uint64_t offset;
     size_t kept; /* bytes of an unfinished line at the start of the buffer */
     unsigned inode_count;

@@ -84,8 +84,8 @@ int numapool_stats_read(struct numapool_pool *pool, int node, struct numapool_st
     if (result < 0)
         return result;
     if (!stats || stats->size < sizeof *stats || stats->size > STATS_BYTES_MAX)
-        return np_error(-EINVAL, "statistics of pool '%s': size is %zu; set it to sizeof(struct numapool_stats), here %zu", pool->name,
-                        stats ? stats->size : 0, sizeof *stats);
+        return np_error(-EINVAL, "statistics of pool '%s': size is %zu; set it to sizeof(struct numapool_stats), here %zu",
+                        pool->name, stats ? stats->size : 0, sizeof *stats);
     struct numapool_stats sum = { .size = stats->size };
     for (unsigned i = 0; i < pool->arena_count; i++)
         if (node == NUMAPOOL_ANY_NODE || pool->arenas[i].arena.node == node)

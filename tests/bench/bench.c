@@ -52,7 +52,7 @@ static _Noreturn void usage(FILE *to, int status)
     fputs("bench [--json FILE] [--seconds S] [--slices N] [--cpus A,B] [--list] [NAME...]\n"
           "    --json FILE   write the results there, as a list\n"
           "    --seconds S   time of each group of benchmarks, without what is dropped (2)\n"
-          "    --slices N    slices that it is cut into (40)\n"
+          "    --slices N    slices that it is cut into (200)\n"
           "    --cpus A,B    CPUs to run on (the first two that are allowed)\n"
           "    --list        names of the benchmarks\n"
           "    NAME          a benchmark, or how the names of several begin\n", to);
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
         { "list", no_argument, NULL, 'l' },         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
-    struct bench_options options = { .seconds = 2, .slices = 40 };
+    struct bench_options options = { .seconds = 2, .slices = 200 };
     const char *json_path = NULL;
     default_cpus(options.cpus);
     for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;)

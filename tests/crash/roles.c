@@ -2,6 +2,7 @@
 #include "roles.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 /* Long batches, so that many are killed between the first store of one and its announcement. */
 enum { BATCH = 128, KEPT = 12, BULK = 24 };
 #define SHORT_NS INT64_C(2000000)
+#define DOOM_NS_MAX 12000
 
 const char *const role_names[ROLE_COUNT] = { "sender", "forwarder", "receiver", "keeper", "getter" };
 
@@ -23,6 +25,7 @@ struct worker {
     uint64_t random;
     const char *name;
     struct ledger_reader reader;
+    timer_t doom;
 };
 
 /* A call failed in a way that no death excuses. */
@@ -46,6 +49,15 @@ static void tell_phase(struct worker *worker, uint32_t phase)
 static int64_t some_patience(struct worker *worker)
 {
     return harness_below(&worker->random, 4) == 0 ? 0 : 1 + harness_below(&worker->random, (unsigned)SHORT_NS);
+}
+
+/* Before a call. A kill by another process seldom finds its victim on a processor; a timer finds it in the middle of the call. */
+static void tempt_fate(struct worker *worker)
+{
+    if (worker->start->doom == 0 || harness_below(&worker->random, worker->start->doom) > 0)
+        return;
+    const struct itimerspec soon = { .it_value.tv_nsec = 1 + harness_below(&worker->random, DOOM_NS_MAX) };
+    timer_settime(worker->doom, 0, &soon, NULL);
 }
 
 /* ---------------------------------------------------------------- sender */
@@ -73,6 +85,7 @@ static int send_some(struct worker *worker, struct numapool_sender *sender)
     }
     while (sent < have) {
         int result;
+        tempt_fate(worker);
         if (have - sent == 1) {
             result = numapool_send(sender, &messages[sent], some_patience(worker));
             result = result == 0 ? 1 : result;
@@ -120,6 +133,7 @@ static int forward_some(struct worker *worker, struct numapool_receiver *receive
     unsigned done = 0;
     while (done < n) {
         int result;
+        tempt_fate(worker);
         if (n - done == 1 || harness_below(&worker->random, 3) == 0) {
             result = numapool_forward(receiver, &messages[done], sender, some_patience(worker));
             result = result == 0 ? 1 : result;
@@ -144,6 +158,7 @@ static int put_back(struct worker *worker, struct numapool_magazine *magazine, s
     if (!ledger_payload_is(kept->slot, kept->stamp))
         ledger_breach(worker->ledger, "%s %u: a slot it held was written by somebody else", worker->name, worker->start->incarnation);
     ledger_fill(kept->slot, 0); /* what is read from a slot that was given back must be wrong */
+    tempt_fate(worker);
     int result = numapool_put(magazine, kept->slot);
     if (result < 0)
         return failed(worker, "put", result);
@@ -164,6 +179,7 @@ static int keep_some(struct worker *worker, struct numapool_receiver *receiver, 
 {
     for (unsigned i = 0; i < n; i++) {
         int result;
+        tempt_fate(worker);
         if (harness_below(&worker->random, 3) == 0) {
             result = numapool_release(receiver, &messages[i], 1);
             if (result < 0)
@@ -189,6 +205,7 @@ static int release_some(struct worker *worker, struct numapool_receiver *receive
     unsigned at_once = harness_below(&worker->random, 2) ? n : 1;
     for (unsigned done = 0; done < n; done += at_once) {
         unsigned some = n - done < at_once ? n - done : at_once;
+        tempt_fate(worker);
         int result = numapool_release(receiver, messages + done, some);
         if (result < 0)
             return failed(worker, "release", result);
@@ -281,6 +298,7 @@ static int work_as_getter(struct worker *worker)
     tell_phase(worker, 2);
     while (!GET(worker->ledger->drain)) {
         unsigned n = 1 + harness_below(&worker->random, BULK), have = 0;
+        tempt_fate(worker);
         if (harness_below(&worker->random, 2)) {
             result = numapool_get_bulk(magazine, slots, n);
             have = result < 0 ? 0 : n;
@@ -323,6 +341,9 @@ static int run(void *context)
     options.lane_slots = worker.start->lane_slots;
     if (harness_below(&worker.random, 2))
         options.spin_ns = -1; /* half of them go to sleep at once */
+    struct sigevent by_kill = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
+    if (worker.start->doom > 0 && timer_create(CLOCK_MONOTONIC, &by_kill, &worker.doom) < 0)
+        return failed(&worker, "timer_create", -errno);
     int result = numapool_connect(&worker.client, worker.start->socket);
     if (result < 0)
         return failed(&worker, "connect", result);

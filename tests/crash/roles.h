@@ -25,6 +25,7 @@ struct role_start {
     uint64_t seed;
     int64_t idle_end_ns;     /* > 0: ends by itself after so long without a message (fresh ones that drain); 0: never */
     uint32_t lane_slots;
+    unsigned doom;           /* > 0: one call in so many is the last: a timer's SIGKILL comes in it or soon after it */
 };
 
 extern const char *const role_names[ROLE_COUNT];

@@ -20,6 +20,7 @@ enum {
     DELAY_NS_MAX = 1000000,
     STOPPED_NS_MAX = 3000000,
     MESSAGES_EACH_KILL = 300, /* so that the load lasts as long as the storm */
+    DOOM = 150,               /* one call in so many has a timer's SIGKILL in it */
     MEASURE_EVERY = 8,
     LANES_CROWDED = 24,       /* so many lanes, most of them of the dead, are drained before the next is killed */
     RECOVERIES_MAX = 65536
@@ -40,7 +41,7 @@ struct storm {
     struct victim workers[WORKERS_MAX];
     unsigned worker_count;
     uint32_t incarnation;
-    uint64_t kills[ROLE_COUNT], kills_at_work, kills_stopped;
+    uint64_t kills[ROLE_COUNT], kills_at_work, kills_stopped, kills_in_call;
     uint32_t *recovered_us;
     unsigned recovered_count;
     unsigned never_recovered;
@@ -62,7 +63,7 @@ static void start_worker(struct storm *storm, unsigned place)
     static const uint32_t lane_slots[] = { 32, 128, 256 };
     struct role_start start = { .ledger = storm->ledger, .socket = storm->daemon.socket, .role = role_for(storm, place),
                                 .incarnation = ++storm->incarnation, .place = place, .seed = harness_random(&storm->random),
-                                .lane_slots = lane_slots[harness_below(&storm->random, 3)] };
+                                .lane_slots = lane_slots[harness_below(&storm->random, 3)], .doom = DOOM };
     storm->workers[place] = (struct victim){ .pid = role_spawn(&start), .role = start.role };
 }
 
@@ -124,10 +125,21 @@ static void stop_or_continue(struct storm *storm, bool may_stop)
     stopped->cont_at_ns = now_ns + 1 + harness_below(&storm->random, STOPPED_NS_MAX);
 }
 
-/* A worker that ended by itself has written why. */
-static bool worker_ended(struct storm *storm, unsigned place)
+/* Those whose own timer has killed them. One that ended otherwise has written why. */
+static void replace_ended(struct storm *storm)
 {
-    return waitpid(storm->workers[place].pid, NULL, WNOHANG) == storm->workers[place].pid;
+    for (unsigned place = 0; place < storm->worker_count; place++) {
+        struct victim *victim = &storm->workers[place];
+        int status;
+        if (waitpid(victim->pid, &status, WNOHANG) != victim->pid)
+            continue;
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+            ledger_breach(storm->ledger, "a %s ended by itself (status %x)", role_names[victim->role], (unsigned)status);
+        storm->kills[victim->role]++;
+        storm->kills_in_call++;
+        storm->kills_at_work += victim->role != ROLE_GETTER;
+        start_worker(storm, place);
+    }
 }
 
 /* A receiver that comes asks for each lane, and one that dies over it leaves them all: without this all slots would end up on lanes of
@@ -142,6 +154,7 @@ static void let_them_catch_up(struct storm *storm)
         if (lanes <= LANES_CROWDED || harness_now_ns() > until_ns)
             return;
         stop_or_continue(storm, false);
+        replace_ended(storm);
         harness_sleep_ns(100000);
     }
 }
@@ -157,11 +170,9 @@ static void rage(struct storm *storm, uint64_t kills)
         harness_sleep_ns(harness_below(&storm->random, DELAY_NS_MAX));
         stop_or_continue(storm, true);
         let_them_catch_up(storm);
+        replace_ended(storm);
         unsigned place = choose_victim(storm);
-        if (worker_ended(storm, place))
-            ledger_breach(ledger, "a %s ended by itself", role_names[storm->workers[place].role]);
-        else
-            kill_worker(storm, place);
+        kill_worker(storm, place);
         if (harness_below(&storm->random, 500) == 0 && storm->worker_count < WORKERS_MAX)
             start_worker(storm, storm->worker_count++);
         start_worker(storm, place);
@@ -198,10 +209,11 @@ static void report(struct storm *storm)
 {
     const struct np_board_header *header = storm->look.board.header;
     struct np_board_header *counters = (struct np_board_header *)(uintptr_t)header;
-    harness_note("killed: %llu senders, %llu forwarders, %llu receivers, %llu keepers, %llu getters; %llu while stopped",
+    harness_note("killed: %llu senders, %llu forwarders, %llu receivers, %llu keepers, %llu getters; %llu in a call, %llu while stopped",
                  (unsigned long long)storm->kills[ROLE_SENDER], (unsigned long long)storm->kills[ROLE_FORWARDER],
                  (unsigned long long)storm->kills[ROLE_RECEIVER], (unsigned long long)storm->kills[ROLE_KEEPER],
-                 (unsigned long long)storm->kills[ROLE_GETTER], (unsigned long long)storm->kills_stopped);
+                 (unsigned long long)storm->kills[ROLE_GETTER], (unsigned long long)storm->kills_in_call,
+                 (unsigned long long)storm->kills_stopped);
     harness_note("the daemon: %llu deaths, %llu slots given back, %llu messages rolled forward, %llu redelivered, %llu starts of its worker",
                  (unsigned long long)np_load64(&counters->clients_died, memory_order_relaxed),
                  (unsigned long long)np_load64(&counters->slots_scavenged, memory_order_relaxed),

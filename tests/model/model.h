@@ -173,10 +173,12 @@ struct slot_book {
     int reader;  /* process that has received it; -1 */
     int message; /* ledger entry that is in flight in it; -1 */
     int intended; /* ledger entry that is being sent in it; -1 */
+    int keeper;  /* process that is keeping it; -1 */
+    uint64_t stamp; /* what its user wrote into it */
     uint64_t free_since;
     int freer;   /* process; -1: free from the start */
     numapool_handle handle;
-    bool has_handle;
+    bool has_handle, freed_since;
 };
 
 struct message_book {
@@ -274,6 +276,8 @@ void oracle_got(struct process *self, void *slot);
 void oracle_said_empty(struct process *self);
 void oracle_before_put(struct process *self, void *slot);
 int oracle_before_send(struct process *self, void *slot, unsigned hop, int ledger);
+void oracle_before_keep(struct process *self, void *slot);
+void oracle_after_keep(struct process *self, int ledger);
 void oracle_after_send(struct process *self, int ledger, unsigned hop, bool sent);
 int oracle_received(struct process *self, const struct numapool_msg *message, unsigned hop);
 void oracle_before_release(struct process *self, int ledger);

@@ -89,7 +89,7 @@ start_client() { # ARGUMENT...: lives until end_client
 end_client() {
     local status=0
     exec 7>&-
-    { wait "$client" || status=$?; } 2>/dev/null # a killed one is expected: the shell need not say it
+    wait "$client" || status=$?
     client=
     return "$status"
 }
@@ -99,9 +99,11 @@ nobody_is_there() { "$ctl" --json clients >"$scratch/out" 2>"$scratch/err" && is
 
 # ---- without a daemon
 
-try "without a daemon it says so, and how to get one" "run 2 pools" "complains 'no numapoold listens at .*: start it'"
+try "without a daemon it says so, and how to get one" "run 2 pools" \
+    "complains 'no numapoold listens at .*: start it'"
 try "a wrong command line is 64" "run 64" "run 64 nonsense" "run 64 stats a b" "run 64 --nonsense pools"
-try "it says its version and how it is used" "run 0 --version" "says '^numapoolctl \\(numapool\\) [0-9]'" "run 0 --help" "says 'verify'"
+try "it says its version and how it is used" "run 0 --version" \
+    "says '^numapoolctl \\(numapool\\) [0-9]'" "run 0 --help" "says 'verify'"
 
 # ---- a daemon without clients
 
@@ -123,8 +125,8 @@ try "every page is on its node" "run 0 verify" "run 0 --json verify pay" "is mis
 # ---- a client that holds, sends and releases
 
 start_client hold pay 100 50 20
-try "who holds how much" "run 0 --json clients" "is clients.0.pid $client" "is clients.0.program ctl_help" "is clients.0.connected true" \
-    "is clients.0.pools.0.pool pay" "at_least clients.0.held 100" "is clients.0.in_flight 50" "is clients.0.uid $(id -u)"
+try "who holds how much" "run 0 --json clients" "is clients.0.pid $client" "is clients.0.program ctl_help" \
+    "is clients.0.connected true" "is clients.0.pools.0.pool pay" "at_least clients.0.held 100" "is clients.0.in_flight 50" "is clients.0.uid $(id -u)"
 try "clients as a table" "run 0 clients" "says '^ +[0-9]+ +$client +ctl_help '"
 try "clients of a pool that nobody has open" "run 0 --json clients small" "is clients '0 elements'"
 try "how far a lane has come" "run 0 --json channels" "is channels.0.channel ctl.test" "is channels.0.pool pay" \
@@ -137,9 +139,10 @@ try "stats count the words" "run 0 --json stats pay" "at_least pools.0.total.hel
 try "stats as a table" "run 0 stats pay" "says '^pool pay\$'" "says '^ *all +65,536 '"
 try "check adds up" "run 0 --json check pay" "is wrong 0" "is pools.0.in_flight 50" "at_least pools.0.held 100"
 kill -KILL "$client"
+{ wait "$client" || true; } 2>/dev/null # the shell need not say that it was killed
+client=
 try "what a killed client held is free again" "wait_for nobody_is_there" "run 0 --json check pay" "is pools.0.held 0" \
     "is pools.0.wrong 0"
-end_client || true
 
 # ---- while others are at work
 
@@ -161,7 +164,8 @@ try "and the client has not noticed" "kill -0 $client" "end_client"
 start_client scribble pay 65000
 try "a word that was overwritten is found" "run 1 check" "says 'findings: 1\$'" \
     "says '^  pool pay, node [0-9]+, slot [0-9]+: word \\(held by client 999, .*names no live client'" \
-    "says '^pool small: .*every slot has exactly one owner\$'" "run 1 --json check pay" "is wrong 1" "is pools.0.findings '1 elements'"
+    "says '^pool small: .*every slot has exactly one owner\$'" "run 1 --json check pay" "is wrong 1" \
+    "is pools.0.findings '1 elements'"
 try "made right again, nothing is found" "end_client" "run 0 check"
 
 # ---- the end of the daemon

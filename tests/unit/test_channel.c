@@ -4,15 +4,8 @@
 
 static struct numapool_pool *pool;
 
-static void make(void)
-{
-    pool = make_pool(512, 0);
-}
-
-static void unmake(void)
-{
-    close_pool(pool);
-}
+static void make(void) { pool = make_pool(512, 0); }
+static void unmake(void) { close_pool(pool); }
 
 static struct numapool_sender *open_sender(const char *channel, uint32_t lane_slots)
 {
@@ -35,10 +28,7 @@ static void close_sender(struct numapool_sender *sender, int left)
     ck_assert_int_eq(numapool_sender_close(sender, 0), left);
 }
 
-static void close_receiver(struct numapool_receiver *receiver)
-{
-    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
-}
+static void close_receiver(struct numapool_receiver *receiver) { ck_assert_int_eq(numapool_receiver_close(receiver), 0); }
 
 static struct numapool_msg filled(struct numapool_sender *sender, uint64_t id)
 {

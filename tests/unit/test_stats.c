@@ -235,7 +235,9 @@ START_TEST(forked_child_is_refused)
     if (child == 0) {
         struct numapool_stats stats = { .size = sizeof stats };
         uint64_t misplaced;
-        _exit(numapool_stats_read(pool, NUMAPOOL_ANY_NODE, &stats) == -EINVAL && numapool_verify(pool, &misplaced) == -EINVAL ? 0 : 1);
+        bool refused = numapool_stats_read(pool, NUMAPOOL_ANY_NODE, &stats) == -EINVAL &&
+                       numapool_verify(pool, &misplaced) == -EINVAL;
+        _exit(refused ? 0 : 1);
     }
     int status;
     ck_assert_int_eq(waitpid(child, &status, 0), child);

@@ -84,8 +84,8 @@ int np_ctl_check(struct np_view *view, const char *pool, json_t *document)
 static void print_sum(const json_t *row)
 {
     char name[NUMAPOOL_NAME_BYTES];
-    uint64_t slots = np_json_count(row, "slots"), free_slots = np_json_count(row, "free_slots"), held = np_json_count(row, "held"),
-             in_flight = np_json_count(row, "in_flight"), kept = np_json_count(row, "kept");
+    uint64_t slots = np_json_count(row, "slots"), free_slots = np_json_count(row, "free_slots");
+    uint64_t held = np_json_count(row, "held"), in_flight = np_json_count(row, "in_flight"), kept = np_json_count(row, "kept");
     uint64_t missing = slots - free_slots - held - in_flight - kept;
     np_table_text(name, sizeof name, NP_CELL_TEXT, json_object_get(row, "pool"));
     printf("pool %s: %" PRIu64 " slots = %" PRIu64 " free + %" PRIu64 " held + %" PRIu64 " in flight", name, slots, free_slots, held,

@@ -29,7 +29,8 @@ void np_ctl_check_print(const json_t *document);
 int np_ctl_verify(struct np_view *view, const char *pool, json_t *document);
 void np_ctl_verify_print(const json_t *document);
 
-/* Calls `one` for each pool, or for the one that is named. A pool that is gone before its turn is left out. The highest status, or -errno. */
+/* Calls `one` for each pool, or for the one that is named. A pool that is gone before its turn is left out.
+ * The highest status, or -errno. */
 int np_ctl_each_pool(struct np_view *view, const char *pool, int (*one)(struct np_view *view, uint32_t pool, json_t *argument),
                      json_t *argument);
 
