@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "channel/authority.h"
+#include "core/account.h"
 #include "core/arena.h"
 #include "numapool.h"
 
@@ -67,6 +68,7 @@ struct np_pool_entry {
         int32_t node;
         uint32_t transparent;
         uint64_t misplaced_pages; /* when last verified */
+        struct np_account_row departed; /* what clients had counted that are gone */
     } arena[NP_ARENAS_MAX];
 };
 

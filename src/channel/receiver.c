@@ -169,9 +169,10 @@ int numapool_release(struct numapool_receiver *receiver, const struct numapool_m
 
 /* ---------------------------------------------------------------- receiving */
 
-/* Takes what is announced on a lane. A count; *scribbled is set when a cell did not fit and was passed over. */
+/* Takes what is announced on a lane. A count. A cell that does not fit ends it; when nothing came before it in this call (`first`), it is
+ * passed over and *scribbled set, else it is left for the next call to report. */
 static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, struct numapool_msg *messages, unsigned n,
-                          bool *scribbled)
+                          bool first, bool *scribbled)
 {
     struct np_receiver_lane *lane = &receiver->lanes[place];
     const struct numapool_pool *pool = receiver->endpoint.pool;
@@ -190,6 +191,8 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
         uint32_t slot = np_cell_slot(where), length = (uint32_t)what;
         const struct np_arena *arena = &pool->arenas[arena_index < pool->arena_count ? arena_index : 0].arena;
         if (__builtin_expect(arena_index >= pool->arena_count || slot >= arena->slots || length > arena->slot_bytes, 0)) {
+            if (!first || got > 0)
+                break;
             finish(lane, lane->head++);
             *scribbled = true;
             np_error(-EBADMSG, "lane %u: the cell of message %llu names slot %u of node number %u with %u bytes, which pool '%s' has not: "
@@ -238,7 +241,7 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
 {
     unsigned got = 0;
     for (unsigned i = 0; i < receiver->orphan_count && got < n && !*scribbled; i++)
-        got += poll_lane(receiver, receiver->order[i], messages + got, n - got, scribbled);
+        got += poll_lane(receiver, receiver->order[i], messages + got, n - got, got == 0, scribbled);
     if (receiver->orphan_count > 0 && !*scribbled) {
         if (got > 0)
             return got; /* the successors of the dead wait */
@@ -248,7 +251,8 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
     for (unsigned tried = 0; tried < others && got < n && !*scribbled; tried++) {
         if (++receiver->turn >= others)
             receiver->turn = 0;
-        got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got, scribbled);
+        got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got, got == 0,
+                         scribbled);
     }
     return got;
 }

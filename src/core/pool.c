@@ -209,17 +209,17 @@ int numapool_close(struct numapool_pool *pool)
     int result = np_pool_check(pool);
     if (result < 0)
         return result;
-    unsigned opens = __atomic_load_n(&pool->opens, __ATOMIC_RELAXED); /* relaxed: the exchange decides */
+    unsigned opens = atomic_load_explicit(&pool->opens, memory_order_relaxed); /* relaxed: the exchange decides */
     do {
         if (opens == 0)
             return np_error(-EINVAL, "pool '%s' is being closed by another thread", pool->name);
         /* acq_rel: what other closers did with the pool is over before the last one takes it apart */
-    } while (!__atomic_compare_exchange_n(&pool->opens, &opens, opens - 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    } while (!atomic_compare_exchange_weak_explicit(&pool->opens, &opens, opens - 1, memory_order_acq_rel, memory_order_relaxed));
     if (opens > 1)
         return 0;
     result = np_pool_stop(pool);
     if (result < 0) {
-        __atomic_store_n(&pool->opens, 1, __ATOMIC_RELEASE); /* pairs with the exchange of the next closer or opener */
+        atomic_store_explicit(&pool->opens, 1, memory_order_release); /* pairs with the exchange of the next closer or opener */
         return result;
     }
     pool->destroy(pool);

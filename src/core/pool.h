@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "core/account.h"
 #include "core/arena.h"
 #include "core/bell.h"
 #include "numapool.h"
@@ -27,12 +28,6 @@
 #define NP_OUTBOUND_SLOTS 32u
 #define NP_DEPOT_SLOTS_MAX (1u << 20)
 
-/* Counters of one client at one arena, in memory that the daemon reads without asking. All relaxed: statistics. */
-struct np_account_row {
-    np_shm64 gets, puts, refills, flushes, home_returns, failures, spilled;
-    uint64_t reserved[9];
-};
-_Static_assert(sizeof(struct np_account_row) == 128, "a row is two lines, written by one process");
 
 /* The process depot of one arena: a stack of slots that are HELD by this client. */
 struct np_depot {
@@ -74,7 +69,7 @@ struct numapool_pool {
     struct np_magazine *magazines;
     unsigned magazine_count, sender_count, receiver_count;
     uint64_t cache_slots_max, magazine_slots_used;
-    unsigned opens;
+    _Atomic unsigned opens;
     unsigned sleepers; /* threads of this process that sleep for a slot; they share the client's bell */
 
     /* who admits senders and receivers and gives lanes: the broker inside this process or the daemon */
@@ -130,10 +125,5 @@ int np_magazine_return(struct np_magazine *magazine, void *slot);
 /* This process's sleepers for slots. After begin the caller looks again before it sleeps. */
 void np_pool_sleep_begin(struct numapool_pool *pool);
 void np_pool_sleep_end(struct numapool_pool *pool);
-
-static inline void np_count(np_shm64 *counter, uint64_t n)
-{
-    np_add64(counter, n, memory_order_relaxed); /* relaxed: a statistic */
-}
 
 #endif

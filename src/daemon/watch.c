@@ -117,7 +117,7 @@ void np_watch_end(struct np_watch *watch, const char *why)
     if (took_ns > np_load64(&worker->board.header->scavenge_ns_max, memory_order_relaxed)) /* relaxed: written here only */
         np_store64(&worker->board.header->scavenge_ns_max, took_ns, memory_order_relaxed);
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++)
-        np_worker_forget(worker, (struct np_store_key){ NP_STORE_ACCOUNT, client, pool });
+        np_premises_drop_account(worker, client, pool);
     np_worker_forget(worker, pidfd_key(client));
     release_watch(watch);
     np_log(NP_LOG_INFO,

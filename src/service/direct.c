@@ -199,9 +199,9 @@ static int check_open(const char *name, uint64_t flags)
 /* One more open of a pool; false: somebody is closing it. Pairs with numapool_close, which takes opens from 1 to 0 first. */
 static bool open_once_more(struct numapool_pool *pool)
 {
-    unsigned opens = __atomic_load_n(&pool->opens, __ATOMIC_RELAXED); /* relaxed: the exchange decides */
+    unsigned opens = atomic_load_explicit(&pool->opens, memory_order_relaxed); /* relaxed: the exchange decides */
     while (opens > 0)
-        if (__atomic_compare_exchange_n(&pool->opens, &opens, opens + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        if (atomic_compare_exchange_weak_explicit(&pool->opens, &opens, opens + 1, memory_order_acq_rel, memory_order_relaxed))
             return true;
     return false;
 }

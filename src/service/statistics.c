@@ -19,7 +19,7 @@ enum { STATS_BYTES_MAX = 4096 };
  * has. It begins at 0, which is so: who made the memory verified it before anybody could open it. */
 static np_shm64 *misplaced_of(const struct np_pool_arena *pa)
 {
-    return (np_shm64 *)&pa->account->reserved[0];
+    return &pa->account->misplaced_pages;
 }
 
 static uint64_t counted(const np_shm64 *counter)

@@ -158,7 +158,6 @@ static int put_back(struct worker *worker, struct numapool_magazine *magazine, s
     if (!ledger_payload_is(kept->slot, kept->stamp))
         ledger_breach(worker->ledger, "%s %u: a slot it held was written by somebody else", worker->name, worker->start->incarnation);
     ledger_fill(kept->slot, 0); /* what is read from a slot that was given back must be wrong */
-    tempt_fate(worker);
     int result = numapool_put(magazine, kept->slot);
     if (result < 0)
         return failed(worker, "put", result);
@@ -177,9 +176,9 @@ static void stamp(struct worker *worker, struct kept *kept)
 static int keep_some(struct worker *worker, struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
                      struct numapool_magazine *magazine, struct kept kept[KEPT])
 {
+    tempt_fate(worker);
     for (unsigned i = 0; i < n; i++) {
         int result;
-        tempt_fate(worker);
         if (harness_below(&worker->random, 3) == 0) {
             result = numapool_release(receiver, &messages[i], 1);
             if (result < 0)
@@ -203,9 +202,9 @@ static int keep_some(struct worker *worker, struct numapool_receiver *receiver, 
 static int release_some(struct worker *worker, struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
 {
     unsigned at_once = harness_below(&worker->random, 2) ? n : 1;
+    tempt_fate(worker);
     for (unsigned done = 0; done < n; done += at_once) {
         unsigned some = n - done < at_once ? n - done : at_once;
-        tempt_fate(worker);
         int result = numapool_release(receiver, messages + done, some);
         if (result < 0)
             return failed(worker, "release", result);
@@ -319,6 +318,7 @@ static int work_as_getter(struct worker *worker)
             kept[i].slot = slots[i];
             stamp(worker, &kept[i]);
         }
+        tempt_fate(worker);
         for (unsigned i = 0; i < have; i++)
             if (put_back(worker, magazine, &kept[i]) != 0)
                 return 1;

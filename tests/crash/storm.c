@@ -20,7 +20,7 @@ enum {
     DELAY_NS_MAX = 1000000,
     STOPPED_NS_MAX = 3000000,
     MESSAGES_EACH_KILL = 300, /* so that the load lasts as long as the storm */
-    DOOM = 150,               /* one call in so many has a timer's SIGKILL in it */
+    DOOM = 60,                /* one call in so many has a timer's SIGKILL in it */
     MEASURE_EVERY = 8,
     LANES_CROWDED = 24,       /* so many lanes, most of them of the dead, are drained before the next is killed */
     RECOVERIES_MAX = 65536

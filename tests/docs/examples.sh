@@ -181,7 +181,7 @@ fi
 # Every function of the header has its manual page.
 documented() {
     local name lacking=
-    for name in $(cat "$source_directory"/include/numapool.h | grep -v '^#' | tr '\n' ' ' |
+    for name in $(grep -v '^#' "$source_directory/include/numapool.h" | tr '\n' ' ' |
         grep -oE 'NUMAPOOL_API [^();]*\(' | sed -E 's/.*[ *]([a-z0-9_]+)\($/\1/' | sort -u); do
         grep -qE "^\.(Nm|Fn) ${name%_abi}( |\$)" "$source_directory"/docs/man/*.3 || lacking="$lacking $name"
     done

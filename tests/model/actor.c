@@ -20,7 +20,17 @@ void actor_end(struct process *self)
     self->call_end = world.step;
 }
 
-static void join(struct process *self, const char *channel, bool sends)
+void actor_connect(struct process *self)
+{
+    int result = client_connect(self);
+    if (result < 0)
+        model_fail("%s is not admitted: %s", self->name, numapool_errormsg());
+    result = numapool_magazine_open(self->pool, 0, 0, &self->magazine);
+    if (result < 0)
+        model_fail("%s cannot open a magazine: %s", self->name, numapool_errormsg());
+}
+
+void actor_join(struct process *self, const char *channel, bool sends)
 {
     struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
     options.lane_slots = world.run.scenario->lane_slots;
@@ -32,20 +42,6 @@ static void join(struct process *self, const char *channel, bool sends)
     actor_end(self);
     if (result < 0)
         model_fail("%s cannot join channel %s: %s", self->name, channel, numapool_errormsg());
-}
-
-void actor_join(struct process *self, bool sends, const char *send_channel, bool receives, const char *receive_channel)
-{
-    int result = client_connect(self);
-    if (result < 0)
-        model_fail("%s is not admitted: %s", self->name, numapool_errormsg());
-    result = numapool_magazine_open(self->pool, 0, 0, &self->magazine);
-    if (result < 0)
-        model_fail("%s cannot open a magazine: %s", self->name, numapool_errormsg());
-    if (sends)
-        join(self, send_channel, true);
-    if (receives)
-        join(self, receive_channel, false);
 }
 
 void *actor_get(struct process *self, bool waits)

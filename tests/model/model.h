@@ -220,7 +220,6 @@ struct world {
     unsigned change_count;
     unsigned lowest;
     unsigned death_delay;
-    uint64_t total_steps_guess;
 
     /* shared memory */
     struct np_board_limits limits;
@@ -252,8 +251,8 @@ extern struct world world;
 
 /* scheduler.c */
 uint64_t model_random(uint64_t below);
-/* Runs it; false: world.failure says what was wrong. */
-bool model_run(const struct run *run, const uint64_t *lengths, uint64_t total);
+/* Runs it; false: world.failure says what was wrong. steps: about how many accesses it will have (where priorities may change). */
+bool model_run(const struct run *run, uint64_t steps);
 struct process *model_spawn(unsigned role, unsigned instance, unsigned respawns, const char *name);
 __attribute__((format(printf, 1, 2), noreturn)) void model_fail(const char *format, ...);
 void model_block(struct process *self, enum process_state state);
@@ -290,7 +289,8 @@ unsigned oracle_slot_of(const void *slot);
 /* actor.c */
 void actor_begin(struct process *self);
 void actor_end(struct process *self);
-void actor_join(struct process *self, bool sends, const char *send_channel, bool receives, const char *receive_channel);
+void actor_connect(struct process *self);
+void actor_join(struct process *self, const char *channel, bool sends);
 void *actor_get(struct process *self, bool waits);
 void actor_put(struct process *self, void *slot);
 unsigned actor_get_bulk(struct process *self, void **slots, unsigned n);

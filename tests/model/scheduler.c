@@ -377,16 +377,15 @@ long syscall(long number, ...)
 
 /* ---------------------------------------------------------------- a run */
 
-static void choose_strategy(const uint64_t *lengths, uint64_t total)
+static void choose_strategy(uint64_t steps)
 {
     static const unsigned one_in[] = { 2, 3, 5, 9, 17, 40 };
-    (void)lengths;
     world.by_priority = model_random(2) == 0;
     world.switch_one_in = one_in[model_random(sizeof one_in / sizeof one_in[0])];
     world.change_count = (unsigned)model_random(5);
     world.lowest = 99;
     for (unsigned i = 0; i < world.change_count && i < 4; i++)
-        world.changes[i] = 1 + model_random(total > 0 ? total : 2000);
+        world.changes[i] = 1 + model_random(steps);
     world.change_count = world.change_count > 4 ? 4 : world.change_count;
     static const unsigned delays[] = { 1, 20, 200, 1000 };
     world.death_delay = delays[model_random(4)];
@@ -457,7 +456,7 @@ static void run_all(void)
     }
 }
 
-bool model_run(const struct run *run, const uint64_t *lengths, uint64_t total)
+bool model_run(const struct run *run, uint64_t steps)
 {
     const struct scenario *scenario = run->scenario;
     world_make(scenario);
@@ -465,7 +464,7 @@ bool model_run(const struct run *run, const uint64_t *lengths, uint64_t total)
     world.random = (run->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
     for (unsigned i = 0; i < 8; i++)
         model_random(2);
-    choose_strategy(lengths, total);
+    choose_strategy(steps);
     oracle_start();
     np_shm_hook = access_hook;
     np_bell_wait_hook = wait_hook;
@@ -475,7 +474,7 @@ bool model_run(const struct run *run, const uint64_t *lengths, uint64_t total)
         for (unsigned role = 0; role < sizeof scenario->roles / sizeof scenario->roles[0]; role++)
             for (unsigned i = 0; i < scenario->roles[role].count; i++) {
                 char name[24];
-                snprintf(name, sizeof name, "%.16s%u", scenario->roles[role].name, i);
+                snprintf(name, sizeof name, "%.12s%u", scenario->roles[role].name, i);
                 model_spawn(role, i, scenario->roles[role].respawns, name);
             }
         run_all();

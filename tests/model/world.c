@@ -13,15 +13,19 @@
 
 /* ---------------------------------------------------------------- making */
 
-static void *zeroed(size_t bytes)
+static void *pages(size_t bytes)
 {
     void *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!memory) {
         fprintf(stderr, "no memory for a simulation\n");
         exit(1);
     }
-    memset(memory, 0, (bytes + 4095) / 4096 * 4096);
     return memory;
+}
+
+static void *zeroed(size_t bytes)
+{
+    return memset(pages(bytes), 0, bytes);
 }
 
 static bool starts_free(const struct scenario *scenario, unsigned slot)
@@ -93,7 +97,7 @@ void world_make(const struct scenario *scenario)
     world.meta_bytes = np_arena_meta_bytes(scenario->slots, world.limits.clients + 1);
     world.meta = zeroed(world.meta_bytes);
     world.data = zeroed((size_t)scenario->slots * SLOT_BYTES);
-    world.lanes = zeroed((size_t)LANE_GENERATIONS_MAX * np_lane_bytes(128));
+    world.lanes = pages((size_t)LANE_GENERATIONS_MAX * np_lane_bytes(128));
     np_arena_format(world.meta, scenario->slots, SLOT_BYTES, 0, 0, 0, world.limits.clients + 1);
     np_arena_attach(&world.look, world.meta, world.meta_bytes, world.data, scenario->slots, SLOT_BYTES, 0, 0, 0, world.bells,
                     world.bell_count);
@@ -125,6 +129,7 @@ static int lane_memory(void *context, uint32_t lane, size_t bytes, void **addres
     if (world.lanes_used == LANE_GENERATIONS_MAX || bytes > np_lane_bytes(128))
         return -ENOMEM;
     *address = world.lanes + (size_t)world.lanes_used++ * np_lane_bytes(128);
+    memset(*address, 0, np_lane_bytes(128));
     world.kept_lanes[lane] = *address;
     return 0;
 }
@@ -177,10 +182,9 @@ static int admit(struct process *client)
     int number = np_broker_client_add(world.broker, &entry);
     if (number < 0)
         return number;
-    if (world.kept_clients[number] >= 0 && !world.processes[world.kept_clients[number]].reaped &&
-        world.kept_clients[number] != (int)client->index)
-        model_fail("client number %d of %s is given to %s before its death was dealt with", number,
-                   world.processes[world.kept_clients[number]].name, client->name);
+    const struct process *former = world.kept_clients[number] >= 0 ? &world.processes[world.kept_clients[number]] : NULL;
+    if (former && former != client && former->client == (unsigned)number && !former->reaped)
+        model_fail("client number %d of %s is given to %s before its death was dealt with", number, former->name, client->name);
     for (uint32_t other = 1; other <= world.limits.clients; other++)
         if (world.kept_clients[other] == (int)client->index)
             world.kept_clients[other] = -1;

@@ -144,9 +144,11 @@ static void add_account_row(json_t *row, const struct np_account_row *account)
         np_json_add(row, counters[i].key, np_load64(counters[i].counter, memory_order_relaxed)); /* relaxed: a statistic */
 }
 
-/* What the clients that are there now have counted. */
+/* What clients have counted, those that are gone and those that are there now. */
 static int add_accounts(struct np_view *view, uint32_t pool, unsigned arenas, json_t *nodes)
 {
+    for (unsigned i = 0; i < arenas; i++)
+        add_account_row(json_array_get(nodes, i), &view->board.pools[pool].arena[i].departed);
     for (uint32_t client = 1; client <= view->board.limits.clients; client++) {
         const struct np_client_entry *entry = &view->board.clients[client];
         struct np_view_account account;

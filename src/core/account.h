@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * What is counted, and where: a page of rows for each client and pool, which the client writes and the daemon reads without asking. */
+#ifndef NP_CORE_ACCOUNT_H
+#define NP_CORE_ACCOUNT_H
+
+#include "core/shm.h"
+
+/* One client at one arena. All relaxed: statistics. */
+struct np_account_row {
+    np_shm64 gets, puts, refills, flushes, home_returns, failures, spilled;
+    np_shm64 misplaced_pages; /* of payload, when this client last verified */
+    uint64_t reserved[8];
+};
+_Static_assert(sizeof(struct np_account_row) == 128, "a row is two lines, written by one process");
+
+static inline void np_count(np_shm64 *counter, uint64_t n)
+{
+    np_add64(counter, n, memory_order_relaxed); /* relaxed: a statistic */
+}
+
+/* Adds one row's counts to another's. */
+static inline void np_account_add(struct np_account_row *sum, const struct np_account_row *row)
+{
+    np_count(&sum->gets, np_load64(&row->gets, memory_order_relaxed)); /* relaxed, all of them: statistics */
+    np_count(&sum->puts, np_load64(&row->puts, memory_order_relaxed));
+    np_count(&sum->refills, np_load64(&row->refills, memory_order_relaxed));
+    np_count(&sum->flushes, np_load64(&row->flushes, memory_order_relaxed));
+    np_count(&sum->home_returns, np_load64(&row->home_returns, memory_order_relaxed));
+    np_count(&sum->failures, np_load64(&row->failures, memory_order_relaxed));
+    np_count(&sum->spilled, np_load64(&row->spilled, memory_order_relaxed));
+}
+
+#endif

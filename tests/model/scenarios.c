@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ * What the simulated processes do. Small: a few slots, a few messages, so that many interleavings are different ones. */
+#include "model.h"
+
+#define SECOND_NS INT64_C(1000000000)
+
+static void leave(struct process *self)
+{
+    if (self->receiver)
+        actor_leave_receiver(self);
+    if (self->sender)
+        actor_leave_sender(self, 0);
+    if (numapool_magazine_close(self->magazine) < 0)
+        model_fail("%s cannot close its magazine: %s", self->name, numapool_errormsg());
+    client_disconnect(self);
+}
+
+static int64_t patience(void)
+{
+    return model_random(3) == 0 ? SECOND_NS : NUMAPOOL_FOREVER;
+}
+
+/* ---------------------------------------------------------------- slots alone */
+
+static void get_and_put(struct process *self)
+{
+    actor_connect(self);
+    for (unsigned round = 0; round < 3; round++) {
+        void *slot = actor_get(self, self->instance % 2 == 0 || model_random(2) == 0);
+        if (slot)
+            actor_put(self, slot);
+    }
+    leave(self);
+}
+
+static void get_several(struct process *self)
+{
+    void *slots[3];
+    actor_connect(self);
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned n = 1 + (unsigned)model_random(3);
+        if (actor_get_bulk(self, slots, n) == n)
+            actor_put_bulk(self, slots, n);
+    }
+    leave(self);
+}
+
+static void cache_and_flush(struct process *self)
+{
+    void *slots[3];
+    actor_connect(self);
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned had = 0;
+        while (had < 3 && (slots[had] = actor_get(self, false)) != NULL)
+            had++;
+        while (had > 0)
+            actor_put(self, slots[--had]);
+        if (model_random(2) == 0) {
+            actor_begin(self);
+            numapool_flush(self->magazine);
+            actor_end(self);
+        }
+    }
+    leave(self);
+}
+
+/* ---------------------------------------------------------------- messages */
+
+static void send_some(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", true);
+    for (unsigned i = 0; i < 4; i++) {
+        void *slot = actor_get(self, true);
+        int64_t timeout_ns = patience();
+        while (actor_send(self, &slot, 1, timeout_ns) == 0)
+            timeout_ns = NUMAPOOL_FOREVER;
+    }
+    if (model_random(2) == 0)
+        actor_leave_sender(self, NUMAPOOL_FOREVER);
+    leave(self);
+}
+
+static void send_batches(struct process *self)
+{
+    void *slots[3];
+    actor_connect(self);
+    actor_join(self, "a", true);
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned had = 0, wanted = 1 + (unsigned)model_random(3);
+        slots[had++] = actor_get(self, true);
+        while (had < wanted && (slots[had] = actor_get(self, false)) != NULL)
+            had++;
+        for (unsigned done = 0; done < had;)
+            done += actor_send(self, slots + done, had - done, NUMAPOOL_FOREVER);
+    }
+    leave(self);
+}
+
+/* Sends and stays, idle, with whatever is released to it parked on its lane. */
+static void send_and_idle(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", true);
+    for (unsigned i = 0; i < 3; i++) {
+        void *slot = actor_get(self, true);
+        actor_send(self, &slot, 1, NUMAPOOL_FOREVER);
+    }
+    actor_put(self, actor_get(self, true));
+    leave(self);
+}
+
+static void finish_in_some_order(struct process *self)
+{
+    switch (model_random(3)) {
+    case 0: actor_release_all(self); break;
+    case 1:
+        while (self->held_count > 0)
+            actor_release(self, (unsigned)model_random(self->held_count));
+        break;
+    default:
+        while (self->held_count > 0)
+            actor_release(self, 0);
+    }
+}
+
+static void receive_all(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, world.run.scenario->channels == 2 ? "b" : "a", false);
+    for (unsigned round = 0; round < 20; round++) {
+        int got = actor_receive(self, world.run.scenario->channels - 1, 1 + (unsigned)model_random(3), patience());
+        if (got < 0)
+            break;
+        if (model_random(3) != 0)
+            finish_in_some_order(self);
+    }
+    leave(self);
+}
+
+static void receive_and_keep(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", false);
+    for (unsigned round = 0; round < 8; round++) {
+        if (actor_receive(self, 0, 2, patience()) < 0)
+            break;
+        while (self->held_count > 0) {
+            unsigned which = (unsigned)model_random(self->held_count);
+            if (model_random(3) == 0)
+                actor_release(self, which);
+            else
+                actor_put(self, actor_keep(self, which));
+        }
+    }
+    leave(self);
+}
+
+/* Comes, looks, goes: its lanes change hands though nobody dies. */
+static void receive_and_go(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", false);
+    if (actor_receive(self, 0, 2, SECOND_NS) > 0 && model_random(2) == 0)
+        actor_release(self, 0);
+    leave(self);
+}
+
+static void forward_all(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "b", true);
+    actor_join(self, "a", false);
+    for (unsigned round = 0; round < 12; round++) {
+        if (actor_receive(self, 0, 1 + (unsigned)model_random(2), patience()) < 0)
+            break;
+        while (self->held_count > 0) {
+            unsigned n = 1 + (unsigned)model_random(self->held_count);
+            if (actor_forward(self, n, 0) == 0)
+                actor_forward(self, n, NUMAPOOL_FOREVER);
+        }
+    }
+    leave(self);
+}
+
+/* When everybody else is gone: what is left on the channels. */
+void drain_body(struct process *self)
+{
+    static const char *const names[] = { "a", "b" };
+    actor_connect(self);
+    for (unsigned hop = 0; hop < world.run.scenario->channels; hop++) {
+        actor_join(self, names[hop], false);
+        for (unsigned in_vain = 0; in_vain < 2; in_vain++)
+            while (actor_receive(self, hop, HOLD_MAX, 0) > 0)
+                actor_release_all(self);
+        actor_leave_receiver(self);
+    }
+    leave(self);
+}
+
+static const unsigned two_groups[] = { 3, 70 };
+static const unsigned few_of_many[] = { 0, 1, 2, 3, 4, 63 };
+
+const struct scenario scenarios[] = {
+    { .name = "getters", .slots = 2, .clients_share = 4, .roles = { { "getter", get_and_put, 4, 1 } } },
+    { .name = "groups", .slots = 130, .free_slots = two_groups, .free_count = 2, .clients_share = 130,
+      .roles = { { "getter", get_and_put, 4, 0 } } },
+    { .name = "bulk", .slots = 4, .clients_share = 4, .roles = { { "taker", get_several, 3, 0 }, { "getter", get_and_put, 1, 0 } } },
+    { .name = "caches", .slots = 64, .free_slots = few_of_many, .free_count = 6, .clients_share = 1,
+      .roles = { { "cacher", cache_and_flush, 3, 0 } } },
+    { .name = "pipe", .slots = 2, .clients_share = 4, .lane_slots = 2, .channels = 1,
+      .roles = { { "sender", send_some, 1, 1 }, { "receiver", receive_all, 1, 1 } } },
+    { .name = "parked", .slots = 3, .clients_share = 4, .lane_slots = 2, .channels = 1,
+      .roles = { { "sender", send_and_idle, 1, 0 }, { "receiver", receive_all, 1, 1 }, { "getter", get_and_put, 1, 0 } } },
+    { .name = "fan", .slots = 8, .clients_share = 8, .lane_slots = 2, .channels = 1,
+      .roles = { { "sender", send_some, 2, 0 }, { "receiver", receive_all, 1, 1 }, { "guest", receive_and_go, 1, 0 } } },
+    { .name = "keep", .slots = 4, .clients_share = 4, .lane_slots = 2, .channels = 1,
+      .roles = { { "sender", send_some, 1, 0 }, { "keeper", receive_and_keep, 2, 0 } } },
+    { .name = "batches", .slots = 16, .clients_share = 16, .lane_slots = 4, .channels = 1,
+      .roles = { { "sender", send_batches, 1, 1 }, { "receiver", receive_all, 1, 1 } } },
+    { .name = "orphan", .slots = 3, .clients_share = 4, .lane_slots = 2, .channels = 1,
+      .roles = { { "sender", send_some, 1, 1 }, { "receiver", receive_all, 1, 0 }, { "getter", get_and_put, 1, 0 } } },
+    { .name = "chain", .slots = 6, .clients_share = 6, .lane_slots = 2, .channels = 2, .one_source = true,
+      .roles = { { "sender", send_some, 1, 0 }, { "forwarder", forward_all, 1, 2 }, { "receiver", receive_all, 1, 0 } } },
+    { .name = "spares", .slots = 8, .clients_share = 8, .lane_slots = 2, .channels = 2,
+      .roles = { { "sender", send_some, 2, 0 }, { "forwarder", forward_all, 2, 1 }, { "receiver", receive_all, 1, 1 } } },
+};
+const unsigned scenario_count = sizeof scenarios / sizeof scenarios[0];

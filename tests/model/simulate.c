@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * simulate [--seconds N] [--seed N] [--scenario NAME] [--mutant NAME] [--kill PROCESS:WRITE]... [--runs N] [--buffered] [--plain]
+ *          [--trace] [--list]
+ *
+ * Without arguments: every scenario with the code as it is, first one death at each write of each process under one fixed
+ * schedule, then random schedules with up to three deaths, which all must pass; then every mutant, which some scenario
+ * must find. With --seed: that one run again. A process is named by its number (0: the daemon), as the trace shows them.
+ *
+ * A death before a load leaves the same memory as one after the write before it, so deaths are counted in writes.
+ * Batches run in child processes, since what the dead had allocated stays allocated.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/bell.h"
+#include "model.h"
+
+#define RUNS_A_BATCH 800u
+/* The run by which a scenario is measured. */
+#define USUAL_SEED 1
+#define USUAL_STEPS 2000
+
+/* Of each mutant: its name, and the scenarios that should find it, the likeliest first; NULL ends the list. */
+struct mutant {
+    enum np_mutant number;
+    const char *name;
+    const char *scenarios[5];
+};
+
+#define MUTANT(name, ...) { NP_MUTANT_##name, #name, { __VA_ARGS__ } }
+static const struct mutant mutants[] = {
+    MUTANT(SUMMARY_NO_RELOAD, "groups"),
+    MUTANT(GIVE_NO_WAKE, "getters", "parked"),
+    MUTANT(EMPTY_NO_SCAN, "groups", "getters", "bulk"),
+    MUTANT(TAKE_EXCHANGES, "bulk", "getters", "groups"),
+    MUTANT(GET_WAIT_POOL_ONLY, "pipe", "parked"),
+    MUTANT(SWEEP_NO_WAKE, "getters", "orphan"),
+    MUTANT(NO_ROLL_FORWARD, "pipe", "batches"),
+    MUTANT(NO_SKIP, "keep", "chain", "spares"),
+    MUTANT(NO_ORPHAN_DUTY, "orphan", "pipe"),
+    MUTANT(NO_LANE_RING, "pipe", "orphan", "fan", "parked"),
+    MUTANT(RECEIVERS_FIRST, "chain", "spares"),
+    MUTANT(ROOM_BY_RELEASED, "pipe", "fan", "keep"),
+    MUTANT(SLEEP_NO_FENCE, "pipe", "getters"),
+    MUTANT(RELEASE_BEFORE_KEEP, "keep", "chain"),
+    MUTANT(WORD_BEFORE_CELL, "pipe", "batches"),
+    MUTANT(ID_REUSED_EARLY, "getters", "pipe"),
+    MUTANT(FREE_KEEPS_GENERATION, "getters"),
+};
+
+/* What a child tells. */
+struct report {
+    uint64_t runs, deaths_enumerated, schedules;
+    uint64_t seed; /* of the run that goes on or has failed */
+    struct kill kills[KILLS_MAX];
+    unsigned kill_count;
+    bool buffered, failed, complete;
+    char failure[400];
+};
+
+struct task {
+    const struct scenario *scenario;
+    enum np_mutant mutant;
+    uint64_t seed, runs;
+    uint64_t position; /* of the enumeration of single deaths, or UINT64_MAX: random runs */
+    double until;
+};
+
+struct lengths {
+    uint64_t writes[PROCESSES_MAX], steps;
+    unsigned processes;
+};
+
+static struct report *report;
+
+static double now(void)
+{
+    struct timeval real;
+    gettimeofday(&real, NULL);
+    return (double)real.tv_sec + (double)real.tv_usec / 1e6;
+}
+
+static bool run_one(const struct run *run, uint64_t steps)
+{
+    report->seed = run->seed;
+    memcpy(report->kills, run->kills, sizeof report->kills);
+    report->kill_count = run->kill_count;
+    report->buffered = run->buffered;
+    report->runs++;
+    bool good = model_run(run, steps);
+    if (!good) {
+        report->failed = true;
+        memcpy(report->failure, world.failure, sizeof report->failure);
+    }
+    return good;
+}
+
+/* How long the processes live when nobody is killed: what deaths are placed by. */
+static bool measure(const struct scenario *scenario, uint64_t seed, uint64_t steps, struct lengths *lengths)
+{
+    struct run run = { .scenario = scenario, .seed = seed };
+    memset(lengths, 0, sizeof *lengths);
+    bool good = run_one(&run, steps);
+    lengths->steps = world.step;
+    lengths->processes = world.process_count - (world.draining ? 1 : 0);
+    for (unsigned i = 1; i < lengths->processes; i++)
+        lengths->writes[i] = world.processes[i].writes;
+    lengths->writes[0] = world.daemon_writes;
+    return good;
+}
+
+static uint64_t mix(uint64_t *state)
+{
+    /* splitmix64 (Steele, Lea, Flood 2014) */
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+/* The run that a seed stands for. Successors of the killed may be killed too. */
+static struct run run_of_seed(const struct scenario *scenario, uint64_t seed, const struct lengths *lengths)
+{
+    struct run run = { .scenario = scenario, .seed = seed };
+    uint64_t state = seed;
+    run.buffered = mix(&state) % 4 == 0;
+    run.kill_count = (unsigned)(mix(&state) % 4);
+    for (unsigned i = 0; i < run.kill_count; i++) {
+        unsigned process = (unsigned)(mix(&state) % (lengths->processes + 2));
+        uint64_t length = lengths->writes[process < lengths->processes ? process : 1 + process % (lengths->processes - 1)];
+        run.kills[i] = (struct kill){ process, 1 + (unsigned)(mix(&state) % (length + 4)) };
+    }
+    return run;
+}
+
+/* One death at each write of each process in turn, schedule by schedule. */
+static void enumerate(const struct task *task)
+{
+    struct lengths usual, lengths;
+    uint64_t position = 0;
+    if (!measure(task->scenario, USUAL_SEED, USUAL_STEPS, &usual) || !measure(task->scenario, task->seed, usual.steps, &lengths))
+        return;
+    for (unsigned process = 0; process < lengths.processes; process++)
+        for (unsigned write = 1; write <= lengths.writes[process] + 1; write++, position++) {
+            if (position < task->position)
+                continue;
+            if (position - task->position >= RUNS_A_BATCH || now() > task->until)
+                return;
+            struct run run = { .scenario = task->scenario, .seed = task->seed, .kills = { { process, write } }, .kill_count = 1 };
+            if (!run_one(&run, usual.steps))
+                return;
+            report->deaths_enumerated = position + 1;
+        }
+    report->complete = true;
+}
+
+static void wander(const struct task *task)
+{
+    struct lengths lengths;
+    if (!measure(task->scenario, USUAL_SEED, USUAL_STEPS, &lengths))
+        return;
+    for (uint64_t i = 0; i < task->runs && i < RUNS_A_BATCH && now() < task->until; i++) {
+        struct run run = run_of_seed(task->scenario, task->seed + i, &lengths);
+        if (!run_one(&run, lengths.steps))
+            return;
+    }
+}
+
+/* In a child, so that memory comes back and a crash is a finding. */
+static void run_task(const struct task *task)
+{
+    report->failed = report->complete = false;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        np_mutant_now = task->mutant;
+        np_bell_register();
+        if (task->position == UINT64_MAX)
+            wander(task);
+        else
+            enumerate(task);
+        _exit(0);
+    }
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        perror("fork");
+        exit(1);
+    }
+    if (!WIFEXITED(status)) {
+        report->failed = true;
+        snprintf(report->failure, sizeof report->failure, "it crashed by signal %d", WTERMSIG(status));
+    }
+}
+
+static void print_replay(const struct task *task)
+{
+    printf("    %s\n    again: simulate --scenario %s --seed %llu", report->failure, task->scenario->name,
+           (unsigned long long)report->seed);
+    if (report->buffered)
+        printf(" --buffered");
+    else
+        printf(" --plain");
+    if (report->kill_count == 0)
+        printf(" --kill 1:0");
+    for (unsigned i = 0; i < report->kill_count; i++)
+        printf(" --kill %u:%u", report->kills[i].process, report->kills[i].write);
+    for (unsigned i = 0; i < sizeof mutants / sizeof mutants[0]; i++)
+        if (mutants[i].number == task->mutant)
+            printf(" --mutant %s", mutants[i].name);
+    printf(" --trace\n");
+}
+
+static uint64_t first_seed = 1;
+
+/* Until something is found or the time is over. True: nothing was found. */
+static bool try_scenario(const struct scenario *scenario, enum np_mutant mutant, double seconds, struct task *last)
+{
+    double start = now(), half = start + seconds * 0.5, end = start + seconds;
+    memset(report, 0, sizeof *report);
+    struct task task = { .scenario = scenario, .mutant = mutant, .seed = first_seed, .until = half };
+    while (now() < half && !report->failed) {
+        run_task(&task);
+        task.position = report->deaths_enumerated;
+        if (report->complete) {
+            report->schedules++;
+            report->deaths_enumerated = task.position = 0;
+            task.seed++;
+        }
+    }
+    if (!report->failed)
+        task = (struct task){ .scenario = scenario, .mutant = mutant, .seed = first_seed * 1000003, .runs = UINT64_MAX,
+                              .position = UINT64_MAX, .until = end };
+    while (now() < end && !report->failed) {
+        run_task(&task);
+        task.seed += RUNS_A_BATCH;
+    }
+    *last = task;
+    return !report->failed;
+}
+
+static const struct scenario *scenario_named(const char *name)
+{
+    for (unsigned i = 0; i < scenario_count; i++)
+        if (strcmp(scenarios[i].name, name) == 0)
+            return &scenarios[i];
+    fprintf(stderr, "there is no scenario '%s': simulate --list names them\n", name);
+    exit(2);
+}
+
+static bool check_scenario(const struct scenario *scenario, double seconds)
+{
+    struct task last;
+    bool good = try_scenario(scenario, NP_MUTANT_NONE, seconds, &last);
+    printf("%s %s: %llu runs, every single death under %llu schedules and %llu of the next\n", good ? "PASS" : "FAIL", scenario->name,
+           (unsigned long long)report->runs, (unsigned long long)report->schedules, (unsigned long long)report->deaths_enumerated);
+    if (!good)
+        print_replay(&last);
+    return good;
+}
+
+static bool check_mutant(const struct mutant *mutant, double seconds)
+{
+    uint64_t runs = 0;
+    unsigned n = 0;
+    while (n < 5 && mutant->scenarios[n])
+        n++;
+    for (unsigned i = 0; i < n; i++) {
+        struct task last;
+        bool found = !try_scenario(scenario_named(mutant->scenarios[i]), mutant->number, seconds / n, &last);
+        runs += report->runs;
+        if (found) {
+            printf("PASS mutant %s is found by %s after %llu runs\n", mutant->name, mutant->scenarios[i], (unsigned long long)runs);
+            print_replay(&last);
+            return true;
+        }
+    }
+    printf("FAIL mutant %s is not found in %llu runs\n", mutant->name, (unsigned long long)runs);
+    return false;
+}
+
+/* ---------------------------------------------------------------- command line */
+
+struct arguments {
+    double seconds;
+    uint64_t seed;
+    bool has_seed, trace, buffered, plain;
+    const struct scenario *scenario;
+    const struct mutant *mutant;
+    struct kill kills[KILLS_MAX];
+    unsigned kill_count;
+};
+
+static void list(void)
+{
+    for (unsigned i = 0; i < scenario_count; i++)
+        printf("scenario %s\n", scenarios[i].name);
+    for (unsigned i = 0; i < sizeof mutants / sizeof mutants[0]; i++)
+        printf("mutant %s\n", mutants[i].name);
+}
+
+static const struct mutant *mutant_named(const char *name)
+{
+    for (unsigned i = 0; i < sizeof mutants / sizeof mutants[0]; i++)
+        if (strcmp(mutants[i].name, name) == 0)
+            return &mutants[i];
+    fprintf(stderr, "there is no mutant '%s': simulate --list names them\n", name);
+    exit(2);
+}
+
+static void add_kill(struct arguments *arguments, const char *text)
+{
+    struct kill *kill = &arguments->kills[arguments->kill_count];
+    if (arguments->kill_count == KILLS_MAX || sscanf(text, "%u:%u", &kill->process, &kill->write) != 2) {
+        fprintf(stderr, "--kill wants PROCESS:WRITE, at most %u times; '%s' is not that\n", KILLS_MAX, text);
+        exit(2);
+    }
+    arguments->kill_count++;
+}
+
+static void parse(int argc, char **argv, struct arguments *arguments)
+{
+    static const struct option options[] = {
+        { "seconds", required_argument, NULL, 's' }, { "seed", required_argument, NULL, 'e' }, { "scenario", required_argument, NULL, 'c' },
+        { "mutant", required_argument, NULL, 'm' },  { "kill", required_argument, NULL, 'k' }, { "trace", no_argument, NULL, 't' },
+        { "buffered", no_argument, NULL, 'b' },      { "plain", no_argument, NULL, 'p' },      { "list", no_argument, NULL, 'l' },
+        { NULL, 0, NULL, 0 },
+    };
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        switch (option) {
+        case 's': arguments->seconds = strtod(optarg, NULL); break;
+        case 'e':
+            arguments->seed = strtoull(optarg, NULL, 10);
+            arguments->has_seed = true;
+            break;
+        case 'c': arguments->scenario = scenario_named(optarg); break;
+        case 'm': arguments->mutant = mutant_named(optarg); break;
+        case 'k': add_kill(arguments, optarg); break;
+        case 't': arguments->trace = true; break;
+        case 'b': arguments->buffered = true; break;
+        case 'p': arguments->plain = true; break;
+        case 'l': list(); exit(0);
+        default: exit(2);
+        }
+}
+
+static int replay(const struct arguments *arguments)
+{
+    struct lengths lengths;
+    np_mutant_now = NP_MUTANT_NONE;
+    np_bell_register();
+    if (!arguments->scenario) {
+        fprintf(stderr, "--seed wants a --scenario to run\n");
+        return 2;
+    }
+    measure(arguments->scenario, USUAL_SEED, USUAL_STEPS, &lengths);
+    struct run run = run_of_seed(arguments->scenario, arguments->seed, &lengths);
+    if (arguments->kill_count > 0) {
+        memcpy(run.kills, arguments->kills, sizeof run.kills);
+        run.kill_count = arguments->kill_count;
+    }
+    run.buffered = (run.buffered || arguments->buffered) && !arguments->plain;
+    run.trace = arguments->trace;
+    np_mutant_now = arguments->mutant ? arguments->mutant->number : NP_MUTANT_NONE;
+    report->failed = false;
+    if (run_one(&run, lengths.steps)) {
+        printf("PASS %s\n1 passed, 0 failed\n", arguments->scenario->name);
+        return 0;
+    }
+    printf("FAIL %s: %s\n0 passed, 1 failed\n", arguments->scenario->name, world.failure);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = { .seconds = 80 };
+    unsigned passed = 0, failed = 0, mutant_count = sizeof mutants / sizeof mutants[0];
+    const char *percent = getenv("NUMAPOOL_TEST_PERCENT");
+    report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (report == MAP_FAILED) {
+        perror("mmap");
+        return 1;
+    }
+    if (percent && atoi(percent) >= 1 && atoi(percent) <= 100)
+        arguments.seconds *= atoi(percent) / 100.0;
+    parse(argc, argv, &arguments);
+    if (arguments.has_seed)
+        return replay(&arguments);
+    double seconds = arguments.mutant || arguments.scenario ? arguments.seconds : arguments.seconds * 0.55;
+    for (unsigned i = 0; i < scenario_count && !arguments.mutant; i++)
+        if (!arguments.scenario || arguments.scenario == &scenarios[i])
+            *(check_scenario(&scenarios[i], arguments.scenario ? seconds : seconds / scenario_count) ? &passed : &failed) += 1;
+    seconds = arguments.mutant ? arguments.seconds : arguments.seconds * 0.45 / mutant_count;
+    for (unsigned i = 0; i < mutant_count && !(arguments.scenario && !arguments.mutant); i++)
+        if (!arguments.mutant || arguments.mutant == &mutants[i])
+            *(check_mutant(&mutants[i], seconds) ? &passed : &failed) += 1;
+    printf("%u passed, %u failed\n", passed, failed);
+    return failed == 0 ? 0 : 1;
+}
