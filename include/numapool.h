@@ -70,7 +70,7 @@ NUMAPOOL_API const char *numapool_errormsg(void);
  *   socket_path  path of the daemon's socket; NULL: $NUMAPOOL_SOCKET, else $XDG_RUNTIME_DIR/numapool.sock,
  *                else /run/numapool/numapool.sock
  * 0; -ENOENT or -ECONNREFUSED: no daemon there; -EACCES: not this daemon's user; -EPROTO: a daemon of another layout;
- * -EUSERS: its client table is full; -ENOMEM; -ENAMETOOLONG.
+ * -EUSERS: its client table is full; -ENOMEM, -EMFILE; -ENAMETOOLONG; -ETIMEDOUT, -EAGAIN: it does not answer, or is too busy.
  * Any thread. A process that dies at any instruction of it leaves nothing. */
 NUMAPOOL_API int numapool_connect(struct numapool_client **client, const char *socket_path);
 
@@ -86,7 +86,7 @@ enum numapool_flags {
     NUMAPOOL_HUGE_2M = 4,         /* payload on 2 MiB pages; without FALLBACK it fails where there are not enough */
     NUMAPOOL_HUGE_THP = 16,       /* payload on transparent huge pages */
     NUMAPOOL_PAGES_FALLBACK = 32, /* where the pages asked for are not to be had, the next smaller kind */
-    NUMAPOOL_PREFAULT = 64,       /* numapool_open: build this process's page tables now, not at first touch */
+    NUMAPOOL_PREFAULT = 64,       /* numapool_open: build this process's page tables now, not at first touch (numapool_create always does) */
     NUMAPOOL_EXACT_COUNTS = 2048  /* count every get and put (costs as much as the push itself) */
 };
 
@@ -106,12 +106,12 @@ struct numapool_options {
 
 /* Makes a pool inside this process alone (embedded: no daemon). Its memory is committed, bound to its nodes and verified
  * before this returns. 0; -EINVAL, -E2BIG: an option; -ENOMEM: the node or the cgroup has not that much; -ENOSPC: no
- * such pages and no PAGES_FALLBACK. Any thread. */
+ * such pages and no PAGES_FALLBACK; -ENODEV: no such node; -EPERM, -ENOSYS: binding or looking up is refused here (seccomp). Any thread. */
 NUMAPOOL_API int numapool_create(struct numapool_pool **pool, const struct numapool_options *options);
 
 /* Opens a pool of the daemon. flags: 0 or NUMAPOOL_PREFAULT. 0; -ENOENT: no pool of that name; -EACCES; -ESTALE: the daemon
- * that this session was made with is gone, with its memory; -ENOMEM. Any thread. Opening a pool again gives the same pool
- * and wants one more numapool_close. */
+ * that this session was made with is gone, with its memory; -ENOTCONN, -ETIMEDOUT: it does not answer; -EBADMSG, -EPROTO: it is of
+ * another kind; -ENOMEM, -EMFILE. Any thread. Opening a pool again gives the same pool and wants one more numapool_close. */
 NUMAPOOL_API int numapool_open(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool);
 
 /* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it: the sentence counts
@@ -139,7 +139,7 @@ NUMAPOOL_API int numapool_resolve(const struct numapool_pool *pool, numapool_han
  * not change them. */
 struct numapool_magazine {
     uint32_t count;    /* slots in it */
-    uint32_t capacity; /* 0: closed, or a pool too small to cache */
+    uint32_t capacity; /* 0: closed, or a pool that counts exactly or is too small to cache */
     uintptr_t base;    /* its node's payload */
     size_t span;       /* bytes of that */
     void **slots;
@@ -169,7 +169,8 @@ static inline void *numapool_get(struct numapool_magazine *magazine)
     return magazine->slots[n - 1];
 }
 
-/* Gives a slot back, to the node that it belongs to. Warm: a push. 0; -EINVAL: not a slot of this pool, or a forked child. */
+/* Gives a slot back, to the node that it belongs to. Warm: a push, which looks at nothing but whether the address lies in the pool; giving
+ * back twice, or an address inside a slot, goes unseen until later. 0; -EINVAL: no address of this pool, or a forked child. */
 static inline int numapool_put(struct numapool_magazine *magazine, void *slot)
 {
     uint32_t n = magazine->count;
@@ -187,7 +188,7 @@ NUMAPOOL_API int numapool_put_call(struct numapool_magazine *magazine, void *slo
 /* Like numapool_get, but waits while the pool is empty. 0; -EAGAIN, -ETIMEDOUT; -EINVAL. */
 NUMAPOOL_API int numapool_get_wait(struct numapool_magazine *magazine, void **slot, int64_t timeout_ns);
 
-/* All n slots (1..2^20), or none: -EAGAIN. */
+/* All n slots (1..2^20), or none: -EAGAIN (slots[] may have been written to). */
 NUMAPOOL_API int numapool_get_bulk(struct numapool_magazine *magazine, void **slots, unsigned n);
 
 /* All n back. -EINVAL: one is not a slot of this pool; the others have been put. */
@@ -228,7 +229,7 @@ struct numapool_channel_options {
 
 /* Joins a channel of the pool as a sender. The channel is made by whoever comes first. Messages go to the receivers in turn; with no
  * receiver they wait on the lane for the next. options may be NULL. 0; -EINVAL, -E2BIG; -ENOSPC: a table of the daemon is
- * full; -ESTALE, -ENOTCONN: the daemon; -ENOMEM. */
+ * full; -ESTALE: the daemon is another; -ENOTCONN, -ETIMEDOUT, -EAGAIN: it does not answer; -EBADMSG, -EPROTO; -ENOMEM. */
 NUMAPOOL_API int numapool_sender_open(struct numapool_pool *pool, const char *channel,
                                       const struct numapool_channel_options *options, struct numapool_sender **sender);
 
@@ -236,7 +237,8 @@ NUMAPOOL_API int numapool_sender_open(struct numapool_pool *pool, const char *ch
  * on its lane and is received all the same. 0, or how many those are. */
 NUMAPOOL_API int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns);
 
-/* A slot to fill and send; NULL: the pool is empty. As numapool_get, after taking back what receivers have released. */
+/* A slot to fill and send, as by numapool_get of the sender's magazine; NULL: the pool is empty, and receivers have released nothing.
+ * (What they have released is taken back every 32 sends, and when there is nothing else.) */
 NUMAPOOL_API void *numapool_loan(struct numapool_sender *sender);
 
 /* The same, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent, wherever it came from. */
@@ -255,7 +257,7 @@ NUMAPOOL_API int numapool_send(struct numapool_sender *sender, const struct numa
 NUMAPOOL_API int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n,
                                     int64_t timeout_ns);
 
-/* Joins as a receiver. Lanes whose receiver left or died come to it with all that was not released, marked REDELIVERED. */
+/* Joins as a receiver; errors as of numapool_sender_open. Lanes whose receiver left or died come to it with all that was not released, marked REDELIVERED. */
 NUMAPOOL_API int numapool_receiver_open(struct numapool_pool *pool, const char *channel,
                                         const struct numapool_channel_options *options, struct numapool_receiver **receiver);
 

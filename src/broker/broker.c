@@ -76,6 +76,10 @@ void np_broker_recover(struct np_broker *broker)
         if (np_entry_is(&board->lanes[lane].state, NP_FORMING) ||
             (np_entry_is(&board->lanes[lane].state, NP_ACTIVE) && !broker->lane_memory[lane]))
             np_store32(&board->lanes[lane].state, NP_NONE, memory_order_release);
+    for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
+        if (broker->lane_memory[lane] && np_load32(&board->lanes[lane].sender, memory_order_acquire) != 0 &&
+            np_load32(&broker->lane_memory[lane]->state, memory_order_acquire) == NP_LANE_ORPHAN)
+            np_broker_lane_orphaned(broker, lane); /* rolled forward by who died before saying so */
     for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
         struct np_endpoint_entry *endpoint = &board->endpoints[e];
         /* FORMING, or a client's who has been cleared: nobody was told its number */
@@ -263,9 +267,10 @@ static int check_endpoint(struct np_broker *broker, uint32_t client, uint32_t en
 int np_broker_endpoint_close(struct np_broker *broker, uint32_t client, uint32_t endpoint)
 {
     struct np_scavenged what;
-    int result = check_endpoint(broker, client, endpoint);
-    if (result < 0)
-        return result;
+    if (endpoint == 0 || endpoint > broker->board.limits.endpoints)
+        return check_endpoint(broker, client, endpoint);
+    if (check_endpoint(broker, client, endpoint) < 0)
+        return 0; /* asked again after it was done: a worker died before it could answer */
     uint32_t channel = broker->board.endpoints[endpoint].channel;
     np_broker_endpoint_gone(broker, endpoint, &what);
     np_broker_reconcile(broker, channel);
@@ -343,7 +348,8 @@ int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t end
     struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
     uint32_t expected = endpoint;
     if (np_load32(&entry->sender, memory_order_acquire) == endpoint) {
-        if (np_load32(&shared->state, memory_order_acquire) != NP_LANE_DRAIN)
+        uint32_t state = np_load32(&shared->state, memory_order_acquire);
+        if (state != NP_LANE_DRAIN && state != NP_LANE_ORPHAN) /* ORPHAN: a predecessor died in the middle of this */
             return np_error(-EINVAL, "lane %u is in use: its sender can leave it when it is to be drained", lane);
         np_lane_roll_forward(shared, lane, entry->capacity, &pool);
         np_broker_lane_orphaned(broker, lane);

@@ -109,21 +109,21 @@ static uint64_t sweep_arena(struct np_arena *arena, unsigned state, unsigned own
     uint64_t moved_before = np_load64(&arena->header->taken, memory_order_relaxed) +
                             np_load64(&arena->header->given, memory_order_relaxed);
     for (uint64_t group = 0; group * 64 < arena->slots; group++) {
-        uint64_t free_mask = 0, first = group * 64;
+        uint64_t free_mask = 0, first = group * 64, freed_before = freed;
         for (unsigned i = 0; i < 64 && first + i < arena->slots; i++) {
             uint64_t word = np_load64(&arena->words[first + i], memory_order_relaxed); /* relaxed: the CAS decides */
             if (np_word_state(word) == state && np_word_owner(word) == owner && np_arena_reclaim(arena, first + i, word)) {
                 freed++;
-                moved_before++;
                 word = 0;
             }
             if (np_word_state(word) == NP_WORD_FREE)
                 free_mask |= UINT64_C(1) << i;
         }
+        np_arena_note_reclaimed(arena, freed - freed_before);
         counted += (unsigned)__builtin_popcountll(free_mask);
         np_arena_show_free(arena, group, free_mask);
     }
-    correct_counters(arena, moved_before, counted);
+    correct_counters(arena, moved_before + freed, counted);
     return freed;
 }
 
@@ -193,7 +193,6 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
     free(touched);
     NP_PROBE2(scavenged, client, what->slots);
     np_store64(&entry->pools, 0, memory_order_relaxed); /* relaxed: before the state, by its release */
-    np_add64(&board->header->clients_died, 1, memory_order_relaxed);
     np_store32(&entry->state, NP_NONE, memory_order_release);
 }
 

@@ -82,7 +82,7 @@ int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *se
 {
     int64_t deadline_ns = np_deadline_ns(NP_FIRST_SYNC_NS);
     int result = np_endpoint_sync(endpoint, changed, self);
-    while ((result == -ENOTCONN || result == -EAGAIN) && np_monotonic_ns() < deadline_ns) {
+    while ((result == -ENOTCONN || result == -EAGAIN || result == -ETIMEDOUT) && np_monotonic_ns() < deadline_ns) {
         struct timespec pause = { 0, NP_SYNC_RETRY_NS };
         nanosleep(&pause, NULL);
         endpoint->asked_in_vain = false; /* who opens waits for the answer */
@@ -122,7 +122,7 @@ int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpo
 {
     int64_t until_ns = waiting->deadline_ns;
     if (!waiting->reached || endpoint->asked_in_vain) {
-        int64_t bounded = waiting->reached ? endpoint->ask_again_ns : np_deadline_ns(NP_BELL_BOUNDED_NS);
+        int64_t bounded = waiting->reached ? np_deadline_ns(endpoint->retry_ns) : np_deadline_ns(NP_BELL_BOUNDED_NS);
         until_ns = bounded < until_ns ? bounded : until_ns;
     }
     int result = np_bell_wait(endpoint->bell, waiting->seen, until_ns);

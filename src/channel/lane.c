@@ -156,6 +156,7 @@ unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t 
             continue;
         uint64_t word = np_load64(address, memory_order_acquire);
         if (np_word_is_sent_as(word, id, position) && np_arena_reclaim(arena, index, word)) {
+            np_arena_note_reclaimed(arena, 1);
             np_arena_show_free(arena, index / 64, UINT64_C(1) << index % 64);
             freed++;
         }

@@ -275,6 +275,7 @@ static int wait_for_room(struct numapool_sender *sender, struct np_waiting *wait
     if (!again)
         result = np_waiting_sleep(waiting, &sender->endpoint);
     lower_flags(sender);
+    take_back_all(sender); /* lanes that are only to be drained have been released on too */
     return result;
 }
 
@@ -286,7 +287,7 @@ int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *me
     unsigned done = 0;
     while (done < n) {
         uint32_t room;
-        if (np_endpoint_has_news(&sender->endpoint))
+        if (np_endpoint_has_news(&sender->endpoint) || __builtin_expect(sender->endpoint.asked_in_vain, 0))
             np_sender_sync(sender); /* when it cannot be answered now, the lanes that are known will do */
         struct np_sender_lane *lane = pick_lane(sender, &room);
         if (__builtin_expect(lane != NULL, 1)) {
@@ -411,6 +412,8 @@ static void wait_until_released(struct numapool_sender *sender, int64_t timeout_
     struct np_waiting waiting;
     np_waiting_begin(&waiting, &sender->endpoint, timeout_ns);
     while (unreleased(sender) > 0) {
+        if (np_endpoint_has_news(&sender->endpoint) || sender->endpoint.asked_in_vain)
+            np_sender_sync(sender);
         if (np_waiting_spins(&waiting)) {
             np_pause();
             continue;

@@ -195,10 +195,13 @@ bool np_arena_reclaim(struct np_arena *arena, uint64_t index, uint64_t word)
 {
     /* acq_rel: what the dead did before is over for who gets the slot next; the whole word with its generation makes a
      * second scavenger's CAS fail */
-    if (!np_cas64(&arena->words[index], &word, np_word_freed(word), memory_order_acq_rel))
-        return false;
-    np_add64(&arena->header->given, 1, memory_order_release); /* pairs with take_by_scan's acquire */
-    return true;
+    return np_cas64(&arena->words[index], &word, np_word_freed(word), memory_order_acq_rel);
+}
+
+void np_arena_note_reclaimed(struct np_arena *arena, uint64_t n)
+{
+    if (n > 0)
+        np_add64(&arena->header->given, n, memory_order_release); /* pairs with take_by_scan's acquire */
 }
 
 /* First group at or after `from` (no wrapping) whose bits are not all clear, or -1. Bounded: each step goes on or corrects a summary. */

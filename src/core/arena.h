@@ -110,8 +110,10 @@ unsigned np_arena_give(struct np_arena *arena, void *const *slots, unsigned n);
 /* Fingerprint of the layout above. */
 uint64_t np_arena_layout(void);
 
-/* For the scavenger: frees the slot at `index` if its word still is `word`. Its bit is set by np_arena_show_free. Can be done twice. */
+/* For the scavenger: frees the slot at `index` if its word still is `word`. Then np_arena_note_reclaimed counts such slots, and
+ * np_arena_show_free sets their bits. Can be done twice. */
 bool np_arena_reclaim(struct np_arena *arena, uint64_t index, uint64_t word);
+void np_arena_note_reclaimed(struct np_arena *arena, uint64_t n);
 /* Sets hint bits of a group: every slot of `mask` whose word is free. No wake-up. */
 void np_arena_show_free(struct np_arena *arena, uint64_t group, uint64_t mask);
 /* Rings the bells in the map of sleepers (A4). */

@@ -43,7 +43,7 @@ bool np_bell_registered(void);
 static inline void np_bell_light_barrier(bool registered)
 {
     if (__builtin_expect(registered, 1)) {
-        NP_SHM_HOOK(NP_SHM_FENCE, 0, 0, 0);
+        NP_SHM_HOOK(NP_SHM_FENCE, 0, 0, 1); /* 1: orders nothing for the processor */
         atomic_signal_fence(memory_order_seq_cst);
     } else {
         np_fence();

@@ -176,6 +176,8 @@ static char *read_line(char *buffer, int room, void *context)
         reading->result = np_error(-EINVAL, "%s: there is a zero byte: this is no text", where(reading, text));
         return NULL;
     }
+    for (; bytes > 0 && (*line == ' ' || *line == '\t'); bytes--)
+        line++; /* inih takes an indented line for more of the one before */
     memcpy(buffer, line, bytes);
     buffer[bytes] = '\n';
     buffer[bytes + 1] = '\0';

@@ -265,7 +265,7 @@ static int share_out(struct np_pool_entry *entry, uint64_t slots, const int *nod
     uint64_t each = slots / (unsigned)node_count, first = slots - each * (unsigned)(node_count - 1);
     entry->arenas = each > 0 ? (uint32_t)node_count : 1;
     if (first > NP_SLOTS_MAX)
-        return np_error(-EINVAL, "pool '%s' would have %llu slots on node %d, where there can be %llu", entry->name,
+        return np_error(-EINVAL, "pool '%s' would have %llu slots on node %d, where there can be %llu: ask for fewer, or make two pools", entry->name,
                         (unsigned long long)first, nodes[0], (unsigned long long)NP_SLOTS_MAX);
     for (unsigned i = 0; i < entry->arenas; i++) {
         entry->arena[i].slots = i == 0 ? first : each;

@@ -120,6 +120,8 @@ void np_watch_end(struct np_watch *watch, const char *why)
         np_premises_drop_account(worker, client, pool);
     np_worker_forget(worker, pidfd_key(client));
     release_watch(watch);
+    if (strcmp(why, "left") != 0)
+        np_add64(&worker->board.header->clients_died, 1, memory_order_relaxed); /* relaxed: a statistic */
     np_log(NP_LOG_INFO,
            "client %u (process %ld, %s) %s: %llu slots came back, %llu messages announced, %llu to be received again, %u lanes, "
            "%u endpoints, in %llu us",

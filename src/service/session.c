@@ -211,14 +211,14 @@ static void pause_before(unsigned attempt)
 }
 
 static int try_once(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
-                    int fds[NP_WIRE_FDS_MAX], unsigned descriptors, int64_t hello_ns, bool *again)
+                    int fds[NP_WIRE_FDS_MAX], unsigned descriptors, int64_t hello_ns, int64_t call_ns, bool *again)
 {
     int result = client->fd < 0 ? say_hello(client, hello_ns, again) : 0;
     if (result < 0)
         return result;
     result = pay_debts(client);
     if (result == 0)
-        result = round_trip(client, request, answer, fds, NP_SESSION_CALL_NS);
+        result = round_trip(client, request, answer, fds, call_ns);
     if (result < 0) {
         *again = is_broken(result);
         return result;
@@ -238,14 +238,17 @@ static int try_once(struct numapool_client *client, struct np_wire_request *requ
 static int call_until(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
                       int fds[NP_WIRE_FDS_MAX], unsigned descriptors, int64_t patience_ns)
 {
-    bool once = client->unreachable && patience_ns <= NP_SESSION_BRIEF_NS;
+    /* Whoever is brief stands in a send or a receive. While a worker is being replaced the keeper's socket takes connections
+     * that nobody answers yet. */
+    bool brief = patience_ns <= NP_SESSION_BRIEF_NS, once = client->unreachable && brief;
+    int64_t hello_ns = brief ? NP_SESSION_PROBE_NS : NP_SESSION_CALL_NS, call_ns = brief ? NP_SESSION_BRIEF_NS : NP_SESSION_CALL_NS;
     int64_t deadline_ns = np_deadline_ns(once ? 0 : patience_ns);
     for (unsigned attempt = 0;; attempt++) {
         bool again = false;
         if (client->stale)
             return stale(client);
         pause_before(attempt);
-        int result = try_once(client, request, answer, fds, descriptors, once ? NP_SESSION_PROBE_NS : NP_SESSION_CALL_NS, &again);
+        int result = try_once(client, request, answer, fds, descriptors, hello_ns, call_ns, &again);
         if (result >= 0)
             return result;
         if (result == -ETIMEDOUT && client->fd < 0)

@@ -77,7 +77,7 @@ struct bench_result {
     double line_ns;     /* pair: median round trip of the bare line */
     unsigned slices;    /* that count */
     unsigned mixed, disturbed; /* dropped */
-    bool busy;          /* too few undisturbed slices: the disturbed ones count too */
+    bool busy;          /* too few undisturbed slices: the least disturbed ones count */
 };
 
 struct bench_report;

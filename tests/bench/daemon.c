@@ -57,7 +57,7 @@ static _Noreturn void become_daemon(const char *program, int ready)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     snprintf(descriptor, sizeof descriptor, "%d", ready);
-    execl(program, program, "--socket", socket_path, "--pool", BENCH_POOL ",size=128,count=64K", "--ready-fd", descriptor,
+    execl(program, program, "--socket", socket_path, "--pool", BENCH_POOL ",size=128,count=64K", "--log=warn", "--ready-fd", descriptor,
           (char *)NULL);
     fprintf(stderr, "bench: %s cannot be run: %s\n", program, strerror(errno));
     _exit(127);

@@ -17,7 +17,8 @@
 
 /* A slice in which a process was off its CPU for more than this share of a lap is disturbed: somebody else ran there. */
 #define IDLE_SHARE_MAX 0.03
-/* Fewer undisturbed slices than this make no figure; then the disturbed ones count too, and the result says so. */
+/* Fewer undisturbed slices than this make no figure; when no state of the CPUs has as many, the least disturbed tenth counts
+ * instead, and the result says so. */
 #define SLICES_MIN 5u
 /* A bare line bounces in about 100 ns within a core complex, in 400 and more between two. */
 #define FAR_FROM_NS 250.0
@@ -33,6 +34,7 @@ static const char *const state_names[] = { "one", "near", "far", "mixed" };
 
 struct slice {
     enum state state;
+    double idle; /* the worst of its laps */
     bool disturbed;
     double line_ns;
     double ns[BENCH_VARIANTS_MAX];
@@ -175,9 +177,10 @@ static void run_slice(struct run *run, unsigned number)
         bench_histogram_clear(&run->lap[variant]);
         struct bench_lap lap = run->peer ? pair_lap(run, variant, lap_seconds(run)) : local_lap(run, variant, lap_seconds(run));
         slice->ns[variant] = lap.ns;
-        if (lap.idle > IDLE_SHARE_MAX && !run->group->sleeps)
-            slice->disturbed = true;
+        if (lap.idle > slice->idle && !run->group->sleeps)
+            slice->idle = lap.idle;
     }
+    slice->disturbed = slice->idle > IDLE_SHARE_MAX;
     slice->state = ONE;
     if (run->peer) {
         double after_ns = probe_line(run);
@@ -202,17 +205,35 @@ static unsigned slices_of(const struct run *run, enum state state, bool disturbe
     return n;
 }
 
+/* The idle share up to which a slice of that state counts. */
+static double idle_accepted(const struct run *run, enum state state, bool busy)
+{
+    double *shares = calloc(run->slice_count, sizeof *shares);
+    size_t n = 0;
+    if (!busy || !shares) {
+        free(shares);
+        return IDLE_SHARE_MAX;
+    }
+    for (unsigned i = 0; i < run->slice_count; i++)
+        if (run->slices[i].state == state)
+            shares[n++] = run->slices[i].idle;
+    double accepted = bench_quantile(shares, n, fmin(1, fmax(0.1, (double)SLICES_MIN / (double)n)));
+    free(shares);
+    return fmax(accepted, IDLE_SHARE_MAX);
+}
+
 static void report_row(struct run *run, const struct bench_row *row, enum state state, struct bench_report *report)
 {
-    unsigned clean = slices_of(run, state, false), disturbed = slices_of(run, state, true), n = 0;
+    unsigned clean = slices_of(run, state, false), n = 0;
     bool busy = clean < SLICES_MIN;
+    const double accepted = idle_accepted(run, state, busy);
     double *subject = calloc(4 * (size_t)run->slice_count, sizeof *subject);
     if (!subject)
         bench_fail("no memory for %u slices", run->slice_count);
     double *floor_ns = subject + run->slice_count, *ratio = floor_ns + run->slice_count, *line = ratio + run->slice_count;
     for (unsigned i = 0; i < run->slice_count; i++) {
         const struct slice *slice = &run->slices[i];
-        if (slice->state != state || (slice->disturbed && !busy))
+        if (slice->state != state || slice->idle > accepted)
             continue;
         subject[n] = slice->ns[row->subject];
         floor_ns[n] = slice->ns[row->floor];
@@ -224,7 +245,7 @@ static void report_row(struct run *run, const struct bench_row *row, enum state 
     struct bench_result result = {
         .name = row->name, .unit = "ns", .floor_name = run->variants[row->floor]->name, .sample = row->sample,
         .params = row->params, .cpus = state_names[state], .slices = n, .busy = busy,
-        .disturbed = busy ? 0 : disturbed, .mixed = slices_of(run, MIXED, false) + slices_of(run, MIXED, true),
+        .disturbed = clean + slices_of(run, state, true) - n, .mixed = slices_of(run, MIXED, false) + slices_of(run, MIXED, true),
         .median = bench_quantile(subject, n, 0.5), .floor = bench_quantile(floor_ns, n, 0.5),
         .ratio = bench_quantile(ratio, n, 0.5), .ratio_low = bench_quantile(ratio, n, 0.1),
         .ratio_high = bench_quantile(ratio, n, 0.9), .line_ns = bench_quantile(line, n, 0.5),
@@ -273,6 +294,23 @@ static bool has_enough(const struct run *run)
     return false;
 }
 
+/* A state with enough undisturbed slices; when there is none, the one with the most of any kind. */
+static bool is_reported(const struct run *run, enum state state)
+{
+    enum state most = ONE;
+    unsigned most_slices = 0;
+    for (enum state other = ONE; other < MIXED; other++) {
+        unsigned clean = slices_of(run, other, false), all = clean + slices_of(run, other, true);
+        if (clean >= SLICES_MIN)
+            return slices_of(run, state, false) >= SLICES_MIN;
+        if (all > most_slices) {
+            most = other;
+            most_slices = all;
+        }
+    }
+    return state == most && most_slices > 0;
+}
+
 void bench_run_group(const struct bench_group *group, const struct bench_options *options, struct bench_report *report,
                      bool (*wanted)(const char *name))
 {
@@ -301,7 +339,7 @@ void bench_run_group(const struct bench_group *group, const struct bench_options
 
     for (unsigned i = 0; i < group->row_count; i++)
         for (enum state state = ONE; wanted(group->rows[i].name) && state < MIXED; state++)
-            if (slices_of(&run, state, false) + slices_of(&run, state, true) > 0)
+            if (is_reported(&run, state))
                 report_row(&run, &group->rows[i], state, report);
     free(run.slices);
     free(run.lap);

@@ -55,7 +55,7 @@ void bench_report_add(struct bench_report *report, const struct bench_result *re
     if (result->slices > 0)
         snprintf(spread, sizeof spread, "%.2f..%.2f", result->ratio_low, result->ratio_high);
     if (result->busy)
-        snprintf(dropped, sizeof dropped, "; busy machine, %u slices of any kind", result->slices);
+        snprintf(dropped, sizeof dropped, "; busy machine: the %u least disturbed slices", result->slices);
     else if (result->slices > 0)
         snprintf(dropped, sizeof dropped, "; %u slices, dropped %u mixed %u disturbed", result->slices, result->mixed,
                  result->disturbed);

@@ -74,7 +74,7 @@ fi
 start_daemon() { # ARGUMENT...
     rm -f "$scratch/ready"
     mkfifo "$scratch/ready"
-    "$build_directory/numapoold" --socket="$NUMAPOOL_SOCKET" --log=warn --ready-fd=3 "$@" 3>"$scratch/ready" &
+    "$build_directory/numapoold" --socket="$NUMAPOOL_SOCKET" --log=warn --ready-fd=3 "$@" 3>"$scratch/ready" </dev/null &
     daemon=$!
     local line=none
     IFS= read -r line <"$scratch/ready" && [ -z "$line" ]

@@ -213,6 +213,7 @@ void actor_leave_receiver(struct process *self)
 void actor_leave_sender(struct process *self, int64_t drain_ns)
 {
     actor_begin(self);
+    self->leaving = true;
     int result = numapool_sender_close(self->sender, drain_ns);
     self->sender = NULL;
     actor_end(self);

@@ -39,7 +39,7 @@
 #define HOPS_MAX 2
 #define HOLD_MAX 16
 #define STACK_BYTES ((size_t)96 << 10)
-#define STEPS_MAX 400000u
+#define STEPS_MAX 100000u
 #define SLOT_BYTES 64u
 
 /* ---- what is to be run */
@@ -62,7 +62,7 @@ struct scenario {
     unsigned lane_slots;
     unsigned channels;
     struct role roles[5];
-    bool one_source; /* the last channel must show its first sender's messages in order, over takeovers */
+    bool one_receiver; /* on the last channel, for ever: it sees what came by one first lane in order, over forwarders' deaths */
 };
 
 extern const struct scenario scenarios[];
@@ -160,7 +160,11 @@ struct process {
         unsigned order, from;
         bool any;
     } seen[LANES_MAX];
-    unsigned source_order;
+    struct {
+        const void *lane;
+        unsigned order;
+    } source[LANES_MAX]; /* of each first lane, the last message that came over a forwarder */
+    bool leaving;
 
     struct buffered_store stores[STORE_BUFFER_MAX];
     unsigned store_count;
@@ -185,6 +189,7 @@ struct message_book {
     unsigned sender; /* process */
     unsigned order[HOPS_MAX], from[HOPS_MAX];
     unsigned slot;
+    const void *first_lane;
     unsigned hop;       /* channel on which it is */
     bool sent[HOPS_MAX];
     bool returned[HOPS_MAX];
@@ -220,6 +225,7 @@ struct world {
     unsigned change_count;
     unsigned lowest;
     unsigned death_delay;
+    unsigned bounded_waits;
 
     /* shared memory */
     struct np_board_limits limits;

@@ -118,7 +118,7 @@ static void became_held(struct process *self, unsigned slot, uint64_t old, uint6
     leaves_flight(self, slot, "takes");
 }
 
-static void became_sent(struct process *self, unsigned slot, uint64_t old)
+static void became_sent(struct process *self, unsigned slot, uint64_t old, uint64_t new)
 {
     struct slot_book *book = &world.slots[slot];
     if (book->intended < 0)
@@ -127,6 +127,8 @@ static void became_sent(struct process *self, unsigned slot, uint64_t old)
     unsigned hop = np_word_state(old) == NP_WORD_SENT ? 1 : 0;
     message->hop = hop;
     message->sent[hop] = true;
+    if (hop == 0)
+        message->first_lane = lane_of(np_word_owner(new));
     message->release_begun = false;
     book->message = book->intended;
     book->reader = -1;
@@ -139,7 +141,7 @@ static void word_changed(struct process *self, unsigned slot, uint64_t old, uint
     switch (np_word_state(new)) {
     case NP_WORD_FREE: became_free(self, slot); break;
     case NP_WORD_HELD: became_held(self, slot, old, new); break;
-    case NP_WORD_SENT: became_sent(self, slot, old); break;
+    case NP_WORD_SENT: became_sent(self, slot, old, new); break;
     default: model_fail("%s makes word %u %llx", self->name, slot, (unsigned long long)new);
     }
 }
@@ -207,7 +209,7 @@ static bool freed_before(const struct slot_book *book, const struct process *sel
     if (freer->state == PROCESS_DEAD)
         return false; /* it may have died before others could see it */
     return freer->call_begin > book->free_since ? freer->call_begin <= self->call_begin
-                                                : !freer->in_call && freer->call_end <= self->call_begin;
+                                                : !freer->in_call && book->free_since <= freer->call_end && freer->call_end <= self->call_begin;
 }
 
 void oracle_said_empty(struct process *self)
@@ -291,12 +293,17 @@ static void check_order(struct process *self, const struct numapool_msg *receive
     self->seen[received->lane].generation = lane->generation;
     self->seen[received->lane].from = message->from[hop];
     self->seen[received->lane].order = message->order[hop];
-    if (!world.run.scenario->one_source || hop + 1 != world.run.scenario->channels || world.draining)
+    if (hop == 0 || !world.run.scenario->one_receiver || world.draining)
         return;
-    if ((received->flags & NUMAPOOL_REDELIVERED) == 0 && message->order[0] < self->source_order)
+    /* what came to forwarders by one lane comes from them in that order, even over a forwarder's death */
+    unsigned place = 0;
+    while (place + 1 < LANES_MAX && self->source[place].lane && self->source[place].lane != message->first_lane)
+        place++;
+    if (self->source[place].lane == message->first_lane && message->order[0] < self->source[place].order && message->seen[hop] == 1)
         model_fail("%s receives message %d after one that followed it: a forwarder's successor has overtaken it", self->name, ledger);
-    if (message->order[0] > self->source_order)
-        self->source_order = message->order[0];
+    self->source[place].lane = message->first_lane;
+    if (message->order[0] > self->source[place].order)
+        self->source[place].order = message->order[0];
 }
 
 int oracle_received(struct process *self, const struct numapool_msg *received, unsigned hop)
@@ -427,7 +434,7 @@ static void check_sent_word(unsigned slot, uint64_t word)
     struct process *sender = process_of_client(client_of_end(&entry->sender));
     if (!sender)
         model_fail("slot %u stays on lane %u, released, and its sender is gone", slot, number);
-    if (sleeps_for_slot(sender) || (sender->sender && sleeps_as(sender, &sender->sender->endpoint)))
+    if (sleeps_for_slot(sender))
         model_fail("%s sleeps, and slot %u has been released to it on lane %u", sender->name, slot, number);
 }
 
@@ -477,10 +484,12 @@ static void check_receiver(const struct process *p)
 static void check_sender(const struct process *p)
 {
     const struct numapool_sender *sender = p->sender;
-    check_lanes_known(p, &sender->endpoint);
+    if (!p->leaving) /* who leaves wants no new lanes */
+        check_lanes_known(p, &sender->endpoint);
     for (unsigned i = 0; i < sender->lane_count; i++) {
         const struct np_sender_lane *lane = &sender->lanes[i];
-        if (released_of(lane->shared) > lane->reclaimed)
+        /* a lane to be drained gives no room, except to one who leaves and waits for all */
+        if (released_of(lane->shared) > lane->reclaimed && (lane->state == NP_LANE_ACTIVE || p->leaving))
             model_fail("%s sleeps for room, and lane %u has been released up to %llu", p->name, lane->id,
                        (unsigned long long)released_of(lane->shared));
     }

@@ -10,9 +10,11 @@ static void leave(struct process *self)
         actor_leave_receiver(self);
     if (self->sender)
         actor_leave_sender(self, 0);
+    actor_begin(self);
     if (numapool_magazine_close(self->magazine) < 0)
         model_fail("%s cannot close its magazine: %s", self->name, numapool_errormsg());
     client_disconnect(self);
+    actor_end(self);
 }
 
 static int64_t patience(void)
@@ -220,7 +222,7 @@ const struct scenario scenarios[] = {
       .roles = { { "sender", send_batches, 1, 1 }, { "receiver", receive_all, 1, 1 } } },
     { .name = "orphan", .slots = 3, .clients_share = 4, .lane_slots = 2, .channels = 1,
       .roles = { { "sender", send_some, 1, 1 }, { "receiver", receive_all, 1, 0 }, { "getter", get_and_put, 1, 0 } } },
-    { .name = "chain", .slots = 6, .clients_share = 6, .lane_slots = 2, .channels = 2, .one_source = true,
+    { .name = "chain", .slots = 6, .clients_share = 6, .lane_slots = 2, .channels = 2, .one_receiver = true,
       .roles = { { "sender", send_some, 1, 0 }, { "forwarder", forward_all, 1, 2 }, { "receiver", receive_all, 1, 0 } } },
     { .name = "spares", .slots = 8, .clients_share = 8, .lane_slots = 2, .channels = 2,
       .roles = { { "sender", send_some, 2, 0 }, { "forwarder", forward_all, 2, 1 }, { "receiver", receive_all, 1, 1 } } },

@@ -25,6 +25,7 @@
 #define STEP_NS 100
 /* A wait that the library itself bounds, rather than its caller, ends before anybody calls a wake-up lost. */
 #define BOUNDED_NS 20000000
+#define BOUNDED_WAITS_MAX 100u /* of them in a run, or until somebody was ended */
 #define NEVER_NS INT64_MAX
 
 struct world world;
@@ -393,6 +394,7 @@ static void choose_strategy(uint64_t steps)
 
 static void kill_all(void)
 {
+    world.bounded_waits = 0;
     for (unsigned i = 1; i < world.process_count; i++)
         if (model_is_alive(&world.processes[i])) {
             world.processes[i].respawns_left = 0;
@@ -418,9 +420,12 @@ static bool go_on(void)
     }
     if (unreaped)
         return true;
-    if (next_ns > world.now_ns + BOUNDED_NS)
-        oracle_quiescent();
-    if (next_ns != NEVER_NS)
+    if (next_ns <= world.now_ns + BOUNDED_NS && world.bounded_waits++ < BOUNDED_WAITS_MAX) {
+        world.now_ns = next_ns;
+        return true;
+    }
+    oracle_quiescent();
+    if (next_ns != NEVER_NS && next_ns > world.now_ns + BOUNDED_NS)
         world.now_ns = next_ns;
     else if (alive)
         kill_all(); /* who waits for what will never come */

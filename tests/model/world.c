@@ -241,6 +241,22 @@ static void work(struct process *self)
     actor_end(self);
 }
 
+/* After recovery the keeper's record of a client whose number is free again is of one who has been dealt with. It must go before
+ * anybody is admitted, or it would be taken for the next one of that number. */
+static void forget_finished(void)
+{
+    for (uint32_t number = 1; number <= world.limits.clients; number++) {
+        struct process *former = world.kept_clients[number] >= 0 ? &world.processes[world.kept_clients[number]] : NULL;
+        if (!former || !np_entry_is(&world.board.clients[number].state, NP_NONE))
+            continue;
+        world.kept_clients[number] = -1;
+        if (former->client == number && !model_is_alive(former)) {
+            former->question.pending = false;
+            former->reaped = true;
+        }
+    }
+}
+
 void daemon_body(struct process *self)
 {
     static const struct np_broker_environment environment = { NULL, lane_memory, lane_memory_gone };
@@ -257,6 +273,7 @@ void daemon_body(struct process *self)
     if (world.daemon_starts > 0)
         np_broker_recover(broker);
     actor_end(self);
+    forget_finished();
     for (;;) {
         model_block(self, PROCESS_IDLE);
         work(self);

@@ -394,6 +394,7 @@ START_TEST(a_reclaimed_slot_is_free_once_and_shown_by_a_sweep)
     ck_assert(!np_arena_reclaim(&arena, 77, word + 1));
     ck_assert(np_arena_reclaim(&arena, 77, word));
     ck_assert(!np_arena_reclaim(&arena, 77, word));
+    np_arena_note_reclaimed(&arena, 1);
     np_arena_show_free(&arena, 1, UINT64_C(1) << 13);
     np_arena_show_free(&arena, 1, UINT64_C(1) << 13);
     ck_assert_uint_eq(np_arena_free_hint(&arena), 1);

@@ -1,171 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Payment files: what is read from them, what is found wrong with them, and the book that posts them.
- * The sample files are in $NUMAPOOL_DATA, else in tests/data of the source directory. */
-#include <check.h>
-#include <errno.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "book.h"
-#include "nacha.h"
-#include "stream.h"
-
-/* ---------------------------------------------------------------- a reader that posts into a book */
-
-/* Which entry gets lost or doubled on the way, by its ordinal; 0: none. */
-struct mishap {
-    uint64_t lost;
-    uint64_t doubled;
-    uint64_t redelivered;
-};
-
-struct relay {
-    struct book *book;
-    struct mishap mishap;
-    uint32_t repeat;
-    uint64_t payments, statements;
-    int last_outcome;
-};
-
-static int relay_entry(void *context, const struct nacha_entry *entry)
-{
-    struct relay *relay = context;
-    uint64_t bank;
-    ck_assert(nacha_number(entry->bank, 1, 8, &bank));
-    struct book_payment payment = {
-        .payment_id = stream_payment_id(relay->repeat, 0, entry->ordinal), .line = entry->line,
-        .trace_number = entry->trace_number, .amount_cents = entry->amount_cents, .bank = (uint32_t)bank,
-        .batch = entry->batch_ordinal, .code = entry->code, .is_debit = entry->is_debit,
-        .objections = entry->trace_is_sound ? 0 : STREAM_BAD_TRACE
-    };
-    if (entry->bank[8] != (char)('0' + nacha_check_digit(entry->bank)))
-        payment.objections |= STREAM_BAD_CHECK_DIGIT;
-    relay->payments++;
-    if (entry->ordinal == relay->mishap.lost)
-        return 0;
-    ck_assert_int_eq(book_post(relay->book, &payment), BOOK_POSTED);
-    if (entry->ordinal == relay->mishap.doubled)
-        relay->last_outcome = book_post(relay->book, &payment);
-    if (entry->ordinal == relay->mishap.redelivered) {
-        payment.redelivered = true;
-        relay->last_outcome = book_post(relay->book, &payment);
-    }
-    return 0;
-}
-
-static int relay_batch(void *context, const struct nacha_batch *batch)
-{
-    struct relay *relay = context;
-    const struct stream_batch statement = {
-        .repeat = relay->repeat, .ordinal = batch->ordinal, .number = batch->number, .has_control = batch->has_control,
-        .line = batch->line, .entries = batch->entries, .addenda = batch->addenda,
-        .stated = { batch->stated.entries_and_addenda, batch->stated.entry_hash, batch->stated.debit_cents,
-                    batch->stated.credit_cents }
-    };
-    ck_assert_int_eq(book_batch_stated(relay->book, ++relay->statements, &statement), 0);
-    return 0;
-}
-
-static int relay_file(void *context, const struct nacha_file *file)
-{
-    struct relay *relay = context;
-    const struct stream_file statement = {
-        .repeat = relay->repeat, .batches = file->batches, .has_control = file->has_control, .line = file->line,
-        .entries = file->entries, .addenda = file->addenda,
-        .stated = { file->stated.entries_and_addenda, file->stated.entry_hash, file->stated.debit_cents,
-                    file->stated.credit_cents }
-    };
-    ck_assert_int_eq(book_file_stated(relay->book, ++relay->statements, &statement), 0);
-    return 0;
-}
-
-static int relay_finding(void *context, enum nacha_severity severity, uint64_t line, const char *sentence)
-{
-    struct relay *relay = context;
-    struct stream_finding statement = { .line = line, .severity = (uint32_t)severity };
-    if (relay->repeat != 0)
-        return 0;
-    snprintf(statement.text, sizeof(statement.text), "%s", sentence);
-    ck_assert_int_eq(book_found(relay->book, ++relay->statements, &statement), 0);
-    return 0;
-}
-
-/* Reads the file as often as asked and settles the book, which the caller closes. */
-static struct book *post_file(const char *path, uint32_t repeats, struct mishap mishap, enum book_verdict *verdict,
-                              int *last_outcome)
-{
-    struct relay relay = { .book = book_open(), .mishap = mishap };
-    const struct nacha_sink sink = { &relay, relay_entry, relay_batch, relay_file, relay_finding };
-    ck_assert_ptr_nonnull(relay.book);
-    for (relay.repeat = 0; relay.repeat < repeats; relay.repeat++)
-        ck_assert_int_eq(nacha_read(path, &sink), 0);
-    const struct stream_end end = { .files = 1, .repeats = repeats, .payments = relay.payments,
-                                    .statements = relay.statements + 1 };
-    ck_assert(!book_is_complete(relay.book));
-    ck_assert_int_eq(book_ended(relay.book, relay.statements + 1, &end), 0);
-    ck_assert_int_eq(book_is_complete(relay.book), mishap.lost == 0);
-    ck_assert_int_eq(book_settle(relay.book, verdict), 0);
-    if (last_outcome != NULL)
-        *last_outcome = relay.last_outcome;
-    return relay.book;
-}
-
-static const char *sample(const char *name)
-{
-    static char path[4096];
-    const char *data = getenv("NUMAPOOL_DATA"), *source = getenv("srcdir");
-    if (data != NULL)
-        snprintf(path, sizeof(path), "%s/%s", data, name);
-    else
-        snprintf(path, sizeof(path), "%s/tests/data/%s", source != NULL ? source : ".", name);
-    return path;
-}
-
-static const char *write_file(const void *bytes, size_t count)
-{
-    static char path[64];
-    snprintf(path, sizeof(path), "/tmp/numapool-nacha-%ld.ach", (long)getpid());
-    FILE *file = fopen(path, "wb");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fwrite(bytes, 1, count, file), count);
-    ck_assert_int_eq(fclose(file), 0);
-    return path;
-}
-
-/* The records of a small sound file; a test changes one and writes them. */
-#define RECORDS 5
-static const char *const small[RECORDS] = {
-    "101 231380104 1210428821907181055A094101Federal Reserve Bank   My Bank Name                   ",
-    "5200Name on Account                     121042882 PPDREG.SALARY      190719   1121042880000001",
-    "627231380104123456789        0000000250               Debit Account           0121042880000001",
-    "82000000010023138010000000000250000000000000121042882                          121042880000001",
-    "9000001000001000000010023138010000000000250000000000000                                       ",
-};
-
-struct outcome {
-    struct book *book;
-    const struct book_file *file;
-    enum book_verdict verdict;
-};
-
-/* Posts the small file with record `changed` (from 1; 0: none) replaced. */
-static struct outcome post_changed(unsigned changed, const char *replacement, const char *line_end)
-{
-    char text[4096] = "";
-    struct outcome outcome;
-    for (unsigned i = 0; i < RECORDS; i++) {
-        strcat(text, i + 1 == changed ? replacement : small[i]);
-        strcat(text, line_end);
-    }
-    const char *path = write_file(text, strlen(text));
-    outcome.book = post_file(path, 1, (struct mishap){ 0 }, &outcome.verdict, NULL);
-    outcome.file = book_file(outcome.book, 0);
-    unlink(path);
-    return outcome;
-}
+ * Payment files: what is read from them and what is found wrong with them. */
+#include "payment_files.h"
 
 /* ---------------------------------------------------------------- rules */
 
@@ -266,121 +101,6 @@ START_TEST(repeats_are_summed_and_each_is_compared)
     ck_assert_uint_eq(file->debit_cents, UINT64_C(200000000) * 50);
     ck_assert_uint_eq(file->passes_agreeing, 50);
     ck_assert_uint_eq(file->first_posted, 3);
-    book_close(book);
-}
-END_TEST
-
-/* ---------------------------------------------------------------- lost, doubled, redelivered */
-
-START_TEST(lost_entry_is_missed)
-{
-    enum book_verdict verdict;
-    struct book *book =
-        post_file(sample("ppd-10010-records.ach"), 2, (struct mishap){ .lost = 4999 }, &verdict, NULL);
-    ck_assert_int_eq(verdict, BOOK_LOST_OR_DOUBLED);
-    ck_assert_uint_eq(book_file(book, 0)->missing, 2);
-    ck_assert_uint_eq(book_file(book, 0)->posted, 9998);
-    ck_assert(!book_file(book, 0)->control_agrees);
-    book_close(book);
-}
-END_TEST
-
-START_TEST(doubled_entry_is_posted_once_and_reported)
-{
-    enum book_verdict verdict;
-    int outcome;
-    struct book *book =
-        post_file(sample("ppd-mixed-debit-credit.ach"), 1, (struct mishap){ .doubled = 2 }, &verdict, &outcome);
-    ck_assert_int_eq(outcome, BOOK_DOUBLED);
-    ck_assert_int_eq(verdict, BOOK_LOST_OR_DOUBLED);
-    ck_assert_uint_eq(book_file(book, 0)->doubled, 1);
-    ck_assert_uint_eq(book_file(book, 0)->posted, 3);
-    ck_assert_uint_eq(book_file(book, 0)->credit_cents, 200000000);
-    book_close(book);
-}
-END_TEST
-
-START_TEST(entry_doubled_after_its_file_is_whole_is_reported)
-{
-    struct book *book = book_open();
-    const struct stream_file file = { .entries = 1 };
-    struct book_payment payment = { .payment_id = stream_payment_id(0, 0, 1), .amount_cents = 5 };
-    ck_assert_int_eq(book_post(book, &payment), BOOK_POSTED);
-    ck_assert_int_eq(book_file_stated(book, 1, &file), 0);
-    ck_assert_int_eq(book_post(book, &payment), BOOK_DOUBLED);
-    payment.redelivered = true;
-    ck_assert_int_eq(book_post(book, &payment), BOOK_RECOGNISED);
-    book_close(book);
-}
-END_TEST
-
-START_TEST(redelivered_entry_is_recognised_and_no_fault)
-{
-    enum book_verdict verdict;
-    int outcome;
-    struct book *book =
-        post_file(sample("ppd-mixed-debit-credit.ach"), 1, (struct mishap){ .redelivered = 2 }, &verdict, &outcome);
-    ck_assert_int_eq(outcome, BOOK_RECOGNISED);
-    ck_assert_int_eq(verdict, BOOK_EXACT);
-    ck_assert_uint_eq(book_recognised(book), 1);
-    ck_assert_uint_eq(book_file(book, 0)->doubled, 0);
-    book_close(book);
-}
-END_TEST
-
-START_TEST(order_of_arrival_does_not_matter)
-{
-    struct book *book = book_open();
-    const struct stream_totals stated = { 2, 20, 0, 12 };
-    const struct stream_file file = { .batches = 1, .has_control = 1, .entries = 2, .stated = stated };
-    const struct stream_batch batch = { .ordinal = 1, .has_control = 1, .entries = 2, .stated = stated };
-    const struct stream_end end = { .files = 1, .repeats = 1, .payments = 2, .statements = 3 };
-    const struct book_payment first = {
-        .payment_id = stream_payment_id(0, 0, 1), .amount_cents = 5, .bank = 10, .batch = 1
-    };
-    const struct book_payment second = {
-        .payment_id = stream_payment_id(0, 0, 2), .amount_cents = 7, .bank = 10, .batch = 1
-    };
-    enum book_verdict verdict;
-    ck_assert_int_eq(book_ended(book, 3, &end), 0);
-    ck_assert_int_eq(book_file_stated(book, 2, &file), 0);
-    ck_assert_int_eq(book_post(book, &second), BOOK_POSTED);
-    ck_assert_int_eq(book_batch_stated(book, 1, &batch), 0);
-    ck_assert(!book_is_complete(book));
-    ck_assert_int_eq(book_post(book, &first), BOOK_POSTED);
-    ck_assert(book_is_complete(book));
-    ck_assert_int_eq(book_settle(book, &verdict), 0);
-    ck_assert_int_eq(verdict, BOOK_EXACT);
-    book_close(book);
-}
-END_TEST
-
-START_TEST(pass_of_which_nothing_came_is_missed)
-{
-    struct book *book = book_open();
-    const struct stream_end end = { .files = 2, .repeats = 3, .payments = 60, .statements = 1 };
-    enum book_verdict verdict;
-    ck_assert_int_eq(book_ended(book, 1, &end), 0);
-    ck_assert_int_eq(book_settle(book, &verdict), 0);
-    ck_assert_int_eq(verdict, BOOK_LOST_OR_DOUBLED);
-    ck_assert_uint_eq(book_file(book, 0)->missing, 60);
-    book_close(book);
-}
-END_TEST
-
-START_TEST(book_refuses_what_cannot_exist)
-{
-    struct book *book = book_open();
-    const struct stream_batch batch = { .ordinal = UINT32_MAX };
-    const struct stream_file file = { .file = STREAM_FILES_MAX };
-    const struct stream_name name = { .offset = 5, .length = 4 };
-    const struct stream_finding finding = { .severity = 9 };
-    ck_assert_int_eq(book_post(book, &(struct book_payment){ .payment_id = 0 }), BOOK_REFUSED);
-    ck_assert_int_eq(book_post(book, &(struct book_payment){ .payment_id = 1, .batch = UINT32_MAX }), BOOK_REFUSED);
-    ck_assert_int_eq(book_batch_stated(book, 1, &batch), -EBADMSG);
-    ck_assert_int_eq(book_file_stated(book, 1, &file), -EBADMSG);
-    ck_assert_int_eq(book_name(book, 1, &name), -EBADMSG);
-    ck_assert_int_eq(book_found(book, 1, &finding), -EBADMSG);
     book_close(book);
 }
 END_TEST
@@ -594,7 +314,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("nacha");
-    TCase *rules = tcase_create("rules"), *samples = tcase_create("samples"), *posting = tcase_create("posting");
+    TCase *rules = tcase_create("rules"), *samples = tcase_create("samples");
     TCase *faults = tcase_create("faults");
     tcase_add_test(rules, check_digit_is_that_of_real_routing_numbers);
     tcase_add_test(rules, codes_say_debit_or_credit);
@@ -603,13 +323,6 @@ int main(void)
     tcase_add_test(samples, international_sample_agrees);
     tcase_add_test(samples, invalid_sample_is_posted_whole_and_its_faults_are_named);
     tcase_add_test(samples, repeats_are_summed_and_each_is_compared);
-    tcase_add_test(posting, lost_entry_is_missed);
-    tcase_add_test(posting, doubled_entry_is_posted_once_and_reported);
-    tcase_add_test(posting, entry_doubled_after_its_file_is_whole_is_reported);
-    tcase_add_test(posting, redelivered_entry_is_recognised_and_no_fault);
-    tcase_add_test(posting, order_of_arrival_does_not_matter);
-    tcase_add_test(posting, pass_of_which_nothing_came_is_missed);
-    tcase_add_test(posting, book_refuses_what_cannot_exist);
     tcase_add_test(faults, line_ends_of_any_kind_give_the_same);
     tcase_add_test(faults, missing_trailing_blanks_are_a_warning_only);
     tcase_add_test(faults, entry_that_lacks_a_character_is_named_and_not_posted);
@@ -625,7 +338,6 @@ int main(void)
     tcase_add_test(faults, any_bytes_are_read_to_their_end);
     suite_add_tcase(suite, rules);
     suite_add_tcase(suite, samples);
-    suite_add_tcase(suite, posting);
     suite_add_tcase(suite, faults);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

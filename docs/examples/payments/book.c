@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include "book_set.h"
 #include "nacha.h"
 
@@ -595,7 +594,6 @@ size_t book_files(const struct book *book)
 {
     return book->file_count;
 }
-
 const struct book_file *book_file(const struct book *book, size_t index)
 {
     return &book->files[index]->result;

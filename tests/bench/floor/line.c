@@ -3,7 +3,7 @@
 
 #include <stdatomic.h>
 
-/* Even: the lead's turn. The two numbers lie on one line, so one transfer carries the turn. */
+/* Even: the lead's turn. Both write it, so that one transfer of the line carries the turn. */
 struct line {
     _Alignas(128) _Atomic uint64_t turn;
 };
