@@ -336,12 +336,13 @@ static void end_lane(struct np_broker *broker, uint32_t lane)
     broker->environment.lane_memory_gone(broker->environment.context, lane, shared, np_lane_bytes(entry->capacity));
 }
 
-int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint32_t lane)
+int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint32_t lane, uint32_t generation)
 {
     int result = check_endpoint(broker, client, endpoint);
     if (result < 0)
         return result;
-    if (lane == 0 || lane > broker->board.limits.lanes || !broker->lane_memory[lane])
+    if (lane == 0 || lane > broker->board.limits.lanes || !broker->lane_memory[lane] ||
+        broker->board.lanes[lane].generation != generation)
         return 0; /* asked again after it was done */
     struct np_lane_entry *entry = &broker->board.lanes[lane];
     struct np_lane_shared *shared = broker->lane_memory[lane];

@@ -74,7 +74,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
 int np_broker_endpoint_close(struct np_broker *broker, uint32_t client, uint32_t endpoint);
 /* As np_authority.next_lane; grant->memory is the broker's own mapping. */
 int np_broker_next_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant);
-int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint32_t lane);
+int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint32_t lane, uint32_t generation);
 
 /* Frees what is released on orphan lanes; ends those that are drained. Returns how many orphan lanes are left: call again
  * when the daemon's bell is rung, and now and then. */

@@ -61,11 +61,11 @@ static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np
     return result;
 }
 
-static int leave_lane(void *context, uint32_t endpoint, uint32_t lane)
+static int leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation)
 {
     struct embedded *embedded = context;
     pthread_mutex_lock(&embedded->lock);
-    int result = np_broker_leave_lane(&embedded->broker, EMBEDDED_CLIENT, endpoint, lane);
+    int result = np_broker_leave_lane(&embedded->broker, EMBEDDED_CLIENT, endpoint, lane, generation);
     pthread_mutex_unlock(&embedded->lock);
     return result;
 }

@@ -46,8 +46,9 @@ struct np_authority {
     /* The lane of this endpoint whose last change comes next after `stamp`: 1, or 0: no more. This and leave_lane are asked from
      * send and receive: they try once and do not wait for an authority that is being replaced (-ENOTCONN). */
     int (*next_lane)(void *context, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant);
-    /* Sender: a DRAIN lane is empty and all slots taken back. Receiver: an ORPHAN lane is drained. */
-    int (*leave_lane)(void *context, uint32_t endpoint, uint32_t lane);
+    /* Sender: a DRAIN lane is empty and all slots taken back. Receiver: an ORPHAN lane is drained. The generation tells a lane that was
+     * left before, by a question whose answer was lost, from one that has its number now. */
+    int (*leave_lane)(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation);
     void (*unmap_lane)(void *context, struct np_lane_shared *memory, uint32_t capacity);
     /* Rings a bell. The daemon's own bell (number 0) makes an embedded broker look at its orphan lanes at once. */
     void (*ring)(void *context, uint32_t bell);

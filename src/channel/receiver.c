@@ -228,7 +228,8 @@ static void leave_drained_orphans(struct numapool_receiver *receiver)
         if (lane->done != lane->head || lane->done != np_load64(&lane->shared->tail, memory_order_acquire))
             continue;
         publish(receiver, lane);
-        if (np_endpoint_asked(&receiver->endpoint, pool->authority->leave_lane(pool->authority_context, receiver->endpoint.id, lane->id)) < 0)
+        if (np_endpoint_asked(&receiver->endpoint, pool->authority->leave_lane(pool->authority_context, receiver->endpoint.id, lane->id,
+                                                                               lane->generation)) < 0)
             break;
         forget_lane(receiver, lane);
         left = true;
@@ -274,7 +275,7 @@ int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *me
     bool waits = false, armed = false;
     for (int result = 0;;) {
         bool scribbled = false;
-        if (np_endpoint_has_news(&receiver->endpoint)) {
+        if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint)) {
             if (armed)
                 set_flags(receiver, 0);
             armed = false; /* a lane that comes now has no flag up */

@@ -68,7 +68,8 @@ static unsigned take_back_all(struct numapool_sender *sender)
         if (lane->state == NP_LANE_DRAIN && lane->reclaimed == lane->head && np_endpoint_may_ask(&sender->endpoint)) {
             struct numapool_pool *pool = sender->endpoint.pool;
             if (np_endpoint_asked(&sender->endpoint,
-                                  pool->authority->leave_lane(pool->authority_context, sender->endpoint.id, lane->id)) == 0)
+                                  pool->authority->leave_lane(pool->authority_context, sender->endpoint.id, lane->id,
+                                                              lane->generation)) == 0)
                 drop_lane(sender, i);
         }
     }

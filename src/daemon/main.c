@@ -122,12 +122,11 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "numapoold %s\n", PACKAGE_VERSION);
 }
 
-void (*argp_program_version_hook)(FILE *stream, struct argp_state *state) = print_version;
-
 int main(int argc, char **argv)
 {
     static struct command_line line; /* large for a stack */
     static const struct argp argp = { .options = options, .parser = parse, .doc = what_it_is };
+    argp_program_version_hook = print_version; /* libc's variable: one of ours would be hidden from it */
     np_config_start(&line.config);
     line.ready_fd = -1;
     argp_err_exit_status = EX_USAGE;

@@ -269,7 +269,8 @@ static int leave_lane(struct np_connection *connection, const struct np_wire_req
     if (result == 0)
         result = check_lane(connection, lane);
     if (result == 0)
-        result = np_broker_leave_lane(&connection->worker->broker, connection->client, endpoint, lane);
+        result = np_broker_leave_lane(&connection->worker->broker, connection->client, endpoint, lane,
+                                      request->of.leave_lane.generation);
     np_worker_duty(connection->worker);
     return result;
 }

@@ -85,9 +85,9 @@ static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np
     return 1;
 }
 
-static int leave_lane(void *context, uint32_t endpoint, uint32_t lane)
+static int leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation)
 {
-    struct np_wire_request request = { .operation = NP_WIRE_LEAVE_LANE, .of.leave_lane = { endpoint, lane } };
+    struct np_wire_request request = { .operation = NP_WIRE_LEAVE_LANE, .of.leave_lane = { endpoint, lane, generation, 0 } };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
     int result = call_for(context, &request, &answer, fds, 0, NP_SESSION_BRIEF_NS);

@@ -70,7 +70,7 @@ struct np_wire_request {
         struct np_endpoint_request endpoint_open;
         struct { uint32_t endpoint; } endpoint_close;
         struct { uint64_t stamp; uint32_t endpoint, reserved; } next_lane;
-        struct { uint32_t endpoint, lane; } leave_lane;
+        struct { uint32_t endpoint, lane, generation, reserved; } leave_lane;
         struct { uint32_t lane; } lane_memory;
         struct { uint32_t client, pool; } account_memory;
         uint8_t room[112];

@@ -44,6 +44,7 @@ struct ledger {
     _Atomic uint64_t received[LEDGER_CHANNELS];
     _Atomic uint64_t puts;      /* of slots that stayed what their holder had written into them */
     _Atomic uint32_t drain;     /* senders send no more */
+    _Atomic uint32_t stay;      /* nobody leaves and joins again, which wants the daemon */
     _Atomic uint32_t breaches;
     char breach[LEDGER_BREACHES_MAX][240];
     struct ledger_worker workers[LEDGER_WORKERS_MAX];

@@ -113,7 +113,7 @@ static int work_as_sender(struct worker *worker, const struct numapool_channel_o
     while (!GET(worker->ledger->drain)) {
         if (send_some(worker, sender) != 0)
             return 1;
-        if (harness_below(&worker->random, 4000) == 0) { /* leaves, and joins again */
+        if (harness_below(&worker->random, 4000) == 0 && !GET(worker->ledger->stay)) { /* leaves, and joins again */
             result = numapool_sender_close(sender, some_patience(worker));
             if (result < 0)
                 return failed(worker, "sender_close", result);
@@ -265,7 +265,7 @@ static int work_as_receiver(struct worker *worker, const struct numapool_channel
             result = release_some(worker, receiver, messages, (unsigned)got);
         if (result != 0)
             return 1;
-        if (harness_below(&worker->random, 4000) == 0) { /* leaves, and joins again */
+        if (harness_below(&worker->random, 4000) == 0 && !GET(worker->ledger->stay)) { /* leaves, and joins again */
             if ((result = numapool_receiver_close(receiver)) < 0)
                 return failed(worker, "receiver_close", result);
             if (open_receiver(worker, channel, options, &receiver) != 0)

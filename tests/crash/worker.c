@@ -151,12 +151,14 @@ static bool wait_for_arrivals(struct trial *trial, uint64_t count, int64_t timeo
 static void absence(struct trial *trial, bool with_deaths)
 {
     pid_t worker = harness_daemon_worker(&trial->daemon);
-    allow(trial, 3 * WITHOUT_WORKER);
+    atomic_store_explicit(&trial->ledger->stay, 1, memory_order_relaxed);
+    harness_sleep_ns(20000000); /* for who is about to join */
     kill(trial->daemon.keeper, SIGSTOP);
     kill(worker, SIGKILL);
     int64_t begun_ns = harness_now_ns();
     while (harness_is_alive(worker))
         harness_sleep_ns(100000);
+    allow(trial, 3 * WITHOUT_WORKER);
     uint64_t before = arrived(trial), wanted = before + harness_scaled(WITHOUT_WORKER, 5000);
     wait_for_arrivals(trial, wanted, INT64_C(1500000000));
     uint64_t passed = arrived(trial) - before;
@@ -167,6 +169,7 @@ static void absence(struct trial *trial, bool with_deaths)
         kill_role(trial, 5); /* and who holds slots that it has kept */
     }
     kill(trial->daemon.keeper, SIGCONT);
+    atomic_store_explicit(&trial->ledger->stay, 0, memory_order_relaxed);
     pid_t next = harness_daemon_next_worker(&trial->daemon, worker);
     harness_expect(absent && next != 0 && passed >= wanted - before, "%llu messages passed in %.0f ms while there was no worker",
                    (unsigned long long)passed, (double)(harness_now_ns() - begun_ns) / 1e6);

@@ -103,7 +103,7 @@ struct question {
     struct np_endpoint_request open;
     struct np_endpoint_grant opened;
     struct np_lane_grant lane;
-    uint32_t endpoint, lane_id;
+    uint32_t endpoint, lane_id, generation;
     uint64_t stamp;
     int result;
 };
@@ -221,7 +221,10 @@ struct world {
     /* strategy */
     bool by_priority;
     unsigned switch_one_in;
-    uint64_t changes[4];
+    struct {
+        unsigned process;
+        uint64_t access;
+    } changes[4];
     unsigned change_count;
     unsigned lowest;
     unsigned death_delay;
@@ -254,6 +257,7 @@ struct world {
 };
 
 extern struct world world;
+extern bool model_membarrier_reaches; /* false: it reaches nobody, for a mutant */
 
 /* scheduler.c */
 uint64_t model_random(uint64_t below);

@@ -508,7 +508,7 @@ static void check_waiting_lanes(void)
     }
 }
 
-/* Every free slot is shown by its bits, as long as nobody has died between two of his steps. */
+/* Every free slot is shown by its bits: nobody is between two of his steps, and the dead have been swept up after. */
 static void check_hints(void)
 {
     for (unsigned i = 0; i < world.look.slots; i++) {
@@ -525,8 +525,7 @@ void oracle_quiescent(void)
 {
     check_words();
     check_waiting_lanes();
-    if (!world.killed_any)
-        check_hints();
+    check_hints();
     for (unsigned i = 1; i < world.process_count; i++) {
         struct process *p = &world.processes[i];
         if (p->receiver && sleeps_as(p, &p->receiver->endpoint))

@@ -35,6 +35,20 @@ static void get_and_put(struct process *self)
     leave(self);
 }
 
+/* Gets, puts, and stays: no sweep after its end makes good what it left undone. */
+static void get_put_and_stay(struct process *self)
+{
+    actor_connect(self);
+    for (unsigned round = 0; round < 2; round++) {
+        void *slot = actor_get(self, self->instance % 2 == 0 || model_random(2) == 0);
+        if (slot)
+            actor_put(self, slot);
+    }
+    actor_join(self, "a", false);
+    actor_receive(self, 0, 1, NUMAPOOL_FOREVER);
+    leave(self);
+}
+
 static void get_several(struct process *self)
 {
     void *slots[3];
@@ -200,13 +214,14 @@ void drain_body(struct process *self)
     leave(self);
 }
 
-static const unsigned two_groups[] = { 3, 70 };
+static const unsigned two_groups[] = { 3, 5, 70 };
 static const unsigned few_of_many[] = { 0, 1, 2, 3, 4, 63 };
 
 const struct scenario scenarios[] = {
     { .name = "getters", .slots = 2, .clients_share = 4, .roles = { { "getter", get_and_put, 4, 1 } } },
-    { .name = "groups", .slots = 130, .free_slots = two_groups, .free_count = 2, .clients_share = 130,
-      .roles = { { "getter", get_and_put, 4, 0 } } },
+    { .name = "groups", .slots = 130, .free_slots = two_groups, .free_count = 3, .clients_share = 130, .channels = 1,
+      .roles = { { "getter", get_put_and_stay, 4, 0 } } },
+    { .name = "stayers", .slots = 2, .clients_share = 4, .channels = 1, .roles = { { "getter", get_put_and_stay, 4, 1 } } },
     { .name = "bulk", .slots = 4, .clients_share = 4, .roles = { { "taker", get_several, 3, 0 }, { "getter", get_and_put, 1, 0 } } },
     { .name = "caches", .slots = 64, .free_slots = few_of_many, .free_count = 6, .clients_share = 1,
       .roles = { { "cacher", cache_and_flush, 3, 0 } } },
@@ -224,6 +239,8 @@ const struct scenario scenarios[] = {
       .roles = { { "sender", send_some, 1, 1 }, { "receiver", receive_all, 1, 0 }, { "getter", get_and_put, 1, 0 } } },
     { .name = "chain", .slots = 6, .clients_share = 6, .lane_slots = 2, .channels = 2, .one_receiver = true,
       .roles = { { "sender", send_some, 1, 0 }, { "forwarder", forward_all, 1, 2 }, { "receiver", receive_all, 1, 0 } } },
+    { .name = "relay", .slots = 8, .clients_share = 8, .lane_slots = 2, .channels = 2, .one_receiver = true,
+      .roles = { { "sender", send_some, 1, 0 }, { "forwarder", forward_all, 2, 0 }, { "receiver", receive_all, 1, 0 } } },
     { .name = "spares", .slots = 8, .clients_share = 8, .lane_slots = 2, .channels = 2,
       .roles = { { "sender", send_some, 2, 0 }, { "forwarder", forward_all, 2, 1 }, { "receiver", receive_all, 1, 1 } } },
 };

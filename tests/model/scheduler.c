@@ -4,7 +4,7 @@
  *
  * Two ways of choosing, by the run's seed. A random walk switches at each access with a fixed chance, higher after a write, where
  * others can see something new. By priorities (Burckhardt and others, "A randomized scheduler with probabilistic guarantees of finding
- * bugs", 2010) the process of highest priority runs until it blocks, and at a few random accesses the one that runs
+ * bugs", 2010) the process of highest priority runs until it blocks, and at a few random accesses the one that makes them
  * falls to the lowest: few switches, each of them anywhere, which finds what a walk with many switches does not.
  *
  * Time passes only here. The library's clock, sleeps and system calls are replaced by the simulated ones below.
@@ -29,6 +29,7 @@
 #define NEVER_NS INT64_MAX
 
 struct world world;
+bool model_membarrier_reaches = true;
 static jmp_buf run_end;
 static void *stacks[PROCESSES_MAX];
 
@@ -179,7 +180,7 @@ static void maybe_switch(struct process *p)
 {
     if (world.by_priority) {
         for (unsigned i = 0; i < world.change_count; i++)
-            if (world.changes[i] == world.step)
+            if (world.changes[i].process == p->index && world.changes[i].access == p->accesses)
                 p->priority = world.lowest--;
         if (most_urgent() != p)
             to_scheduler(p);
@@ -367,7 +368,7 @@ long syscall(long number, ...)
     if (number == SYS_futex)
         return 0;
     if (number == SYS_membarrier) {
-        for (unsigned i = 0; i < world.process_count; i++)
+        for (unsigned i = 0; i < world.process_count && model_membarrier_reaches; i++)
             if (&world.processes[i] != world.current)
                 publish_stores(&world.processes[i], world.processes[i].store_count);
         return 0;
@@ -381,13 +382,18 @@ long syscall(long number, ...)
 static void choose_strategy(uint64_t steps)
 {
     static const unsigned one_in[] = { 2, 3, 5, 9, 17, 40 };
+    const struct role *roles = world.run.scenario->roles;
+    unsigned processes = 0;
+    for (unsigned i = 0; i < sizeof world.run.scenario->roles / sizeof *roles; i++)
+        processes += roles[i].count;
     world.by_priority = model_random(2) == 0;
     world.switch_one_in = one_in[model_random(sizeof one_in / sizeof one_in[0])];
     world.change_count = (unsigned)model_random(5);
     world.lowest = 99;
-    for (unsigned i = 0; i < world.change_count && i < 4; i++)
-        world.changes[i] = 1 + model_random(steps);
-    world.change_count = world.change_count > 4 ? 4 : world.change_count;
+    for (unsigned i = 0; i < world.change_count; i++) {
+        world.changes[i].process = (unsigned)model_random(processes + 1);
+        world.changes[i].access = 1 + model_random(world.changes[i].process == 0 ? steps : 2 * steps / (processes + 1) + 20);
+    }
     static const unsigned delays[] = { 1, 20, 200, 1000 };
     world.death_delay = delays[model_random(4)];
 }

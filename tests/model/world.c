@@ -203,7 +203,7 @@ static void answer(struct process *client)
     case ASK_NEXT_LANE:
         q->result = np_broker_next_lane(world.broker, client->client, q->endpoint, q->stamp, &q->lane);
         break;
-    case ASK_LEAVE_LANE: q->result = np_broker_leave_lane(world.broker, client->client, q->endpoint, q->lane_id); break;
+    case ASK_LEAVE_LANE: q->result = np_broker_leave_lane(world.broker, client->client, q->endpoint, q->lane_id, q->generation); break;
     }
     q->pending = false;
 }
@@ -321,12 +321,13 @@ static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np
     return result;
 }
 
-static int leave_lane(void *context, uint32_t endpoint, uint32_t lane)
+static int leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation)
 {
     struct process *self = context;
     self->question.kind = ASK_LEAVE_LANE;
     self->question.endpoint = endpoint;
     self->question.lane_id = lane;
+    self->question.generation = generation;
     return ask(self);
 }
 

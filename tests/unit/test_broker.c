@@ -3,6 +3,7 @@
 #include "world_help.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 static struct numapool_sender *sender_of(struct member *member, const char *channel)
@@ -437,8 +438,8 @@ START_TEST(the_same_request_gives_the_same_endpoint)
     /* taken for a close that is asked again: it was done, the number is another's by now, and his endpoint stays */
     ck_assert_int_eq(np_broker_endpoint_close(&world.broker, two->number, first.endpoint), 0);
     ASSERT_REFUSED(np_broker_next_lane(&world.broker, two->number, first.endpoint, 0, &lane), -EINVAL, "client 2");
-    ASSERT_REFUSED(np_broker_leave_lane(&world.broker, two->number, first.endpoint, 1), -EINVAL, "client 2");
-    ASSERT_REFUSED(np_broker_leave_lane(&world.broker, one->number, first.endpoint, 1), -EINVAL, "lane 1");
+    ASSERT_REFUSED(np_broker_leave_lane(&world.broker, two->number, first.endpoint, 1, 1), -EINVAL, "client 2");
+    ASSERT_REFUSED(np_broker_leave_lane(&world.broker, one->number, first.endpoint, 1, 1), -EINVAL, "lane 1");
     ASSERT_REFUSED(np_broker_endpoint_close(&world.broker, one->number, WORLD_ENDPOINTS + 1), -EINVAL, "endpoint");
     request.tag++;
     request.pool = 9;

@@ -56,6 +56,12 @@ static void close_all(struct parent *parent)
     close_pool(parent->pool);
 }
 
+/* A child that is content kills itself: an exit would have leak checkers report what only the wiped pages pointed to. */
+static bool is_content(int status)
+{
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
 static int status_of_child(void (*body)(struct parent *), struct parent *parent)
 {
     fflush(NULL);
@@ -64,7 +70,7 @@ static int status_of_child(void (*body)(struct parent *), struct parent *parent)
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL);
         body(parent);
-        _exit(0);
+        raise(SIGKILL);
     }
     int status;
     ck_assert_int_eq(waitpid(child, &status, 0), child);
@@ -131,7 +137,7 @@ START_TEST(every_call_of_a_child_is_refused_and_the_parent_goes_on)
 {
     struct parent parent;
     open_all(&parent, _i ? NUMAPOOL_EXACT_COUNTS : 0);
-    ck_assert_int_eq(status_of_child(call_everything, &parent), 0);
+    ck_assert(is_content(status_of_child(call_everything, &parent)));
     close_all(&parent);
 }
 END_TEST
@@ -189,7 +195,7 @@ START_TEST(a_child_can_make_a_pool_of_its_own)
 {
     struct parent parent;
     open_all(&parent, 0);
-    ck_assert_int_eq(status_of_child(begin_anew, &parent), 0);
+    ck_assert(is_content(status_of_child(begin_anew, &parent)));
     close_all(&parent);
 }
 END_TEST
@@ -199,10 +205,10 @@ static void fork_again(struct parent *parent)
     pid_t grandchild = fork();
     if (grandchild == 0) {
         call_everything(parent);
-        _exit(0);
+        raise(SIGKILL);
     }
-    int status = 1;
-    if (waitpid(grandchild, &status, 0) != grandchild || status != 0)
+    int status = 0;
+    if (waitpid(grandchild, &status, 0) != grandchild || !is_content(status))
         _exit(1);
     call_everything(parent);
 }
@@ -211,7 +217,7 @@ START_TEST(a_grandchild_has_nothing_either)
 {
     struct parent parent;
     open_all(&parent, 0);
-    ck_assert_int_eq(status_of_child(fork_again, &parent), 0);
+    ck_assert(is_content(status_of_child(fork_again, &parent)));
     close_all(&parent);
 }
 END_TEST
@@ -219,16 +225,14 @@ END_TEST
 static void dies_at_once(struct parent *parent)
 {
     (void)parent;
-    raise(SIGKILL);
 }
 
 START_TEST(children_come_and_go_without_a_trace)
 {
     struct parent parent;
     open_all(&parent, 0);
-    for (unsigned i = 0; i < 30; i++) {
-        int status = status_of_child(dies_at_once, &parent);
-        ck_assert(WIFSIGNALED(status));
+    for (unsigned i = 0; i < 8; i++) {
+        ck_assert(is_content(status_of_child(dies_at_once, &parent)));
         void *slot = numapool_get(parent.cold);
         ck_assert_ptr_nonnull(slot);
         ck_assert_int_eq(numapool_put(parent.cold, slot), 0);
@@ -241,6 +245,7 @@ int main(void)
 {
     Suite *suite = suite_create("fork");
     TCase *children = tcase_create("children");
+    tcase_set_timeout(children, 60);
     tcase_add_loop_test(children, every_call_of_a_child_is_refused_and_the_parent_goes_on, 0, 2);
     tcase_add_test(children, what_is_shared_is_not_there_in_a_child);
     tcase_add_test(children, a_child_can_make_a_pool_of_its_own);

@@ -118,6 +118,20 @@ START_TEST(idle_magazines_cache_at_most_half_of_the_pool)
 }
 END_TEST
 
+START_TEST(a_greedy_magazine_leaves_room_for_others)
+{
+    struct numapool_pool *pool = make_pool(4096, 0);
+    struct numapool_magazine *magazines[8];
+    for (unsigned i = 0; i < 8; i++) {
+        magazines[i] = open_magazine(pool, UINT32_MAX);
+        ck_assert_uint_ge(magazines[i]->capacity, 4096 / 2 / 8 / 4);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        close_magazine(magazines[i]);
+    close_pool(pool);
+}
+END_TEST
+
 START_TEST(a_closed_magazine_gives_its_allowance_back)
 {
     struct numapool_pool *pool = make_pool(4096, 0);
@@ -205,6 +219,7 @@ START_TEST(counts_are_exact_where_asked_for)
         ck_assert_int_eq(numapool_put(magazine, slots[i]), 0);
     ck_assert_int_eq(numapool_put_bulk(magazine, slots + 70, 130), 0);
     ck_assert_int_eq(numapool_put(magazine, &foreign), -EINVAL);
+    ck_assert_int_eq(numapool_put_bulk(magazine, (void *[]){ &foreign }, 1), -EINVAL);
     close_magazine(magazine);
     ck_assert_uint_eq(ACCOUNT(pool, 0, gets), 201);
     ck_assert_uint_eq(ACCOUNT(pool, 0, puts), 201);
@@ -453,6 +468,7 @@ int main(void)
     tcase_add_test(caching, calls_do_what_inlines_do);
     tcase_add_test(caching, eight_magazines_of_a_small_pool_leave_a_second_slot_for_each);
     tcase_add_loop_test(caching, idle_magazines_cache_at_most_half_of_the_pool, 0, 6);
+    tcase_add_test(caching, a_greedy_magazine_leaves_room_for_others);
     tcase_add_test(caching, a_closed_magazine_gives_its_allowance_back);
     tcase_add_test(caching, an_overflowing_magazine_moves_many_at_a_time);
     tcase_add_loop_test(caching, bulk_is_all_or_nothing, 0, 2);

@@ -119,6 +119,46 @@ START_TEST(options_of_other_versions_are_read_or_refused)
 }
 END_TEST
 
+START_TEST(channel_options_are_checked)
+{
+    struct {
+        struct numapool_channel_options known;
+        unsigned char later[8];
+    } grown = { NUMAPOOL_CHANNEL_OPTIONS_INIT, { 0 } };
+    struct numapool_pool *pool = make_pool(64, 0);
+    struct numapool_sender *sender;
+    struct numapool_receiver *receiver;
+    char longest[48];
+    memset(longest, 'x', 47);
+    longest[47] = 0;
+    ck_assert_int_eq(numapool_receiver_open(pool, longest, NULL, &receiver), 0);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    ASSERT_REFUSED(numapool_receiver_open(pool, "012345678901234567890123456789012345678901234567", NULL, &receiver), -EINVAL, "48");
+    ASSERT_REFUSED(numapool_sender_open(pool, "", NULL, &sender), -EINVAL, "name");
+    ASSERT_REFUSED(numapool_sender_open(pool, NULL, NULL, &sender), -EINVAL, "name");
+    grown.known.lane_slots = (1u << 20) + 1;
+    ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "1048577");
+    grown.known.lane_slots = 2;
+    grown.known.reserved = 1;
+    ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "reserved");
+    grown.known.reserved = 0;
+    grown.known.size = 3;
+    ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "INIT");
+    grown.known.size = sizeof grown;
+    grown.later[7] = 1;
+    ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -E2BIG, "older");
+    grown.later[7] = 0;
+    ck_assert_int_eq(numapool_sender_open(pool, "c", &grown.known, &sender), 0);
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
+    struct numapool_pool *other = make_pool(64, 0);
+    grown.known.magazine = open_magazine(other, 0);
+    ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "magazine");
+    ck_assert_int_eq(numapool_magazine_close(grown.known.magazine), 0);
+    close_pool(other);
+    close_pool(pool);
+}
+END_TEST
+
 START_TEST(a_pool_says_what_it_is)
 {
     struct numapool_options options = good_options();
@@ -237,6 +277,22 @@ START_TEST(no_pool_is_refused)
 }
 END_TEST
 
+START_TEST(no_end_is_refused)
+{
+    struct numapool_msg message = { 0 };
+    ck_assert_ptr_null(numapool_loan(NULL));
+    assert_sentence_has("closed");
+    ASSERT_REFUSED(numapool_unloan(NULL, &message), -EINVAL, "closed");
+    ASSERT_REFUSED(numapool_send(NULL, &message, 0), -EINVAL, "closed");
+    ASSERT_REFUSED(numapool_sender_close(NULL, 0), -EINVAL, "closed");
+    ASSERT_REFUSED(numapool_receive(NULL, &message, 1, 0), -EINVAL, "closed");
+    ASSERT_REFUSED(numapool_release(NULL, &message, 1), -EINVAL, "closed");
+    ASSERT_REFUSED(numapool_keep(NULL, &message), -EINVAL, "closed");
+    ASSERT_REFUSED(numapool_forward(NULL, &message, NULL, 0), -EINVAL, "closed");
+    ASSERT_REFUSED(numapool_receiver_close(NULL), -EINVAL, "closed");
+}
+END_TEST
+
 START_TEST(pools_can_be_made_and_closed_without_end)
 {
     for (unsigned i = 0; i < 50; i++)
@@ -270,11 +326,13 @@ int main(void)
     tcase_add_test(options, each_option_out_of_range_is_refused_by_name);
     tcase_add_test(options, more_memory_than_there_is_is_refused_and_leaves_nothing);
     tcase_add_test(options, options_of_other_versions_are_read_or_refused);
+    tcase_add_test(options, channel_options_are_checked);
     tcase_add_test(handles, a_name_goes_stale_when_its_slot_is_freed);
     tcase_add_test(handles, what_was_never_a_name_is_refused);
     tcase_add_test(life, a_pool_says_what_it_is);
     tcase_add_test(life, a_pool_in_use_says_what_must_be_closed_first);
     tcase_add_test(life, no_pool_is_refused);
+    tcase_add_test(life, no_end_is_refused);
     tcase_add_test(life, pools_can_be_made_and_closed_without_end);
     tcase_add_test(life, two_pools_share_nothing);
     suite_add_tcase(suite, options);

@@ -119,9 +119,9 @@ static int member_next_lane(void *context, uint32_t endpoint, uint64_t stamp, st
     return np_broker_next_lane(&world.broker, ((struct member *)context)->number, endpoint, stamp, grant);
 }
 
-static int member_leave_lane(void *context, uint32_t endpoint, uint32_t lane)
+static int member_leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation)
 {
-    return np_broker_leave_lane(&world.broker, ((struct member *)context)->number, endpoint, lane);
+    return np_broker_leave_lane(&world.broker, ((struct member *)context)->number, endpoint, lane, generation);
 }
 
 static void member_unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity)
