@@ -117,8 +117,9 @@ static void publish(struct numapool_receiver *receiver, struct np_receiver_lane 
 static void finish(struct np_receiver_lane *lane, uint64_t position)
 {
     if (__builtin_expect(position != lane->done, 0)) {
-        lane->done_bits[(position & lane->mask) / 64] |= UINT64_C(1) << (position & lane->mask) % 64;
-        lane->waiting++;
+        uint64_t *bits = &lane->done_bits[(position & lane->mask) / 64], bit = UINT64_C(1) << (position & lane->mask) % 64;
+        lane->waiting += (*bits & bit) == 0; /* a SKIP that was put back is passed over twice */
+        *bits |= bit;
         return;
     }
     lane->done++;
@@ -169,8 +170,8 @@ int numapool_release(struct numapool_receiver *receiver, const struct numapool_m
 
 /* ---------------------------------------------------------------- receiving */
 
-/* Takes what is announced on a lane. A count. A cell that does not fit ends it; when nothing came before it in this call (`first`), it is
- * passed over and *scribbled set, else it is left for the next call to report. */
+/* Takes what is announced on a lane. A count. A cell that does not fit ends it and sets *scribbled; when nothing came before it in this
+ * call (`first`), it is passed over, else it is left for the next call, which begins with it and reports it. */
 static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, struct numapool_msg *messages, unsigned n,
                           bool first, bool *scribbled)
 {
@@ -191,10 +192,10 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
         uint32_t slot = np_cell_slot(where), length = (uint32_t)what;
         const struct np_arena *arena = &pool->arenas[arena_index < pool->arena_count ? arena_index : 0].arena;
         if (__builtin_expect(arena_index >= pool->arena_count || slot >= arena->slots || length > arena->slot_bytes, 0)) {
+            *scribbled = true;
             if (!first || got > 0)
                 break;
             finish(lane, lane->head++);
-            *scribbled = true;
             np_error(-EBADMSG, "lane %u: the cell of message %llu names slot %u of node number %u with %u bytes, which pool '%s' has not: "
                      "its sender scribbled; the message was passed over", lane->id, (unsigned long long)(lane->head - 1), slot,
                      arena_index, length, pool->name);
@@ -255,7 +256,17 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
         got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got, got == 0,
                          scribbled);
     }
+    if (*scribbled && got > 0)
+        receiver->turn = (receiver->turn + others - 1) % (others ? others : 1);
     return got;
+}
+
+/* Undoes poll_lanes. A dead sender's lane is an orphan before its successor can send what follows, so who has read a successor's message
+ * and looks for news then finds it. */
+static void put_back(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+{
+    while (n-- > 0)
+        receiver->lanes[messages[n].lane].head = messages[n].lane_seq;
 }
 
 static void set_flags(struct numapool_receiver *receiver, uint32_t up)
@@ -282,6 +293,10 @@ int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *me
             np_endpoint_sync(&receiver->endpoint, lane_changed, receiver); /* unanswered: the lanes that are known will do */
         }
         unsigned got = armed && NP_MUTANT(SLEEP_NO_FENCE) ? 0 : poll_lanes(receiver, messages, n, &scribbled);
+        if (got > 0 && np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint)) {
+            put_back(receiver, messages, got); /* what came may have overtaken a lane that is an orphan since */
+            continue;
+        }
         if (got > 0 || scribbled) {
             if (armed)
                 set_flags(receiver, 0);
@@ -362,6 +377,7 @@ int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numap
     enum { AT_ONCE = 64 };
     uint64_t claims[AT_ONCE];
     unsigned done = 0;
+    int64_t deadline_ns = 0;
     if (!is_live(receiver))
         return -EINVAL;
     if (!sender || sender->live != NP_SENDER_LIVE || sender->endpoint.pool != receiver->endpoint.pool || n == 0 || timeout_ns < 0)
@@ -379,7 +395,13 @@ int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numap
         struct np_receiver_lane *last = NULL;
         if (NP_MUTANT(RELEASE_BEFORE_KEEP))
             numapool_release(receiver, messages + done, some);
-        int sent = np_sender_send(sender, messages + done, claims, some, done > 0 ? 0 : timeout_ns);
+        /* It waits for one alone, and with all that went before released: who waits for us may be who we wait for. */
+        int sent = np_sender_send(sender, messages + done, claims, some, 0);
+        if (sent == -EAGAIN && timeout_ns > 0) {
+            deadline_ns = deadline_ns ? deadline_ns : np_deadline_ns(timeout_ns);
+            int64_t left_ns = deadline_ns == INT64_MAX ? INT64_MAX : deadline_ns - np_monotonic_ns();
+            sent = np_sender_send(sender, messages + done, claims, 1, left_ns > 0 ? left_ns : 1);
+        }
         if (sent < 0)
             return done > 0 ? (int)done : sent;
         for (int i = 0; i < sent && !NP_MUTANT(RELEASE_BEFORE_KEEP); i++) {
@@ -392,8 +414,6 @@ int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numap
         if (last)
             publish(receiver, last);
         done += (unsigned)sent;
-        if ((unsigned)sent < some)
-            break;
     }
     return (int)done;
 }

@@ -270,7 +270,7 @@ static int wait_for_room(struct numapool_sender *sender, struct np_waiting *wait
     raise_flags(sender, sender->endpoint.bell_id);
     np_waiting_fence(waiting);
     int result = 0;
-    bool again = np_endpoint_has_news(&sender->endpoint);
+    bool again = np_endpoint_has_news(&sender->endpoint) && np_endpoint_may_ask(&sender->endpoint);
     if (!NP_MUTANT(SLEEP_NO_FENCE) && !again)
         again = pick_lane(sender, &room) != NULL;
     if (!again)

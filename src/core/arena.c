@@ -327,6 +327,8 @@ static void note_low_water(struct np_arena *arena)
 unsigned np_arena_take(struct np_arena *arena, void **slots, unsigned n)
 {
     uint64_t groups = arena->level_words[0];
+    if (n == 0)
+        return 0;
     /* relaxed: any start will do */
     uint64_t start = atomic_load_explicit(&arena->cursor, memory_order_relaxed) % groups, group = start;
     unsigned got = 0;
@@ -445,23 +447,30 @@ void np_arena_sleep_begin(struct np_arena *arena, uint32_t bell)
     np_or64(&arena->header->sleepers_summary, UINT64_C(1) << bell / 4096, memory_order_acq_rel);
 }
 
+/* Whether a bell that shares `bell`'s summary bit is in the map. */
+static bool anybody_sleeps(const struct np_arena *arena, uint32_t bell)
+{
+    uint64_t first = bell / 4096 * 64, any = 0;
+    for (uint64_t i = first; i < first + 64 && i < arena->sleepers_words; i++)
+        any |= np_load64(&arena->sleepers[i], memory_order_acquire);
+    return any != 0;
+}
+
 void np_arena_sleep_end(struct np_arena *arena, uint32_t bell)
 {
     if (bell / 64 >= arena->sleepers_words)
         return;
     np_and64(&arena->sleepers[bell / 64], ~(UINT64_C(1) << bell % 64), memory_order_acq_rel);
-    uint64_t first = bell / 4096 * 64, bit = UINT64_C(1) << bell / 4096;
-    for (unsigned pass = 0; pass < 2; pass++) {
-        uint64_t any = 0;
-        for (uint64_t i = first; i < first + 64 && i < arena->sleepers_words; i++)
-            any |= np_load64(&arena->sleepers[i], memory_order_acquire);
-        if (pass == 0 && any == 0)
-            np_and64(&arena->header->sleepers_summary, ~bit, memory_order_acq_rel);
-        else if (pass == 0)
+    uint64_t bit = UINT64_C(1) << bell / 4096;
+    if (!anybody_sleeps(arena, bell)) {
+        np_and64(&arena->header->sleepers_summary, ~bit, memory_order_acq_rel);
+        if (!anybody_sleeps(arena, bell))
             return;
-        else if (any != 0) /* A3 */
-            np_or64(&arena->header->sleepers_summary, bit, memory_order_acq_rel);
     }
+    /* A3. While the bit was out, cleared by us or by one who died before he looked again, somebody may have freed slots, seen
+     * nobody asleep and gone: then the waking is ours. */
+    if ((np_or64(&arena->header->sleepers_summary, bit, memory_order_acq_rel) & bit) == 0)
+        np_arena_wake(arena);
 }
 
 /* ---------------------------------------------------------------- counting */

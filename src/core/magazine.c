@@ -286,8 +286,7 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
             if (!reached && np_deadline_ns(NP_BELL_BOUNDED_NS) < until_ns)
                 until_ns = np_deadline_ns(NP_BELL_BOUNDED_NS);
             result = np_bell_wait(bell, seen, until_ns);
-            if (result == -ETIMEDOUT && np_monotonic_ns() < deadline_ns)
-                result = 0;
+            result = np_monotonic_ns() < deadline_ns ? 0 : -ETIMEDOUT; /* a bell that others ring too may never be silent */
         }
         if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
             for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)

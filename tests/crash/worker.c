@@ -23,6 +23,14 @@ enum {
     MESSAGES_EACH_KILL = 3000
 };
 
+/* What processes of this test, but not those of the ledger, tell of themselves. */
+struct told {
+    _Atomic uint64_t probes;     /* rounds of the slow path */
+    _Atomic uint64_t sends;      /* of the steady sender */
+    _Atomic uint64_t longest_ns; /* of its calls since it was last asked */
+    _Atomic uint32_t receivers;  /* steady ones that have joined */
+};
+
 struct trial {
     struct harness_daemon daemon;
     struct harness_look look;
@@ -31,7 +39,7 @@ struct trial {
     pid_t pids[ROLES];
     pid_t prober;
     uint32_t incarnation;
-    _Atomic uint64_t *probes; /* rounds of the slow path */
+    struct told *told;
     uint32_t dead[ROLES];     /* clients killed while there was no worker */
     uint64_t dead_cookies[ROLES];
     unsigned dead_count;
@@ -94,8 +102,95 @@ static int probe(void *context)
             ledger_breach(trial->ledger, "slow path, round %llu: %s: %s", (unsigned long long)number, wrong, numapool_errormsg());
             return 1;
         }
-        atomic_fetch_add_explicit(trial->probes, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&trial->told->probes, 1, memory_order_relaxed);
     }
+}
+
+/* ---------------------------------------------------------------- news that nobody can tell */
+
+static int send_steadily(void *context)
+{
+    struct trial *trial = context;
+    struct numapool_client *client;
+    struct numapool_pool *pool;
+    struct numapool_sender *sender;
+    if (numapool_connect(&client, trial->daemon.socket) < 0 || numapool_open(client, ROLES_POOL, 0, &pool) < 0 ||
+        numapool_sender_open(pool, "steady", NULL, &sender) < 0)
+        return 1;
+    for (;;) {
+        int64_t begun_ns = harness_now_ns();
+        struct numapool_msg message = { .length = 8, .data = numapool_loan(sender) };
+        int result = message.data ? numapool_send(sender, &message, 1000000) : 1;
+        int64_t took_ns = harness_now_ns() - begun_ns;
+        if (result < 0)
+            numapool_unloan(sender, message.data);
+        if (result == 0)
+            atomic_fetch_add_explicit(&trial->told->sends, 1, memory_order_relaxed);
+        if ((uint64_t)took_ns > atomic_load_explicit(&trial->told->longest_ns, memory_order_relaxed))
+            atomic_store_explicit(&trial->told->longest_ns, (uint64_t)took_ns, memory_order_relaxed);
+    }
+}
+
+static int receive_steadily(void *context)
+{
+    struct trial *trial = context;
+    struct numapool_client *client;
+    struct numapool_pool *pool;
+    struct numapool_receiver *receiver;
+    struct numapool_msg messages[64];
+    if (numapool_connect(&client, trial->daemon.socket) < 0 || numapool_open(client, ROLES_POOL, 0, &pool) < 0 ||
+        numapool_receiver_open(pool, "steady", NULL, &receiver) < 0)
+        return 1;
+    atomic_fetch_add_explicit(&trial->told->receivers, 1, memory_order_relaxed);
+    for (;;) {
+        int got = numapool_receive(receiver, messages, 64, 1000000);
+        if (got > 0 && numapool_release(receiver, messages, (unsigned)got) < 0)
+            return 1;
+    }
+}
+
+struct joined {
+    struct trial *trial;
+    uint32_t receivers;
+    uint64_t sends;
+};
+
+static bool have_joined(void *context)
+{
+    struct joined *joined = context;
+    return atomic_load_explicit(&joined->trial->told->receivers, memory_order_relaxed) >= joined->receivers &&
+           atomic_load_explicit(&joined->trial->told->sends, memory_order_relaxed) >= joined->sends;
+}
+
+/* A receiver joins while the sender is stopped; when the sender goes on it has a lane to ask for, and nobody to ask. */
+static void unanswered_news(struct trial *trial)
+{
+    struct joined joined = { trial, 1, 1000 };
+    pid_t first = harness_fork(receive_steadily, trial), sender = harness_fork(send_steadily, trial);
+    harness_expect(harness_wait_until(have_joined, &joined, INT64_C(10000000000)), "a sender and a receiver are at work");
+    kill(sender, SIGSTOP);
+    joined.receivers = 2;
+    pid_t second = harness_fork(receive_steadily, trial);
+    harness_expect(harness_wait_until(have_joined, &joined, INT64_C(10000000000)), "another receiver joins");
+    pid_t worker = harness_daemon_worker(&trial->daemon);
+    kill(trial->daemon.keeper, SIGSTOP);
+    kill(worker, SIGKILL);
+    while (harness_is_alive(worker))
+        harness_sleep_ns(100000);
+    uint64_t before = atomic_load_explicit(&trial->told->sends, memory_order_relaxed);
+    atomic_store_explicit(&trial->told->longest_ns, 0, memory_order_relaxed);
+    kill(sender, SIGCONT);
+    harness_sleep_ns(INT64_C(1500000000));
+    uint64_t sent = atomic_load_explicit(&trial->told->sends, memory_order_relaxed) - before;
+    uint64_t longest_ns = atomic_load_explicit(&trial->told->longest_ns, memory_order_relaxed);
+    kill(trial->daemon.keeper, SIGCONT);
+    harness_expect(sent >= 10000 && longest_ns < 500000000,
+                   "a sender with a lane to ask for sends on while there is no worker: %llu messages, the longest call %.1f ms",
+                   (unsigned long long)sent, (double)longest_ns / 1e6);
+    harness_daemon_next_worker(&trial->daemon, worker);
+    harness_kill(sender);
+    harness_kill(first);
+    harness_kill(second);
 }
 
 /* ---------------------------------------------------------------- killing */
@@ -221,24 +316,25 @@ int main(int argc, char **argv)
     harness_begin("worker", argc, argv);
     unsigned kills = harness_scaled(KILLS, 6);
     trial.random = harness_seed();
-    trial.probes = mmap(NULL, sizeof *trial.probes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    trial.told = mmap(NULL, sizeof *trial.told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     trial.ledger = ledger_new(kills * MESSAGES_EACH_KILL + ABSENCES * (3 * WITHOUT_WORKER + 40000) + 10000);
     atomic_store_explicit(&trial.ledger->allowance, 5000, memory_order_relaxed);
     harness_daemon_prepare(&trial.daemon);
-    if (trial.probes == MAP_FAILED || !harness_expect(harness_daemon_start(&trial.daemon, ROLES_POOL ",size=128,count=4096"), "the daemon starts") ||
+    if (trial.told == MAP_FAILED || !harness_expect(harness_daemon_start(&trial.daemon, ROLES_POOL ",size=128,count=4096"), "the daemon starts") ||
         !harness_expect(harness_look_open(&trial.look, trial.daemon.socket), "its board can be looked at"))
         return harness_end();
+    unanswered_news(&trial);
     revive(&trial);
     trial.prober = harness_fork(probe, &trial);
     harness_expect(wait_for_arrivals(&trial, 2000, INT64_C(10000000000)), "messages flow");
     for (unsigned i = 0; i < ABSENCES; i++)
         absence(&trial, i > 0);
-    uint64_t probes_before = atomic_load_explicit(trial.probes, memory_order_relaxed);
+    uint64_t probes_before = atomic_load_explicit(&trial.told->probes, memory_order_relaxed);
     unsigned done = kill_worker_often(&trial, kills, &not_scavenged);
     not_scavenged += wait_for_the_dead(&trial);
     harness_expect(done == kills, "%u kills of the worker", done);
     harness_expect(not_scavenged == 0, "what the dead had held comes back though workers die over it (%u did not)", not_scavenged);
-    uint64_t rounds = atomic_load_explicit(trial.probes, memory_order_relaxed) - probes_before;
+    uint64_t rounds = atomic_load_explicit(&trial.told->probes, memory_order_relaxed) - probes_before;
     harness_expect(rounds > kills / 4, "%llu rounds of opening, sending, receiving and closing meanwhile, none failed",
                    (unsigned long long)rounds);
     harness_expect(harness_is_alive(trial.prober), "who opens and closes all the time has seen no failure");
