@@ -30,9 +30,16 @@ extern "C" {
 
 #if defined(__GNUC__)
 #define NUMAPOOL_API __attribute__((visibility("default")))
+/* Keeps the rare call out of the caller's loop. Not for the library, which would compile the function itself for size. */
+#ifdef NUMAPOOL_BUILDING_LIBRARY
+#define NUMAPOOL_COLD
+#else
+#define NUMAPOOL_COLD __attribute__((cold))
+#endif
 #define NUMAPOOL_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #else
 #define NUMAPOOL_API
+#define NUMAPOOL_COLD
 #define NUMAPOOL_UNLIKELY(condition) (condition)
 #endif
 
@@ -138,11 +145,11 @@ NUMAPOOL_API int numapool_resolve(const struct numapool_pool *pool, numapool_han
 /* A private stack of slots for one thread at a time. The members are what the inline calls touch (NUMAPOOL_ABI): do
  * not change them. */
 struct numapool_magazine {
-    uint32_t count;    /* slots in it */
-    uint32_t capacity; /* 0: closed, or a pool that counts exactly or is too small to cache */
-    uintptr_t base;    /* its node's payload */
-    size_t span;       /* bytes of that */
-    void **slots;
+    void **top;     /* one past the slot that the next get takes */
+    void **bottom;  /* top there: empty, or closed */
+    void **limit;   /* top there: full, closed, or a pool that counts exactly or is too small to cache */
+    uintptr_t base; /* its node's payload */
+    size_t span;    /* bytes of that */
 };
 
 /* Opens a magazine for a node (0.., NUMAPOOL_OWN_NODE, NUMAPOOL_ANY_NODE: the first that has slots).
@@ -156,28 +163,28 @@ NUMAPOOL_API int numapool_magazine_open_abi(struct numapool_pool *pool, int node
 /* Gives its slots back and frees it. -EBUSY while a sender uses it. */
 NUMAPOOL_API int numapool_magazine_close(struct numapool_magazine *magazine);
 
-NUMAPOOL_API void *numapool_get_slow(struct numapool_magazine *magazine);
-NUMAPOOL_API int numapool_put_slow(struct numapool_magazine *magazine, void *slot);
+NUMAPOOL_API NUMAPOOL_COLD void *numapool_get_slow(struct numapool_magazine *magazine);
+NUMAPOOL_API NUMAPOOL_COLD int numapool_put_slow(struct numapool_magazine *magazine, void *slot);
 
 /* A slot, or NULL: the pool is empty (numapool_errormsg). Never blocks. Warm: a pop. Contents are whatever was there. */
 static inline void *numapool_get(struct numapool_magazine *magazine)
 {
-    uint32_t n = magazine->count;
-    if (NUMAPOOL_UNLIKELY(n == 0))
+    void **top = magazine->top;
+    if (NUMAPOOL_UNLIKELY(top == magazine->bottom))
         return numapool_get_slow(magazine);
-    magazine->count = n - 1;
-    return magazine->slots[n - 1];
+    magazine->top = top - 1;
+    return top[-1];
 }
 
 /* Gives a slot back, to the node that it belongs to. Warm: a push, which looks at nothing but whether the address lies in the pool; giving
  * back twice, or an address inside a slot, goes unseen until later. 0; -EINVAL: no address of this pool, or a forked child. */
 static inline int numapool_put(struct numapool_magazine *magazine, void *slot)
 {
-    uint32_t n = magazine->count;
-    if (NUMAPOOL_UNLIKELY((n >= magazine->capacity) | ((uintptr_t)slot - magazine->base >= magazine->span)))
+    void **top = magazine->top;
+    if (NUMAPOOL_UNLIKELY((top >= magazine->limit) | ((uintptr_t)slot - magazine->base >= magazine->span)))
         return numapool_put_slow(magazine, slot);
-    magazine->slots[n] = slot;
-    magazine->count = n + 1;
+    *top = slot;
+    magazine->top = top + 1;
     return 0;
 }
 

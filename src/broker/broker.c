@@ -443,6 +443,17 @@ static unsigned active_lanes(struct np_broker *broker, const uint32_t *lanes, un
     return count;
 }
 
+/* Lanes that the sender has still to leave. One that is idle leaves none until it sends again. */
+static unsigned draining_lanes(struct np_broker *broker, const uint32_t *lanes, unsigned n, uint32_t sender)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < n; i++)
+        count += broker->lane_memory[lanes[i]] &&
+                 np_load32(&broker->board.lanes[lanes[i]].sender, memory_order_relaxed) == sender &&
+                 np_load32(&broker->lane_memory[lanes[i]]->state, memory_order_relaxed) == NP_LANE_DRAIN;
+    return count;
+}
+
 /* R1 and R4 for one lane that waits. */
 static void give_lane(struct np_broker *broker, const uint32_t *lanes, unsigned lane_count, uint32_t lane, const uint32_t *receivers,
                       unsigned receiver_count)
@@ -494,7 +505,8 @@ int np_broker_reconcile(struct np_broker *broker, uint32_t channel)
             int made = make_lane(broker, channel, senders[s], 0); /* R3 */
             result = made < 0 ? made : result;
         }
-        for (unsigned r = 0; r < receiver_count; r++) {
+        bool may_have_more = draining_lanes(broker, lanes, lane_count, senders[s]) < NP_DRAINING_LANES_MAX; /* R2 */
+        for (unsigned r = 0; r < receiver_count && may_have_more; r++) {
             if (active_lanes(broker, lanes, lane_count, senders[s], receivers[r], 0) > 0)
                 continue;
             int made = make_lane(broker, channel, senders[s], receivers[r]); /* R2 */

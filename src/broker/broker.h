@@ -6,7 +6,9 @@
  *
  * Reconciling a channel is the heart: whatever happened, np_broker_reconcile looks at the board and makes it so that
  *   R1  every lane whose receiver is gone has another, or waits (receiver 0);
- *   R2  every (sender, receiver) pair of live endpoints has exactly one ACTIVE lane; a second one becomes DRAIN;
+ *   R2  every (sender, receiver) pair of live endpoints has exactly one ACTIVE lane; a second one becomes DRAIN; but a sender that has
+ *       NP_DRAINING_LANES_MAX lanes to leave gets no more until it does, which it does when it next sends: else receivers that
+ *       come and go beside an idle sender would fill the table;
  *   R3  a sender without any receiver has one ACTIVE lane that waits;
  *   R4  an orphan lane that is drained and has no receiver, or whose receiver has left it, is gone.
  * It can be stopped at any instruction and run again.
@@ -23,6 +25,8 @@ struct np_broker_environment {
     int (*lane_memory)(void *context, uint32_t lane, size_t bytes, void **address);
     void (*lane_memory_gone)(void *context, uint32_t lane, void *address, size_t bytes);
 };
+
+#define NP_DRAINING_LANES_MAX 8u
 
 struct np_broker_pool {
     bool mapped;

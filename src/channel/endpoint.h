@@ -84,6 +84,8 @@ struct np_waiting {
     bool reached;
 };
 void np_waiting_begin(struct np_waiting *waiting, const struct np_endpoint *endpoint, int64_t timeout_ns);
+/* The first looks of a wait are made without a pause between them: the other end may be about to answer. */
+#define NP_LOOKS_WITHOUT_PAUSE 64u
 /* True while there is still spinning to do; false once flags should be raised. */
 bool np_waiting_spins(struct np_waiting *waiting);
 /* Before the flags are raised. */

@@ -314,7 +314,8 @@ int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *me
             set_flags(receiver, 0);
             armed = false;
         } else if (np_waiting_spins(&waiting)) {
-            np_pause();
+            if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE)
+                np_pause();
         } else {
             np_waiting_arm(&waiting, &receiver->endpoint);
             set_flags(receiver, 1);

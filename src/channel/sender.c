@@ -13,6 +13,8 @@
 
 /* Released slots are taken back every so many sends, so that an idle sender parks few and reads `released` seldom. */
 #define TAKE_BACK_EVERY 32u
+/* What is taken back and not loaned again beyond this goes into the magazine: a forwarder never loans. */
+#define RECYCLE_MAX (4 * TAKE_BACK_EVERY)
 
 static const char closed_sentence[] = "this sender is closed, or belongs to the parent of this forked process: open one here";
 static const char full_sentence[] = "every lane of this sender is full: its receivers have not released what they were sent";
@@ -27,25 +29,49 @@ static bool is_live(const struct numapool_sender *sender)
 
 /* ---------------------------------------------------------------- taking back */
 
+static void *slot_of(const struct numapool_sender *sender, uint64_t sent)
+{
+    return np_arena_slot(&sender->endpoint.pool->arenas[sent >> 32].arena, (uint32_t)sent);
+}
+
+/* Slots that were taken back, but the youngest `keep`, go into the magazine. */
+static void spill_recycled(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep)
+{
+    for (; lane->reclaimed - lane->recycled > keep; lane->recycled++) {
+        uint64_t sent = lane->sent[lane->recycled & lane->mask];
+        if (sent != NP_SENT_GONE)
+            np_magazine_return(sender->magazine, slot_of(sender, sent));
+    }
+}
+
+/* Re-marks what has been released; how many slots came back. */
 static unsigned take_back_lane(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
     uint64_t released = np_load64(&lane->shared->released, memory_order_acquire); /* pairs with the receiver's release store */
+    lane->take_back_at = lane->head + TAKE_BACK_EVERY;
     if (released - lane->reclaimed > lane->head - lane->reclaimed)
         return 0; /* scribbled: nobody can release what was not sent */
+    /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
+    const struct np_pool_arena *arenas = sender->endpoint.pool->arenas;
+    uint64_t *sent = lane->sent;
+    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), mask = lane->mask;
+    const uint32_t id = lane->id;
     unsigned took = 0;
-    for (; lane->reclaimed < released; lane->reclaimed++) {
-        uint64_t sent = lane->sent[lane->reclaimed & lane->mask];
-        struct np_arena *arena = &sender->endpoint.pool->arenas[sent >> 32].arena;
-        uint32_t index = (uint32_t)sent;
-        uint64_t word = np_load64(&arena->words[index], memory_order_relaxed); /* relaxed: ordered by the acquire of released */
-        if (!np_word_is_sent_as(word, lane->id, lane->reclaimed))
-            continue; /* kept or forwarded: somebody else's now */
+    for (uint64_t position = lane->reclaimed; position < released; position++) {
+        uint64_t was = sent[position & mask];
+        np_shm64 *address = &arenas[was >> 32].arena.words[(uint32_t)was];
+        uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: ordered by the acquire of released */
+        if (__builtin_expect(!np_word_is_sent_as(word, id, position), 0)) {
+            sent[position & mask] = NP_SENT_GONE;
+            continue;
+        }
         /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
-        np_store64(&arena->words[index], np_word_held(arena->client, np_word_gen(word)), memory_order_relaxed);
-        np_magazine_return(sender->magazine, np_arena_slot(arena, index));
+        np_store64(address, held | np_word_gen(word), memory_order_relaxed);
         took++;
     }
-    lane->take_back_at = lane->head + TAKE_BACK_EVERY;
+    lane->reclaimed = released;
+    /* in a pool that counts exactly each loan is a get of the magazine */
+    spill_recycled(sender, lane, sender->endpoint.pool->flags & NUMAPOOL_EXACT_COUNTS ? 0 : RECYCLE_MAX);
     return took;
 }
 
@@ -53,6 +79,7 @@ static void drop_lane(struct numapool_sender *sender, unsigned which)
 {
     struct np_sender_lane *lane = &sender->lanes[which];
     const struct np_authority *authority = sender->endpoint.pool->authority;
+    spill_recycled(sender, lane, 0);
     authority->unmap_lane(sender->endpoint.pool->authority_context, lane->shared, lane->mask + 1);
     free(lane->sent);
     *lane = sender->lanes[--sender->lane_count];
@@ -81,9 +108,17 @@ static struct numapool_sender *of_reclaimer(struct np_reclaimer *self)
     return (struct numapool_sender *)((char *)self - offsetof(struct numapool_sender, reclaimer));
 }
 
+/* For a getter of the magazine: everything that this sender has. */
 static unsigned reclaimer_take_back(struct np_reclaimer *self)
 {
-    return take_back_all(of_reclaimer(self));
+    struct numapool_sender *sender = of_reclaimer(self);
+    unsigned took = 0;
+    take_back_all(sender);
+    for (unsigned i = 0; i < sender->lane_count; i++) {
+        took += (unsigned)(sender->lanes[i].reclaimed - sender->lanes[i].recycled);
+        spill_recycled(sender, &sender->lanes[i], 0);
+    }
+    return took;
 }
 
 static void raise_flags(struct numapool_sender *sender, uint32_t bell)
@@ -159,14 +194,16 @@ int np_sender_sync(struct numapool_sender *sender)
 
 static uint32_t room_on(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
-    uint64_t used = lane->head - lane->reclaimed;
+    uint64_t used = lane->head - lane->recycled;
     if (__builtin_expect(used > lane->mask || lane->head >= lane->take_back_at, 0)) {
         if (NP_MUTANT(ROOM_BY_RELEASED)) {
             used = lane->head - np_load64(&lane->shared->released, memory_order_acquire);
             return used > lane->mask ? 0 : (uint32_t)(lane->mask + 1 - used);
         }
         take_back_lane(sender, lane);
-        used = lane->head - lane->reclaimed;
+        if (lane->head - lane->recycled > lane->mask)
+            spill_recycled(sender, lane, 0);
+        used = lane->head - lane->recycled;
     }
     return (uint32_t)(lane->mask + 1 - used);
 }
@@ -186,36 +223,47 @@ static struct np_sender_lane *pick_lane(struct numapool_sender *sender, uint32_t
 
 /* ---------------------------------------------------------------- sending */
 
-/* Finds the slot of a message and its word, which must make the claim `claim`. */
-static np_shm64 *checked_word(struct numapool_sender *sender, const struct numapool_msg *message, uint64_t claim, uint64_t *word,
-                              unsigned *arena_index, uint64_t *index)
+/* The slow half of finding a message's word: a slot of another node than the magazine's, or a mistake, which gets its sentence. */
+static __attribute__((noinline)) np_shm64 *distant_word(struct numapool_sender *sender, const struct numapool_msg *message,
+                                                        uint64_t claim, uint64_t *where)
 {
     struct numapool_pool *pool = sender->endpoint.pool;
-    struct np_arena *arena = &pool->arenas[sender->arena].arena;
-    int64_t found = np_arena_index_of(arena, message->data);
-    if (__builtin_expect(found < 0, 0)) {
-        struct np_pool_arena *pa = np_pool_locate(pool, message->data, index);
-        if (!pa) {
-            np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
-            return NULL;
-        }
-        arena = &pa->arena;
-    } else {
-        *index = (uint64_t)found;
+    uint64_t index;
+    struct np_pool_arena *pa = np_pool_locate(pool, message->data, &index);
+    if (!pa) {
+        np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
+        return NULL;
     }
-    if (__builtin_expect(message->length > arena->slot_bytes, 0)) {
+    if (message->length > pa->arena.slot_bytes) {
         np_error(-EINVAL, "a message of %u bytes does not fit a slot of %llu of pool '%s'", message->length,
-                 (unsigned long long)arena->slot_bytes, pool->name);
+                 (unsigned long long)pa->arena.slot_bytes, pool->name);
         return NULL;
     }
-    *arena_index = arena->index;
-    np_shm64 *address = &arena->words[*index];
-    *word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
-    if (__builtin_expect(np_word_claim(*word) != claim, 0)) {
+    np_shm64 *address = &pa->arena.words[index];
+    if (np_word_claim(np_load64(address, memory_order_relaxed)) != claim) { /* relaxed: the claim is ours or it is refused */
         np_error(-EINVAL, "slot %llu of node %d of pool '%s' is not this process's to send: it was put, sent or never taken here",
-                 (unsigned long long)*index, arena->node, pool->name);
+                 (unsigned long long)index, pa->arena.node, pool->name);
         return NULL;
     }
+    *where = (uint64_t)pa->arena.index << 32 | index;
+    return address;
+}
+
+/* The word of a message's slot, which must make the claim `claim`; *where is arena << 32 | slot. */
+static inline np_shm64 *checked_word(struct numapool_sender *sender, const struct np_arena *home, const struct numapool_msg *message,
+                                     uint64_t claim, uint64_t *word, uint64_t *where)
+{
+    int64_t found = np_arena_index_of(home, message->data);
+    if (__builtin_expect(found >= 0 && message->length <= home->slot_bytes, 1)) {
+        np_shm64 *address = &home->words[found];
+        *word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
+        *where = (uint64_t)home->index << 32 | (uint64_t)found;
+        if (__builtin_expect(np_word_claim(*word) == claim, 1))
+            return address;
+    }
+    np_shm64 *address = distant_word(sender, message, claim, where);
+    if (address)
+        *word = np_load64(address, memory_order_relaxed); /* relaxed: as above */
     return address;
 }
 
@@ -223,39 +271,45 @@ static np_shm64 *checked_word(struct numapool_sender *sender, const struct numap
 static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
                     const uint64_t *claims, unsigned n)
 {
-    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0);
-    uint64_t position = lane->head;
+    /* A copy, for a store to a word or cell might be one to the original for all that the compiler knows. */
+    const struct np_arena *own = &sender->endpoint.pool->arenas[sender->arena].arena;
+    const struct np_arena home = { .words = own->words, .index = own->index, .slots = own->slots, .slot_bytes = own->slot_bytes,
+                                   .stride_lines = own->stride_lines, .stride_inverse = own->stride_inverse, .data = own->data,
+                                   .data_bytes = own->data_bytes };
+    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head, mask = lane->mask;
+    struct np_cell *cells = lane->cells;
+    uint64_t *slots_sent = lane->sent, position = first;
+    const uint32_t id = lane->id;
     unsigned sent = 0;
     for (; sent < n; sent++, position++) {
         const struct numapool_msg *message = &messages[sent];
-        struct np_cell *cell = &lane->cells[position & lane->mask];
-        uint64_t word, index;
-        unsigned arena;
-        np_shm64 *address = checked_word(sender, message, claims ? claims[sent] : held, &word, &arena, &index);
-        if (!address)
+        struct np_cell *cell = &cells[position & mask];
+        uint64_t word, where;
+        np_shm64 *address = checked_word(sender, &home, message, claims ? claims[sent] : held, &word, &where);
+        if (__builtin_expect(!address, 0))
             break;
-        const uint64_t as_sent = np_word_sent(lane->id, position, np_word_gen(word));
+        const uint64_t as_sent = np_word_sent(id, position, np_word_gen(word));
         if (NP_MUTANT(WORD_BEFORE_CELL))
             np_store64(address, as_sent, memory_order_release);
         /* relaxed: all before the word, by its release (L1) */
-        np_store64(&cell->what, np_cell_what(message->length, arena, 0, message->type), memory_order_relaxed);
+        np_store64(&cell->what, np_cell_what(message->length, (unsigned)(where >> 32), 0, message->type), memory_order_relaxed);
         np_store64(&cell->id, message->id, memory_order_relaxed);
         np_store64(&cell->key, message->key, memory_order_relaxed);
-        np_store64(&cell->where, np_cell_where_unannounced(position, (uint32_t)index), memory_order_relaxed);
-        lane->sent[position & lane->mask] = (uint64_t)arena << 32 | index;
+        np_store64(&cell->where, np_cell_where_unannounced(position, (uint32_t)where), memory_order_relaxed);
+        slots_sent[position & mask] = where;
         /* release: the message is sent here. Pairs with the scavenger's and the hand-over's acquire load of the word. */
         np_store64(address, as_sent, memory_order_release);
     }
     /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
-    for (uint64_t announced = position; announced-- > lane->head;)
-        np_store64(&lane->cells[announced & lane->mask].where,
-                   np_cell_where(announced, (uint32_t)lane->sent[announced & lane->mask]), memory_order_release);
-    if (sent > 0) {
-        lane->head = position;
-        np_store64(&lane->shared->tail, position, memory_order_release); /* for who counts */
-        np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell);
-    }
-    return sent > 0 ? (int)sent : -EINVAL;
+    for (uint64_t announced = position; announced-- > first;)
+        np_store64(&cells[announced & mask].where, np_cell_where(announced, (uint32_t)slots_sent[announced & mask]),
+                   memory_order_release);
+    if (__builtin_expect(sent == 0, 0))
+        return -EINVAL;
+    lane->head = position;
+    np_store64(&lane->shared->tail, position, memory_order_release); /* for who counts */
+    np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell);
+    return (int)sent;
 }
 
 /* Nothing has room: waits until something has. 0: look again. */
@@ -328,10 +382,32 @@ int numapool_send(struct numapool_sender *sender, const struct numapool_msg *mes
     return result < 0 ? result : 0;
 }
 
+/* The slot that was taken back first of those that wait, or NULL. */
+static inline void *recycle(struct numapool_sender *sender)
+{
+    for (unsigned tried = 0; tried < sender->lane_count; tried++) {
+        struct np_sender_lane *lane = &sender->lanes[sender->loan_turn < sender->lane_count ? sender->loan_turn : 0];
+        while (lane->recycled < lane->reclaimed) {
+            uint64_t sent = lane->sent[lane->recycled++ & lane->mask];
+            if (__builtin_expect(sent != NP_SENT_GONE, 1))
+                return slot_of(sender, sent);
+        }
+        if (++sender->loan_turn >= sender->lane_count)
+            sender->loan_turn = 0;
+    }
+    return NULL;
+}
+
 void *numapool_loan(struct numapool_sender *sender)
 {
     if (!is_live(sender))
         return NULL;
+    void *slot = recycle(sender);
+    if (__builtin_expect(slot != NULL, 1))
+        return slot;
+    const struct numapool_magazine *magazine = &sender->magazine->fast;
+    if (magazine->top == magazine->bottom && take_back_all(sender) > 0 && (slot = recycle(sender)) != NULL)
+        return slot; /* rather than one more from the pool */
     return numapool_get(&sender->magazine->fast);
 }
 
@@ -339,7 +415,8 @@ int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t time
 {
     if (!is_live(sender))
         return -EINVAL;
-    return numapool_get_wait(&sender->magazine->fast, slot, timeout_ns);
+    *slot = recycle(sender);
+    return *slot ? 0 : numapool_get_wait(&sender->magazine->fast, slot, timeout_ns);
 }
 
 int numapool_unloan(struct numapool_sender *sender, void *slot)

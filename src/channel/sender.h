@@ -6,13 +6,22 @@
 
 #define NP_SENDER_LIVE UINT64_C(0x7265646e6573706e)
 
-/* A lane as its sender sees it. Private: room and take-back are computed from here, not from what a receiver could scribble over. */
+/* In `sent`: kept or forwarded, somebody else's now. */
+#define NP_SENT_GONE UINT64_MAX
+
+/* A lane as its sender sees it.
+ *
+ *     recycled <= reclaimed <= shared->released <= head <= recycled + capacity
+ *
+ * Slots of [recycled, reclaimed) are HELD by this client and loaned again in that order: slots that went out one after the other come
+ * out one after the other, which is what the processors at both ends fetch ahead. Private: room and take-back are computed from here, not from what a receiver could scribble over. */
 struct np_sender_lane {
     struct np_lane_shared *shared;
     struct np_cell *cells;
-    uint64_t *sent;        /* by position: arena << 32 | slot */
+    uint64_t *sent;        /* by position: arena << 32 | slot, or NP_SENT_GONE */
     uint64_t head;         /* next position */
     uint64_t reclaimed;    /* below it every word was re-marked or seen elsewhere (L2) */
+    uint64_t recycled;     /* below it slots that were taken back have been loaned again or gone into the magazine */
     uint64_t take_back_at; /* head at which to look for released slots again */
     uint32_t mask;
     uint32_t id;
@@ -27,6 +36,7 @@ struct numapool_sender {
     unsigned arena;               /* the magazine's */
     unsigned lane_count, lane_room;
     unsigned turn;
+    unsigned loan_turn; /* the lane that the last loan came from */
     bool owns_magazine;
     struct np_sender_lane *lanes;
     struct np_reclaimer reclaimer;

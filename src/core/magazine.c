@@ -2,7 +2,7 @@
  *
  * Magazines: the slow half of get and put. The fast half is inline in numapool.h.
  *
- * A magazine lies in a page that a forked child finds zeroed: count and capacity 0 send its inline calls here, where `live` is 0.
+ * A magazine lies in a page that a forked child finds zeroed: top, bottom and limit alike send its inline calls here, where `live` is 0.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,10 +30,15 @@ static bool is_exact(const struct np_magazine *magazine)
     return (magazine->pool->flags & NUMAPOOL_EXACT_COUNTS) != 0;
 }
 
-/* The stack that is really used, in the magazine of a counting pool as in any other. */
-static uint32_t *count_of(struct np_magazine *magazine)
+/* The top that is really used, in the magazine of a counting pool as in any other. */
+static void ***top_of(struct np_magazine *magazine)
 {
-    return is_exact(magazine) ? &magazine->count : &magazine->fast.count;
+    return is_exact(magazine) ? &magazine->top : &magazine->fast.top;
+}
+
+static uint32_t count_of(struct np_magazine *magazine)
+{
+    return (uint32_t)(*top_of(magazine) - magazine->slots);
 }
 
 static void tally(_Atomic uint64_t *counter, uint64_t n)
@@ -129,11 +134,11 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
     if (magazine->outbound_max == 0)
         magazine->outbound_max = 1;
     magazine->cache_slots = granted + (pool->arena_count - 1) * (uint64_t)(magazine->outbound_max - 1);
-    magazine->fast.slots = magazine->slots;
+    *top_of(magazine) = magazine->slots;
     magazine->fast.base = (uintptr_t)pool->arenas[arena].arena.data;
     magazine->fast.span = pool->arenas[arena].arena.data_bytes;
     if (!(pool->flags & NUMAPOOL_EXACT_COUNTS))
-        magazine->fast.capacity = granted;
+        magazine->fast.bottom = magazine->slots, magazine->fast.limit = magazine->slots + granted;
     magazine->live = NP_MAGAZINE_LIVE;
     magazine->next = pool->magazines;
     pool->magazines = magazine;
@@ -156,9 +161,8 @@ static void send_home(struct np_magazine *magazine, unsigned arena)
 
 static void empty_into_depots(struct np_magazine *magazine)
 {
-    uint32_t *count = count_of(magazine);
-    np_depot_put(magazine->pool, magazine->arena, magazine->slots, *count);
-    *count = 0;
+    np_depot_put(magazine->pool, magazine->arena, magazine->slots, count_of(magazine));
+    *top_of(magazine) = magazine->slots;
     if (magazine->outbound)
         for (unsigned i = 0; i < magazine->pool->arena_count; i++)
             send_home(magazine, i);
@@ -211,7 +215,7 @@ static unsigned refill_slots(const struct np_magazine *magazine)
 static void *refill(struct np_magazine *magazine)
 {
     struct numapool_pool *pool = magazine->pool;
-    uint32_t *count = count_of(magazine);
+    void ***top = top_of(magazine);
     void *slot;
     if (magazine->capacity == 0) {
         if (np_depot_get(pool, magazine->arena, &slot, 1) == 1)
@@ -219,12 +223,12 @@ static void *refill(struct np_magazine *magazine)
     } else {
         uint32_t got = np_depot_get(pool, magazine->arena, magazine->slots, refill_slots(magazine));
         if (got > 0) {
-            *count = got - 1;
-            return magazine->slots[got - 1];
+            *top = magazine->slots + got - 1;
+            return **top;
         }
     }
-    if (take_back(magazine) && *count > 0)
-        return magazine->slots[--*count];
+    if (take_back(magazine) && *top > magazine->slots)
+        return *--*top;
     for (unsigned step = 0; step < pool->arena_count; step++) { /* with capacity 0 what was taken back is in the depot */
         unsigned arena = (magazine->arena + step) % pool->arena_count;
         if (magazine->outbound)
@@ -245,8 +249,8 @@ void *numapool_get_slow(struct numapool_magazine *fast)
     struct np_magazine *magazine = live_magazine(fast);
     if (!magazine)
         return NULL;
-    uint32_t *count = count_of(magazine);
-    void *slot = *count > 0 ? magazine->slots[--*count] : refill(magazine);
+    void ***top = top_of(magazine);
+    void *slot = *top > magazine->slots ? *--*top : refill(magazine);
     if (is_exact(magazine) && slot)
         tally(&magazine->gets, 1);
     return slot;
@@ -305,12 +309,13 @@ int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
         return -EINVAL;
     if (n == 0 || n > 1u << 20)
         return np_error(-EINVAL, "get_bulk of %u slots: 1 to 1048576 can be had at once", n);
-    uint32_t *count = count_of(magazine);
+    void ***top = top_of(magazine);
     unsigned got = 0;
     for (bool more = true; got < n && more;) {
-        unsigned came = n - got < *count ? n - got : *count; /* the stack, then the levels below, then whatever can be found */
-        *count -= came;
-        memcpy(slots + got, magazine->slots + *count, came * sizeof *slots);
+        unsigned count = count_of(magazine);
+        unsigned came = n - got < count ? n - got : count; /* the stack, then the levels below, then whatever can be found */
+        *top -= came;
+        memcpy(slots + got, *top, came * sizeof *slots);
         if (came == 0)
             came = np_depot_get(magazine->pool, magazine->arena, slots + got, n - got);
         if (came == 0 && (slots[got] = refill(magazine)) != NULL)
@@ -333,25 +338,23 @@ int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
 /* Makes room on a full stack: the older half goes to the depot, the younger, warmer one stays. */
 static void spill_half(struct np_magazine *magazine)
 {
-    uint32_t *count = count_of(magazine);
-    uint32_t half = (*count + 1) / 2;
+    uint32_t count = count_of(magazine), half = (count + 1) / 2;
     np_depot_put(magazine->pool, magazine->arena, magazine->slots, half);
-    *count -= half;
-    memmove(magazine->slots, magazine->slots + half, *count * sizeof *magazine->slots);
+    *top_of(magazine) -= half;
+    memmove(magazine->slots, magazine->slots + half, (count - half) * sizeof *magazine->slots);
     publish_tallies(magazine);
 }
 
 int np_magazine_return(struct np_magazine *magazine, void *slot)
 {
     if ((uintptr_t)slot - magazine->fast.base < magazine->fast.span) {
-        uint32_t *count = count_of(magazine);
         if (magazine->capacity == 0) {
             np_depot_put(magazine->pool, magazine->arena, &slot, 1);
             return 0;
         }
-        if (*count >= magazine->capacity)
+        if (count_of(magazine) >= magazine->capacity)
             spill_half(magazine);
-        magazine->slots[(*count)++] = slot;
+        *(*top_of(magazine))++ = slot;
         return 0;
     }
     uint64_t index;
@@ -381,6 +384,24 @@ int numapool_put_call(struct numapool_magazine *magazine, void *slot)
     return numapool_put(magazine, slot);
 }
 
+/* Whether all of them are of this magazine's arena, by one comparison: no offset is larger than all of them or-ed together.
+ * Where that says no they may be all the same. */
+static bool all_surely_here(const struct np_magazine *magazine, void *const *slots, unsigned n)
+{
+    const uintptr_t base = magazine->fast.base;
+    uintptr_t first = 0, second = 0, third = 0, fourth = 0; /* four chains: one would wait for itself */
+    unsigned i = 0;
+    for (; n - i >= 4; i += 4) {
+        first |= (uintptr_t)slots[i] - base;
+        second |= (uintptr_t)slots[i + 1] - base;
+        third |= (uintptr_t)slots[i + 2] - base;
+        fourth |= (uintptr_t)slots[i + 3] - base;
+    }
+    for (; i < n; i++)
+        first |= (uintptr_t)slots[i] - base;
+    return (first | second | third | fourth) < magazine->fast.span;
+}
+
 int numapool_put_bulk(struct numapool_magazine *fast, void *const *slots, unsigned n)
 {
     struct np_magazine *magazine = live_magazine(fast);
@@ -388,13 +409,14 @@ int numapool_put_bulk(struct numapool_magazine *fast, void *const *slots, unsign
     unsigned done = 0;
     if (!magazine)
         return -EINVAL;
-    uint32_t *count = count_of(magazine);
-    for (unsigned i = 0; i < n; i++) {
-        int one = 0;
-        if (*count < magazine->capacity && (uintptr_t)slots[i] - magazine->fast.base < magazine->fast.span)
-            magazine->slots[(*count)++] = slots[i];
-        else
-            one = np_magazine_return(magazine, slots[i]);
+    void ***top = top_of(magazine);
+    if (n <= magazine->capacity - count_of(magazine) && all_surely_here(magazine, slots, n)) {
+        memcpy(*top, slots, n * sizeof *slots);
+        *top += n;
+        done = n;
+    }
+    for (unsigned i = done; i < n; i++) {
+        int one = np_magazine_return(magazine, slots[i]);
         result = one < 0 ? one : result;
         done += one == 0;
     }

@@ -94,8 +94,9 @@ struct np_magazine {
     struct np_magazine *next;
     struct np_reclaimer *reclaimers;
     unsigned arena;
-    uint32_t count, capacity; /* exact-count pools: the real ones */
-    void **slots;
+    uint32_t capacity;
+    void **slots;             /* capacity of them */
+    void **top;               /* exact-count pools: the real one; fast.top is at bottom and limit at once */
     void **outbound;          /* on their way home: arena_count x NP_OUTBOUND_SLOTS; NULL with one arena */
     uint32_t *outbound_count;
     uint32_t outbound_max;    /* of one arena, before they go: an eighth of the capacity, 1 to NP_OUTBOUND_SLOTS */

@@ -379,8 +379,9 @@ static void kill_everything_often(struct harness_daemon *daemon, struct told *to
         if (i % 10 == 0)
             held_after += held_by_anybody(&files);
     }
-    harness_expect(held_while_alive > 0 && held_after == 0, "no memory of theirs is held by anybody afterwards (%u times while they lived, %u after)",
-                   held_while_alive, held_after);
+    harness_expect(held_while_alive > 0 && held_after == 0,
+                   "no memory of theirs is held by anybody afterwards (%u times while they lived, %u after)", held_while_alive,
+                   held_after);
     harness_expect(started == cycles && worked == cycles, "%u of %u starts after kill -9 of everything, %u with clients at work", started,
                    cycles, worked);
 }

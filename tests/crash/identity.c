@@ -233,7 +233,8 @@ static int try_what_was_the_parents(struct context *context, struct holder *hold
                    is_refused(numapool_get_bulk(holder->magazine, &slot, 1)) &&
                    is_refused(numapool_put_bulk(holder->magazine, holder->slots, 2)) && is_refused(numapool_flush(holder->magazine)) &&
                    numapool_loan(holder->sender) == NULL && is_refused(numapool_unloan(holder->sender, holder->slots[1])) &&
-                   is_refused(numapool_send(holder->sender, &message, 0)) && is_refused(numapool_receive(holder->receiver, &message, 1, 0)) &&
+                   is_refused(numapool_send(holder->sender, &message, 0)) &&
+                   is_refused(numapool_receive(holder->receiver, &message, 1, 0)) &&
                    is_refused(numapool_release(holder->receiver, &message, 1)) && is_refused(numapool_keep(holder->receiver, &message)) &&
                    is_refused(numapool_forward(holder->receiver, &message, holder->sender, 0)) &&
                    is_refused(numapool_handle_of(holder->pool, holder->slots[0], &handle)) &&
@@ -557,7 +558,7 @@ static void nonsense_trial(struct context *context)
     SET(told->go_on, 1);
     harness_expect(harness_join(holder, INT64_C(20000000000)) == 0, "who held slots finds them as they were (%s)", told->sentence);
     bool no_more = harness_wait_until(have_no_more, &before, INT64_C(5000000000));
-    harness_expect(no_more, "the daemon has no descriptors of its own or of others left over: keeper %u then, %u now; worker %u then, %u now",
+    harness_expect(no_more, "the daemon has no more descriptors than before: keeper %u then, %u now; worker %u then, %u now",
                    before.of_keeper, descriptors_of(before.keeper), before.of_worker, descriptors_of(worker));
 }
 

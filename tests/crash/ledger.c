@@ -155,8 +155,9 @@ uint64_t ledger_receive(struct ledger_reader *reader, const struct numapool_rece
         ledger_breach(ledger, "%s %u: message %llu was received before it was sent", reader->role, reader->incarnation,
                       (unsigned long long)message->id);
     uint64_t first = 0;
-    if (!atomic_compare_exchange_strong_explicit(&entry->appeared[channel], &first, appearance, memory_order_relaxed, memory_order_relaxed) &&
-        first != appearance)
+    bool is_first = atomic_compare_exchange_strong_explicit(&entry->appeared[channel], &first, appearance, memory_order_relaxed,
+                                                            memory_order_relaxed);
+    if (!is_first && first != appearance)
         ledger_breach(ledger, "%s %u: message %llu is on %s twice: at %llx and at %llx (flags %u)", reader->role, reader->incarnation,
                       (unsigned long long)message->id, channel_names[channel], (unsigned long long)first,
                       (unsigned long long)appearance, message->flags);
@@ -216,10 +217,12 @@ void ledger_expect(struct ledger *ledger, bool forwarded)
                      GET(entry->finished[LEDGER_A]), (unsigned long long)GET(entry->appeared[LEDGER_B]),
                      GET(entry->received[LEDGER_B]));
     }
-    harness_note("%llu numbers drawn, %llu sends returned, %llu more were sent by those killed in the call, %llu messages came more than once",
+    harness_note("%llu numbers drawn, %llu sends returned, %llu more were sent by those killed in the call, %llu messages came "
+                 "more than once",
                  (unsigned long long)verdict.numbers, (unsigned long long)verdict.sent, (unsigned long long)verdict.unsure,
                  (unsigned long long)verdict.redelivered);
-    harness_expect(verdict.sent > 0 && verdict.lost == 0, "every message that was sent is received (%llu lost, %llu of them between a and b)",
+    harness_expect(verdict.sent > 0 && verdict.lost == 0,
+                   "every message that was sent is received (%llu lost, %llu of them between a and b)",
                    (unsigned long long)verdict.lost, (unsigned long long)verdict.only_on_a);
     harness_expect(breaches == 0, "payload whole, each message at one place of one lane, twice only as redelivered, order of each "
                    "lane kept, no call failed (%u breaches)", breaches);

@@ -13,7 +13,7 @@
 /* Long batches, so that many are killed between the first store of one and its announcement. */
 enum { BATCH = 128, KEPT = 12, BULK = 24 };
 #define SHORT_NS INT64_C(2000000)
-#define DOOM_NS_MAX 12000
+#define DOOM_NS_MAX 8000
 
 const char *const role_names[ROLE_COUNT] = { "sender", "forwarder", "receiver", "keeper", "getter" };
 

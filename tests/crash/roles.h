@@ -13,6 +13,7 @@
 #include "ledger.h"
 
 #define ROLES_POOL "storm"
+#define ROLES_POOL_SPEC ROLES_POOL ",size=128,count=4096"
 
 enum role { ROLE_SENDER, ROLE_FORWARDER, ROLE_RECEIVER, ROLE_KEEPER, ROLE_GETTER, ROLE_COUNT };
 

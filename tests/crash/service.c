@@ -288,7 +288,7 @@ static bool look_at_arena(struct harness_look *look, unsigned number, struct np_
     return result == 0;
 }
 
-bool harness_look_check(struct harness_look *look, struct np_check *check)
+static bool look_check(struct harness_look *look, struct np_check *check, bool tells)
 {
     static struct np_arena arenas[NP_ARENAS_MAX];
     void *metas[NP_ARENAS_MAX] = { NULL };
@@ -309,7 +309,7 @@ bool harness_look_check(struct harness_look *look, struct np_check *check)
     *check = (struct np_check){ .findings = findings, .findings_capacity = 8 };
     if (done)
         np_check_pool(check, &look->board, 0, arenas, arena_count, lanes, NULL, NULL);
-    for (unsigned i = 0; done && i < check->wrong && i < 8; i++)
+    for (unsigned i = 0; tells && done && i < check->wrong && i < 8; i++)
         harness_note("check: %s", findings[i].sentence);
     check->findings = NULL;
     for (uint32_t lane = 1; lanes && lane <= lanes_max; lane++)
@@ -321,6 +321,11 @@ bool harness_look_check(struct harness_look *look, struct np_check *check)
     free(lanes);
     free(capacities);
     return done;
+}
+
+bool harness_look_check(struct harness_look *look, struct np_check *check)
+{
+    return look_check(look, check, true);
 }
 
 struct harness_left harness_look_left(const struct harness_look *look)
@@ -365,7 +370,7 @@ uint64_t harness_wait_all_free(struct harness_look *look, int64_t timeout_ns, in
     int64_t begun_ns = harness_now_ns();
     struct np_check check = { 0 };
     do {
-        if (!harness_look_check(look, &check))
+        if (!look_check(look, &check, false))
             return 0;
         *took_ns = harness_now_ns() - begun_ns;
         if (check.free_slots == check.slots)

@@ -22,6 +22,7 @@ enum {
     MESSAGES_EACH_KILL = 300, /* so that the load lasts as long as the storm */
     DOOM = 60,                /* one call in so many has a timer's SIGKILL in it */
     MEASURE_EVERY = 8,
+    CROWDED_MAX = 50,
     LANES_CROWDED = 24,       /* so many lanes, most of them of the dead, are drained before the next is killed */
     RECOVERIES_MAX = 65536
 };
@@ -45,6 +46,7 @@ struct storm {
     uint32_t *recovered_us;
     unsigned recovered_count;
     unsigned never_recovered;
+    unsigned crowded; /* times in a row that lanes were not drained */
 };
 
 /* The roles at the front are always there, so that messages flow; those behind them are drawn. */
@@ -63,7 +65,8 @@ static void start_worker(struct storm *storm, unsigned place)
     static const uint32_t lane_slots[] = { 32, 128, 256 };
     struct role_start start = { .ledger = storm->ledger, .socket = storm->daemon.socket, .role = role_for(storm, place),
                                 .incarnation = ++storm->incarnation, .place = place, .seed = harness_random(&storm->random),
-                                .lane_slots = lane_slots[harness_below(&storm->random, 3)], .doom = DOOM };
+                                .lane_slots = lane_slots[harness_below(&storm->random, 3)] };
+    start.doom = start.role == ROLE_FORWARDER ? DOOM / 4 : DOOM; /* a forwarder has the most to lose in a call */
     storm->workers[place] = (struct victim){ .pid = role_spawn(&start), .role = start.role };
 }
 
@@ -151,8 +154,14 @@ static void let_them_catch_up(struct storm *storm)
         unsigned lanes = 0;
         for (uint32_t lane = 1; lane <= 4 * LANES_CROWDED; lane++) /* the lowest number that is free is given out */
             lanes += !np_entry_is(&storm->look.board.lanes[lane].state, NP_NONE);
-        if (lanes <= LANES_CROWDED || harness_now_ns() > until_ns)
+        if (lanes <= LANES_CROWDED) {
+            storm->crowded = 0;
             return;
+        }
+        if (harness_now_ns() > until_ns) {
+            storm->crowded++;
+            return;
+        }
         stop_or_continue(storm, false);
         replace_ended(storm);
         harness_sleep_ns(100000);
@@ -164,7 +173,7 @@ static void rage(struct storm *storm, uint64_t kills)
     struct ledger *ledger = storm->ledger;
     for (unsigned place = 0; place < storm->worker_count; place++)
         start_worker(storm, place);
-    while (storm->kills_at_work < kills && storm->never_recovered == 0 &&
+    while (storm->kills_at_work < kills && storm->never_recovered == 0 && storm->crowded < CROWDED_MAX &&
            atomic_load_explicit(&ledger->breaches, memory_order_relaxed) < LEDGER_BREACHES_MAX) {
         atomic_store_explicit(&ledger->allowance, (uint32_t)(storm->kills_at_work + 4) * MESSAGES_EACH_KILL, memory_order_relaxed);
         harness_sleep_ns(harness_below(&storm->random, DELAY_NS_MAX));
@@ -214,7 +223,8 @@ static void report(struct storm *storm)
                  (unsigned long long)storm->kills[ROLE_RECEIVER], (unsigned long long)storm->kills[ROLE_KEEPER],
                  (unsigned long long)storm->kills[ROLE_GETTER], (unsigned long long)storm->kills_in_call,
                  (unsigned long long)storm->kills_stopped);
-    harness_note("the daemon: %llu deaths, %llu slots given back, %llu messages rolled forward, %llu redelivered, %llu starts of its worker",
+    harness_note("the daemon: %llu deaths, %llu slots given back, %llu messages rolled forward, %llu redelivered, "
+                 "%llu starts of its worker",
                  (unsigned long long)np_load64(&counters->clients_died, memory_order_relaxed),
                  (unsigned long long)np_load64(&counters->slots_scavenged, memory_order_relaxed),
                  (unsigned long long)np_load64(&counters->messages_rolled_forward, memory_order_relaxed),
@@ -233,7 +243,7 @@ int main(int argc, char **argv)
     storm.ledger = ledger_new((uint32_t)(kills + 64) * MESSAGES_EACH_KILL);
     storm.recovered_us = calloc(RECOVERIES_MAX, sizeof *storm.recovered_us);
     harness_daemon_prepare(&storm.daemon);
-    if (!harness_expect(storm.recovered_us && harness_daemon_start(&storm.daemon, ROLES_POOL ",size=128,count=4096"), "the daemon starts") ||
+    if (!harness_expect(storm.recovered_us && harness_daemon_start(&storm.daemon, ROLES_POOL_SPEC), "the daemon starts") ||
         !harness_expect(harness_look_open(&storm.look, storm.daemon.socket), "its board can be looked at"))
         return harness_end();
     pid_t worker = harness_daemon_worker(&storm.daemon);
@@ -241,6 +251,7 @@ int main(int argc, char **argv)
     harness_expect(storm.kills_at_work >= kills, "%llu senders, forwarders, receivers and keepers were killed at their work",
                    (unsigned long long)storm.kills_at_work);
     harness_expect(storm.never_recovered == 0, "what a killed process held comes back within 2 s each time");
+    harness_expect(storm.crowded < CROWDED_MAX, "the lanes of the dead are drained and end");
     roles_drain(storm.ledger, storm.daemon.socket, storm.incarnation + 1, true);
     ledger_expect(storm.ledger, true);
     harness_expect(harness_is_alive(storm.daemon.keeper) && harness_daemon_worker(&storm.daemon) == worker,

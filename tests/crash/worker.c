@@ -320,7 +320,7 @@ int main(int argc, char **argv)
     trial.ledger = ledger_new(kills * MESSAGES_EACH_KILL + ABSENCES * (3 * WITHOUT_WORKER + 40000) + 10000);
     atomic_store_explicit(&trial.ledger->allowance, 5000, memory_order_relaxed);
     harness_daemon_prepare(&trial.daemon);
-    if (trial.told == MAP_FAILED || !harness_expect(harness_daemon_start(&trial.daemon, ROLES_POOL ",size=128,count=4096"), "the daemon starts") ||
+    if (trial.told == MAP_FAILED || !harness_expect(harness_daemon_start(&trial.daemon, ROLES_POOL_SPEC), "the daemon starts") ||
         !harness_expect(harness_look_open(&trial.look, trial.daemon.socket), "its board can be looked at"))
         return harness_end();
     unanswered_news(&trial);

@@ -9,7 +9,8 @@
  *
  *   scheduler.c  coroutines, choices, time, deaths, the library's clock and system calls
  *   world.c      shared memory, the keeper, the daemon's coroutine, the questions that clients ask it
- *   oracle.c     what must hold: owners, messages, sleepers, the end
+ *   oracle.c     what must hold: owners, messages
+ *   rest.c       what must hold when nobody can run: sleepers, hints, the end
  *   actor.c      the public calls, each with what the oracle learns from it
  *   scenarios.c  what the processes do
  *   names.c      names of shared addresses, for traces
@@ -261,7 +262,8 @@ extern bool model_membarrier_reaches; /* false: it reaches nobody, for a mutant 
 
 /* scheduler.c */
 uint64_t model_random(uint64_t below);
-/* Runs it; false: world.failure says what was wrong. steps: about how many accesses it will have (where priorities may change). */
+/* Runs it; false: world.failure says what was wrong. steps: about how many accesses it will have (where priorities
+ * may change). */
 bool model_run(const struct run *run, uint64_t steps);
 struct process *model_spawn(unsigned role, unsigned instance, unsigned respawns, const char *name);
 __attribute__((format(printf, 1, 2), noreturn)) void model_fail(const char *format, ...);
@@ -292,9 +294,11 @@ int oracle_received(struct process *self, const struct numapool_msg *message, un
 void oracle_before_release(struct process *self, int ledger);
 void oracle_after_release(struct process *self, const struct numapool_msg *message, int ledger);
 void oracle_client_gone(struct process *process);
+unsigned oracle_slot_of(const void *slot);
+
+/* rest.c; while nobody runs */
 void oracle_quiescent(void);
 void oracle_end(void);
-unsigned oracle_slot_of(const void *slot);
 
 /* actor.c */
 void actor_begin(struct process *self);

@@ -114,8 +114,8 @@ static void name_lane(char *name, size_t room, size_t offset)
     snprintf(name, room, "lane %u (%u)+%zu", lane->lane, piece, offset);
 }
 
-static bool name_entry(char *name, size_t room, const volatile void *address, const char *table, const void *start, size_t entry_bytes,
-                       size_t count)
+static bool name_entry(char *name, size_t room, const volatile void *address, const char *table, const void *start,
+                       size_t entry_bytes, size_t count)
 {
     size_t offset;
     if (!within(address, start, entry_bytes * count, &offset))
@@ -137,8 +137,10 @@ const char *name_of_address(const volatile void *address)
         name_lane(name, sizeof name, offset);
     else if (within(address, world.bells, world.bell_count * sizeof *world.bells, &offset))
         snprintf(name, sizeof name, "bell %zu.%s", offset / sizeof *world.bells, offset % sizeof *world.bells ? "news" : "ring");
-    else if (!name_entry(name, sizeof name, address, "client", board->clients, sizeof *board->clients, world.limits.clients + 1) &&
-             !name_entry(name, sizeof name, address, "channel", board->channels, sizeof *board->channels, world.limits.channels + 1) &&
+    else if (!name_entry(name, sizeof name, address, "client", board->clients, sizeof *board->clients,
+                         world.limits.clients + 1) &&
+             !name_entry(name, sizeof name, address, "channel", board->channels, sizeof *board->channels,
+                         world.limits.channels + 1) &&
              !name_entry(name, sizeof name, address, "endpoint", board->endpoints, sizeof *board->endpoints,
                          world.limits.endpoints + 1) &&
              !name_entry(name, sizeof name, address, "lane", board->lanes, sizeof *board->lanes, world.limits.lanes + 1)) {

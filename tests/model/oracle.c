@@ -45,6 +45,11 @@ void oracle_start(void)
         world.slots[i] = (struct slot_book){ .user = -1, .reader = -1, .message = -1, .intended = -1, .keeper = -1, .freer = -1 };
 }
 
+static const char *holder_of(const struct slot_book *book)
+{
+    return world.processes[book->user >= 0 ? book->user : book->reader].name;
+}
+
 /* ---------------------------------------------------------------- words (O1, O2, O3) */
 
 static struct np_lane_shared *lane_of(unsigned lane)
@@ -94,8 +99,7 @@ static void became_free(struct process *self, unsigned slot)
 {
     struct slot_book *book = &world.slots[slot];
     if (book->user >= 0 || book->reader >= 0)
-        model_fail("%s frees slot %u, which %s has", self->name, slot,
-                   world.processes[book->user >= 0 ? book->user : book->reader].name);
+        model_fail("%s frees slot %u, which %s has", self->name, slot, holder_of(book));
     leaves_flight(self, slot, "frees");
     book->free_since = world.step;
     book->freer = (int)self->index;
@@ -114,7 +118,7 @@ static void became_held(struct process *self, unsigned slot, uint64_t old, uint6
         return;
     }
     if (book->user >= 0 || book->reader >= 0)
-        model_fail("%s takes slot %u, which %s has", self->name, slot, world.processes[book->user >= 0 ? book->user : book->reader].name);
+        model_fail("%s takes slot %u, which %s has", self->name, slot, holder_of(book));
     leaves_flight(self, slot, "takes");
 }
 
@@ -183,7 +187,7 @@ void oracle_got(struct process *self, void *slot)
     struct slot_book *book = &world.slots[i];
     oracle_settle(self);
     if (book->user >= 0 || book->reader >= 0)
-        model_fail("%s gets slot %u, which %s has", self->name, i, world.processes[book->user >= 0 ? book->user : book->reader].name);
+        model_fail("%s gets slot %u, which %s has", self->name, i, holder_of(book));
     if (book->message >= 0)
         model_fail("%s gets slot %u, in which message %d is in flight", self->name, i, book->message);
     book->user = (int)self->index;
@@ -208,8 +212,9 @@ static bool freed_before(const struct slot_book *book, const struct process *sel
         return book->free_since < self->call_begin;
     if (freer->state == PROCESS_DEAD)
         return false; /* it may have died before others could see it */
-    return freer->call_begin > book->free_since ? freer->call_begin <= self->call_begin
-                                                : !freer->in_call && book->free_since <= freer->call_end && freer->call_end <= self->call_begin;
+    if (freer->call_begin > book->free_since)
+        return freer->call_begin <= self->call_begin;
+    return !freer->in_call && book->free_since <= freer->call_end && freer->call_end <= self->call_begin;
 }
 
 void oracle_said_empty(struct process *self)
@@ -265,7 +270,8 @@ void oracle_after_send(struct process *self, int ledger, unsigned hop, bool sent
     struct message_book *message = &world.messages[ledger];
     oracle_settle(self);
     if (sent != message->sent[hop])
-        model_fail("%s is told that message %d was %s, and its word says otherwise", self->name, ledger, sent ? "sent" : "not sent");
+        model_fail("%s is told that message %d was %s, and its word says otherwise", self->name, ledger,
+                   sent ? "sent" : "not sent");
     message->returned[hop] = sent;
     if (!sent) {
         struct slot_book *book = &world.slots[message->slot];
@@ -287,7 +293,8 @@ static void check_order(struct process *self, const struct numapool_msg *receive
         self->seen[received->lane].any = false;
     if (self->seen[received->lane].any && (self->seen[received->lane].from != message->from[hop] ||
                                            self->seen[received->lane].order >= message->order[hop]))
-        model_fail("%s receives message %d of %s out of its lane's order", self->name, ledger, world.processes[message->from[hop]].name);
+        model_fail("%s receives message %d of %s out of its lane's order", self->name, ledger,
+                   world.processes[message->from[hop]].name);
     self->seen[received->lane].any = true;
     self->seen[received->lane].lane = lane->id;
     self->seen[received->lane].generation = lane->generation;
@@ -299,8 +306,10 @@ static void check_order(struct process *self, const struct numapool_msg *receive
     unsigned place = 0;
     while (place + 1 < LANES_MAX && self->source[place].lane && self->source[place].lane != message->first_lane)
         place++;
-    if (self->source[place].lane == message->first_lane && message->order[0] < self->source[place].order && message->seen[hop] == 1)
-        model_fail("%s receives message %d after one that followed it: a forwarder's successor has overtaken it", self->name, ledger);
+    if (self->source[place].lane == message->first_lane && message->order[0] < self->source[place].order &&
+        message->seen[hop] == 1)
+        model_fail("%s receives message %d after one that followed it: a forwarder's successor has overtaken it", self->name,
+                   ledger);
     self->source[place].lane = message->first_lane;
     if (message->order[0] > self->source[place].order)
         self->source[place].order = message->order[0];
@@ -325,8 +334,7 @@ int oracle_received(struct process *self, const struct numapool_msg *received, u
     if (message->seen[hop] > 0 && (received->flags & NUMAPOOL_REDELIVERED) == 0)
         model_fail("%s receives message %d again, not marked as redelivered", self->name, ledger);
     if (book->user >= 0 || book->reader >= 0)
-        model_fail("%s receives message %d in slot %u, which %s has", self->name, ledger, i,
-                   world.processes[book->user >= 0 ? book->user : book->reader].name);
+        model_fail("%s receives message %d in slot %u, which %s has", self->name, ledger, i, holder_of(book));
     if (*payload_of(i) != message->id)
         model_fail("%s receives message %d, whose payload has changed", self->name, ledger);
     message->seen[hop]++;
@@ -389,199 +397,4 @@ void oracle_client_gone(struct process *process)
         if (book->keeper == (int)process->index)
             book->keeper = -1;
     }
-}
-
-/* ---------------------------------------------------------------- sleepers (O6) */
-
-static bool sleeps_for_slot(const struct process *p)
-{
-    return p->state == PROCESS_SLEEPING && p->client != 0 && p->bell == &world.bells[p->client];
-}
-
-static bool sleeps_as(const struct process *p, const struct np_endpoint *endpoint)
-{
-    return p->state == PROCESS_SLEEPING && p->bell == endpoint->bell;
-}
-
-static struct process *process_of_client(unsigned client)
-{
-    int index = client < sizeof world.kept_clients / sizeof world.kept_clients[0] ? world.kept_clients[client] : -1;
-    return index >= 0 && !world.processes[index].reaped ? &world.processes[index] : NULL;
-}
-
-static struct process *somebody_sleeps_for_slot(void)
-{
-    for (unsigned i = 1; i < world.process_count; i++)
-        if (sleeps_for_slot(&world.processes[i]))
-            return &world.processes[i];
-    return NULL;
-}
-
-static void check_sent_word(unsigned slot, uint64_t word)
-{
-    unsigned number = np_word_owner(word);
-    uint64_t position = np_word_seq(word);
-    struct np_lane_shared *lane = lane_of(number);
-    if (!lane || !np_entry_is(&world.board.lanes[number].state, NP_ACTIVE))
-        model_fail("word %u names lane %u, which is gone", slot, number);
-    struct np_lane_entry *entry = &world.board.lanes[number];
-    uint64_t where = np_load64(&np_lane_cells(lane)[position & (entry->capacity - 1)].where, memory_order_relaxed);
-    if (position >= released_of(lane)) {
-        if (!np_cell_is_announced(where, position))
-            model_fail("nobody runs, and message %llu of lane %u is sent and not announced", (unsigned long long)position, number);
-        return;
-    }
-    struct process *sender = process_of_client(client_of_end(&entry->sender));
-    if (!sender)
-        model_fail("slot %u stays on lane %u, released, and its sender is gone", slot, number);
-    if (sleeps_for_slot(sender))
-        model_fail("%s sleeps, and slot %u has been released to it on lane %u", sender->name, slot, number);
-}
-
-static void check_words(void)
-{
-    struct process *sleeper = somebody_sleeps_for_slot();
-    for (unsigned i = 0; i < world.look.slots; i++) {
-        uint64_t word = word_of(i);
-        switch (np_word_state(word)) {
-        case NP_WORD_FREE:
-            if (sleeper)
-                model_fail("%s sleeps for a slot, and slot %u is free", sleeper->name, i);
-            break;
-        case NP_WORD_HELD:
-            if (np_word_owner(word) != NP_CLIENTS_LIMIT && !process_of_client(np_word_owner(word)))
-                model_fail("slot %u is held by client %u, which is gone", i, np_word_owner(word));
-            break;
-        case NP_WORD_SENT: check_sent_word(i, word); break;
-        default: model_fail("word %u is %llx", i, (unsigned long long)word);
-        }
-    }
-}
-
-static void check_lanes_known(const struct process *p, const struct np_endpoint *endpoint)
-{
-    for (uint32_t lane = 1; lane <= world.limits.lanes; lane++) {
-        struct np_lane_entry *entry = &world.board.lanes[lane];
-        if (np_entry_is(&entry->state, NP_ACTIVE) && np_load64(&entry->stamp, memory_order_relaxed) > endpoint->stamp &&
-            (np_load32(&entry->sender, memory_order_relaxed) == endpoint->id ||
-             np_load32(&entry->receiver, memory_order_relaxed) == endpoint->id))
-            model_fail("%s sleeps and does not know that its lane %u has changed", p->name, lane);
-    }
-}
-
-static void check_receiver(const struct process *p)
-{
-    const struct numapool_receiver *receiver = p->receiver;
-    check_lanes_known(p, &receiver->endpoint);
-    for (unsigned i = 0; i < receiver->lane_count; i++) {
-        const struct np_receiver_lane *lane = &receiver->lanes[i];
-        if (lane->shared && lane->head - lane->done <= lane->mask &&
-            np_cell_is_announced(np_load64(&lane->cells[lane->head & lane->mask].where, memory_order_relaxed), lane->head))
-            model_fail("%s sleeps for a message, and message %llu of lane %u is there", p->name, (unsigned long long)lane->head, lane->id);
-    }
-}
-
-static void check_sender(const struct process *p)
-{
-    const struct numapool_sender *sender = p->sender;
-    if (!p->leaving) /* who leaves wants no new lanes */
-        check_lanes_known(p, &sender->endpoint);
-    for (unsigned i = 0; i < sender->lane_count; i++) {
-        const struct np_sender_lane *lane = &sender->lanes[i];
-        /* a lane to be drained gives no room, except to one who leaves and waits for all */
-        if (released_of(lane->shared) > lane->reclaimed && (lane->state == NP_LANE_ACTIVE || p->leaving))
-            model_fail("%s sleeps for room, and lane %u has been released up to %llu", p->name, lane->id,
-                       (unsigned long long)released_of(lane->shared));
-    }
-}
-
-static void check_waiting_lanes(void)
-{
-    for (uint32_t lane = 1; lane <= world.limits.lanes; lane++) {
-        struct np_lane_entry *entry = &world.board.lanes[lane];
-        if (!np_entry_is(&entry->state, NP_ACTIVE) || np_load32(&entry->receiver, memory_order_relaxed) != 0)
-            continue;
-        for (uint32_t e = 1; e <= world.limits.endpoints; e++)
-            if (np_entry_is(&world.board.endpoints[e].state, NP_ACTIVE) && world.board.endpoints[e].role == NP_ROLE_RECEIVER &&
-                world.board.endpoints[e].channel == entry->channel)
-                model_fail("lane %u waits for a receiver, and its channel has one", lane);
-    }
-}
-
-/* Every free slot is shown by its bits: nobody is between two of his steps, and the dead have been swept up after. */
-static void check_hints(void)
-{
-    for (unsigned i = 0; i < world.look.slots; i++) {
-        uint64_t unit = i;
-        if (np_word_state(word_of(i)) != NP_WORD_FREE)
-            continue;
-        for (unsigned level = 0; level < world.look.levels; level++, unit /= 64)
-            if (!(np_load64(&world.look.level[level][unit / 64], memory_order_relaxed) >> unit % 64 & 1))
-                model_fail("slot %u is free, and level %u of the bitmap hides it", i, level);
-    }
-}
-
-void oracle_quiescent(void)
-{
-    check_words();
-    check_waiting_lanes();
-    check_hints();
-    for (unsigned i = 1; i < world.process_count; i++) {
-        struct process *p = &world.processes[i];
-        if (p->receiver && sleeps_as(p, &p->receiver->endpoint))
-            check_receiver(p);
-        if (p->sender && sleeps_as(p, &p->sender->endpoint))
-            check_sender(p);
-    }
-}
-
-/* ---------------------------------------------------------------- the end (O4, O9) */
-
-static void check_messages(void)
-{
-    for (unsigned i = 0; i < world.message_count; i++) {
-        const struct message_book *message = &world.messages[i];
-        if (!message->sent[0] || message->kept)
-            continue;
-        if (message->seen[message->hop] == 0)
-            model_fail("message %u was sent%s and is never received", i, message->hop ? " on" : "");
-        if (!message->release_begun)
-            model_fail("message %u was received by one who is gone, and by nobody after him", i);
-    }
-}
-
-static void check_board(void)
-{
-    const struct np_board *board = &world.board;
-    for (uint32_t i = 1; i <= world.limits.clients; i++)
-        if (!np_entry_is(&board->clients[i].state, NP_NONE))
-            model_fail("everybody is gone, and client number %u is in use", i);
-    for (uint32_t i = 1; i <= world.limits.endpoints; i++)
-        if (!np_entry_is(&board->endpoints[i].state, NP_NONE))
-            model_fail("everybody is gone, and endpoint %u is in use", i);
-    for (uint32_t i = 1; i <= world.limits.lanes; i++)
-        if (!np_entry_is(&board->lanes[i].state, NP_NONE))
-            model_fail("everything is received, and lane %u is in use", i);
-    for (uint32_t i = 1; i <= world.limits.channels; i++)
-        if (!np_entry_is(&board->channels[i].state, NP_NONE))
-            model_fail("everybody is gone, and channel %u is in use", i);
-}
-
-void oracle_end(void)
-{
-    uint64_t free_slots = 0;
-    check_messages();
-    for (unsigned i = 0; i < world.look.slots; i++) {
-        uint64_t word = word_of(i);
-        free_slots += np_word_state(word) == NP_WORD_FREE;
-        if (np_word_state(word) != NP_WORD_FREE && word != np_word_held(NP_CLIENTS_LIMIT, 0))
-            model_fail("everybody is gone, and word %u is %llx", i, (unsigned long long)word);
-    }
-    check_board();
-    check_hints();
-    if (np_arena_free_hint(&world.look) != free_slots)
-        model_fail("%llu slots are free, and the counters say %llu", (unsigned long long)free_slots,
-                   (unsigned long long)np_arena_free_hint(&world.look));
-    if (np_load64(&world.look.header->sleepers_summary, memory_order_relaxed) != 0)
-        model_fail("everybody is gone, and somebody stands in the map of sleepers");
 }

@@ -2,9 +2,9 @@
  *
  * The scheduler: which process makes the next access, which one dies before it.
  *
- * Two ways of choosing, by the run's seed. A random walk switches at each access with a fixed chance, higher after a write, where
- * others can see something new. By priorities (Burckhardt and others, "A randomized scheduler with probabilistic guarantees of finding
- * bugs", 2010) the process of highest priority runs until it blocks, and at a few random accesses the one that makes them
+ * Two ways of choosing, by the run's seed. A random walk switches at each access with a fixed chance, higher after a
+ * write, where others can see something new. By priorities (Burckhardt and others, "A randomized scheduler with
+ * probabilistic guarantees of finding bugs", 2010) the process of highest priority runs until it blocks, and at a few random accesses the one that makes them
  * falls to the lowest: few switches, each of them anywhere, which finds what a walk with many switches does not.
  *
  * Time passes only here. The library's clock, sleeps and system calls are replaced by the simulated ones below.

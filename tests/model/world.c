@@ -165,7 +165,8 @@ static bool is_due(const struct process *p)
 
 bool daemon_has_work(void)
 {
-    if (atomic_load_explicit(&world.bells[NP_BELL_OF_DAEMON].ring, memory_order_relaxed) != world.daemon_seen) /* relaxed: one thread */
+    /* relaxed: there is one thread */
+    if (atomic_load_explicit(&world.bells[NP_BELL_OF_DAEMON].ring, memory_order_relaxed) != world.daemon_seen)
         return true;
     for (unsigned i = 1; i < world.process_count; i++)
         if (is_due(&world.processes[i]) || (world.processes[i].question.pending && !world.processes[i].reaped))
@@ -203,7 +204,9 @@ static void answer(struct process *client)
     case ASK_NEXT_LANE:
         q->result = np_broker_next_lane(world.broker, client->client, q->endpoint, q->stamp, &q->lane);
         break;
-    case ASK_LEAVE_LANE: q->result = np_broker_leave_lane(world.broker, client->client, q->endpoint, q->lane_id, q->generation); break;
+    case ASK_LEAVE_LANE:
+        q->result = np_broker_leave_lane(world.broker, client->client, q->endpoint, q->lane_id, q->generation);
+        break;
     }
     q->pending = false;
 }
