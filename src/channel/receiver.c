@@ -177,7 +177,8 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
 {
     struct np_receiver_lane *lane = &receiver->lanes[place];
     const struct numapool_pool *pool = receiver->endpoint.pool;
-    unsigned got = 0;
+    const struct np_arena *arena = &pool->arenas[0].arena;
+    unsigned got = 0, known_arena = 0;
     while (got < n) {
         struct np_cell *cell = &lane->cells[lane->head & lane->mask];
         uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
@@ -190,8 +191,11 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
         }
         unsigned arena_index = np_cell_arena(what);
         uint32_t slot = np_cell_slot(where), length = (uint32_t)what;
-        const struct np_arena *arena = &pool->arenas[arena_index < pool->arena_count ? arena_index : 0].arena;
-        if (__builtin_expect(arena_index >= pool->arena_count || slot >= arena->slots || length > arena->slot_bytes, 0)) {
+        if (__builtin_expect(arena_index != known_arena && arena_index < pool->arena_count, 0)) {
+            known_arena = arena_index;
+            arena = &pool->arenas[arena_index].arena;
+        }
+        if (__builtin_expect(arena_index != known_arena || slot >= arena->slots || length > arena->slot_bytes, 0)) {
             *scribbled = true;
             if (!first || got > 0)
                 break;

@@ -19,7 +19,7 @@
 static const char closed_sentence[] = "this sender is closed, or belongs to the parent of this forked process: open one here";
 static const char full_sentence[] = "every lane of this sender is full: its receivers have not released what they were sent";
 
-static bool is_live(const struct numapool_sender *sender)
+static inline bool is_live(const struct numapool_sender *sender)
 {
     if (__builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE, 1))
         return true;
@@ -29,18 +29,13 @@ static bool is_live(const struct numapool_sender *sender)
 
 /* ---------------------------------------------------------------- taking back */
 
-static void *slot_of(const struct numapool_sender *sender, uint64_t sent)
-{
-    return np_arena_slot(&sender->endpoint.pool->arenas[sent >> 32].arena, (uint32_t)sent);
-}
-
 /* Slots that were taken back, but the youngest `keep`, go into the magazine. */
 static void spill_recycled(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep)
 {
     for (; lane->reclaimed - lane->recycled > keep; lane->recycled++) {
-        uint64_t sent = lane->sent[lane->recycled & lane->mask];
-        if (sent != NP_SENT_GONE)
-            np_magazine_return(sender->magazine, slot_of(sender, sent));
+        void *slot = lane->sent[lane->recycled & lane->mask].slot;
+        if (slot)
+            np_magazine_return(sender->magazine, slot);
     }
 }
 
@@ -52,21 +47,19 @@ static unsigned take_back_lane(struct numapool_sender *sender, struct np_sender_
     if (released - lane->reclaimed > lane->head - lane->reclaimed)
         return 0; /* scribbled: nobody can release what was not sent */
     /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
-    const struct np_pool_arena *arenas = sender->endpoint.pool->arenas;
-    uint64_t *sent = lane->sent;
+    struct np_sent *sent = lane->sent;
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), mask = lane->mask;
     const uint32_t id = lane->id;
     unsigned took = 0;
     for (uint64_t position = lane->reclaimed; position < released; position++) {
-        uint64_t was = sent[position & mask];
-        np_shm64 *address = &arenas[was >> 32].arena.words[(uint32_t)was];
-        uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: ordered by the acquire of released */
+        struct np_sent *was = &sent[position & mask];
+        uint64_t word = np_load64(was->word, memory_order_relaxed); /* relaxed: ordered by the acquire of released */
         if (__builtin_expect(!np_word_is_sent_as(word, id, position), 0)) {
-            sent[position & mask] = NP_SENT_GONE;
+            was->slot = NULL;
             continue;
         }
         /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
-        np_store64(address, held | np_word_gen(word), memory_order_relaxed);
+        np_store64(was->word, held | np_word_gen(word), memory_order_relaxed);
         took++;
     }
     lane->reclaimed = released;
@@ -83,6 +76,7 @@ static void drop_lane(struct numapool_sender *sender, unsigned which)
     authority->unmap_lane(sender->endpoint.pool->authority_context, lane->shared, lane->mask + 1);
     free(lane->sent);
     *lane = sender->lanes[--sender->lane_count];
+    sender->loan_lane = sender->lane_count > 0 ? sender->lanes : NULL;
 }
 
 /* Takes back on every lane; leaves lanes that were to be drained and are. */
@@ -170,7 +164,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         sender->lanes = more;
         sender->lane_room = room;
     }
-    uint64_t *sent = calloc(grant->capacity, sizeof *sent);
+    struct np_sent *sent = calloc(grant->capacity, sizeof *sent);
     if (!sent) {
         pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
         return np_error(-ENOMEM, "no memory for a lane of %u messages", grant->capacity);
@@ -179,6 +173,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         .shared = grant->memory, .cells = np_lane_cells(grant->memory), .sent = sent, .mask = grant->capacity - 1,
         .id = grant->lane, .generation = grant->generation, .state = grant->state, .take_back_at = TAKE_BACK_EVERY,
     };
+    sender->loan_lane = sender->lanes;
     /* relaxed: read by people, not by the protocol */
     np_store32(&grant->memory->sender_registered, sender->endpoint.registered, memory_order_relaxed);
     return 0;
@@ -267,19 +262,23 @@ static inline np_shm64 *checked_word(struct numapool_sender *sender, const struc
     return address;
 }
 
-/* Sends up to n on one lane that has room for them. claims[i], or HELD by this client where claims is NULL. */
+/* Announced together, at most: their slots' numbers are kept on the stack meanwhile. */
+#define RUN_MAX 64u
+
+/* Sends up to n (RUN_MAX at most) on one lane that has room for them. claims[i], or HELD by this client where claims is NULL. */
 static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
                     const uint64_t *claims, unsigned n)
 {
     /* A copy, for a store to a word or cell might be one to the original for all that the compiler knows. */
     const struct np_arena *own = &sender->endpoint.pool->arenas[sender->arena].arena;
-    const struct np_arena home = { .words = own->words, .index = own->index, .slots = own->slots, .slot_bytes = own->slot_bytes,
-                                   .stride_lines = own->stride_lines, .stride_inverse = own->stride_inverse, .data = own->data,
-                                   .data_bytes = own->data_bytes };
+    const struct np_arena home = { .words = own->words, .index = own->index, .slot_bytes = own->slot_bytes, .stride = own->stride,
+                                   .stride_inverse = own->stride_inverse, .data = own->data, .data_bytes = own->data_bytes };
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head, mask = lane->mask;
     struct np_cell *cells = lane->cells;
-    uint64_t *slots_sent = lane->sent, position = first;
+    struct np_sent *slots_sent = lane->sent;
+    uint64_t position = first;
     const uint32_t id = lane->id;
+    uint32_t slots[RUN_MAX];
     unsigned sent = 0;
     for (; sent < n; sent++, position++) {
         const struct numapool_msg *message = &messages[sent];
@@ -296,16 +295,16 @@ static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane,
         np_store64(&cell->id, message->id, memory_order_relaxed);
         np_store64(&cell->key, message->key, memory_order_relaxed);
         np_store64(&cell->where, np_cell_where_unannounced(position, (uint32_t)where), memory_order_relaxed);
-        slots_sent[position & mask] = where;
+        slots[sent] = (uint32_t)where;
+        slots_sent[position & mask] = (struct np_sent){ message->data, address };
         /* release: the message is sent here. Pairs with the scavenger's and the hand-over's acquire load of the word. */
         np_store64(address, as_sent, memory_order_release);
     }
-    /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
-    for (uint64_t announced = position; announced-- > first;)
-        np_store64(&cells[announced & mask].where, np_cell_where(announced, (uint32_t)slots_sent[announced & mask]),
-                   memory_order_release);
     if (__builtin_expect(sent == 0, 0))
         return -EINVAL;
+    /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
+    for (unsigned i = sent; i-- > 0;)
+        np_store64(&cells[(first + i) & mask].where, np_cell_where(first + i, slots[i]), memory_order_release);
     lane->head = position;
     np_store64(&lane->shared->tail, position, memory_order_release); /* for who counts */
     np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell);
@@ -347,6 +346,7 @@ int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *me
         struct np_sender_lane *lane = pick_lane(sender, &room);
         if (__builtin_expect(lane != NULL, 1)) {
             unsigned some = n - done < room ? n - done : room;
+            some = some < RUN_MAX ? some : RUN_MAX;
             int result = send_run(sender, lane, messages + done, claims ? claims + done : NULL, some);
             if (result < 0)
                 return done > 0 ? (int)done : result;
@@ -383,32 +383,47 @@ int numapool_send(struct numapool_sender *sender, const struct numapool_msg *mes
 }
 
 /* The slot that was taken back first of those that wait, or NULL. */
-static inline void *recycle(struct numapool_sender *sender)
+static void *recycle(struct numapool_sender *sender)
 {
-    for (unsigned tried = 0; tried < sender->lane_count; tried++) {
-        struct np_sender_lane *lane = &sender->lanes[sender->loan_turn < sender->lane_count ? sender->loan_turn : 0];
+    for (unsigned i = 0; i < sender->lane_count; i++) {
+        struct np_sender_lane *lane = &sender->lanes[i];
         while (lane->recycled < lane->reclaimed) {
-            uint64_t sent = lane->sent[lane->recycled++ & lane->mask];
-            if (__builtin_expect(sent != NP_SENT_GONE, 1))
-                return slot_of(sender, sent);
+            void *slot = lane->sent[lane->recycled++ & lane->mask].slot;
+            if (slot) {
+                sender->loan_lane = lane;
+                return slot;
+            }
         }
-        if (++sender->loan_turn >= sender->lane_count)
-            sender->loan_turn = 0;
     }
     return NULL;
 }
 
-void *numapool_loan(struct numapool_sender *sender)
+static __attribute__((noinline)) void *loan_slow(struct numapool_sender *sender)
 {
     if (!is_live(sender))
         return NULL;
     void *slot = recycle(sender);
-    if (__builtin_expect(slot != NULL, 1))
+    if (slot)
         return slot;
     const struct numapool_magazine *magazine = &sender->magazine->fast;
     if (magazine->top == magazine->bottom && take_back_all(sender) > 0 && (slot = recycle(sender)) != NULL)
         return slot; /* rather than one more from the pool */
     return numapool_get(&sender->magazine->fast);
+}
+
+void *numapool_loan(struct numapool_sender *sender)
+{
+    if (__builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE && sender->loan_lane != NULL, 1)) {
+        struct np_sender_lane *lane = sender->loan_lane;
+        uint64_t recycled = lane->recycled;
+        if (__builtin_expect(recycled < lane->reclaimed, 1)) {
+            void *slot = lane->sent[recycled & lane->mask].slot;
+            lane->recycled = recycled + 1;
+            if (__builtin_expect(slot != NULL, 1))
+                return slot;
+        }
+    }
+    return loan_slow(sender);
 }
 
 int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns)

@@ -6,8 +6,11 @@
 
 #define NP_SENDER_LIVE UINT64_C(0x7265646e6573706e)
 
-/* In `sent`: kept or forwarded, somebody else's now. */
-#define NP_SENT_GONE UINT64_MAX
+/* What was sent at a position: how the slot comes back. */
+struct np_sent {
+    void *slot; /* NULL: kept or forwarded, somebody else's now */
+    np_shm64 *word;
+};
 
 /* A lane as its sender sees it.
  *
@@ -18,7 +21,7 @@
 struct np_sender_lane {
     struct np_lane_shared *shared;
     struct np_cell *cells;
-    uint64_t *sent;        /* by position: arena << 32 | slot, or NP_SENT_GONE */
+    struct np_sent *sent;  /* by position */
     uint64_t head;         /* next position */
     uint64_t reclaimed;    /* below it every word was re-marked or seen elsewhere (L2) */
     uint64_t recycled;     /* below it slots that were taken back have been loaned again or gone into the magazine */
@@ -36,7 +39,7 @@ struct numapool_sender {
     unsigned arena;               /* the magazine's */
     unsigned lane_count, lane_room;
     unsigned turn;
-    unsigned loan_turn; /* the lane that the last loan came from */
+    struct np_sender_lane *loan_lane; /* that the last loan came from; NULL: none */
     bool owns_magazine;
     struct np_sender_lane *lanes;
     struct np_reclaimer reclaimer;

@@ -141,17 +141,11 @@ void np_arena_census(const struct np_arena *arena, struct np_arena_census *censu
 /* Index of the slot at `slot`, or -1: not the first byte of a slot of this arena. */
 static inline int64_t np_arena_index_of(const struct np_arena *arena, const void *slot)
 {
-    uint64_t offset = (uint64_t)((uintptr_t)slot - (uintptr_t)arena->data);
-    if (offset >= arena->data_bytes || offset % NP_CACHE_LINE != 0)
-        return -1;
-    uint64_t lines = offset / NP_CACHE_LINE, index = lines;
-    if (arena->stride_inverse != 0) {
+    uint64_t offset = (uint64_t)((uintptr_t)slot - (uintptr_t)arena->data), index = offset / NP_CACHE_LINE;
+    if (arena->stride_inverse != 0)
         /* exact while lines x stride_lines < 2^64 (Granlund and Montgomery 1994): 2^40 x 2^24 at most here */
-        index = (uint64_t)((unsigned __int128)lines * arena->stride_inverse >> 64);
-        if (index * arena->stride_lines != lines)
-            return -1;
-    }
-    return (int64_t)index;
+        index = (uint64_t)((unsigned __int128)index * arena->stride_inverse >> 64);
+    return offset < arena->data_bytes && index * arena->stride == offset ? (int64_t)index : -1;
 }
 
 static inline void *np_arena_slot(const struct np_arena *arena, uint64_t index)

@@ -228,9 +228,10 @@ static void run_task(const struct task *task)
         perror("fork");
         exit(1);
     }
-    if (!WIFEXITED(status)) {
+    if (status != 0) {
         report->failed = true;
-        snprintf(report->failure, sizeof report->failure, "it crashed by signal %d", WTERMSIG(status));
+        snprintf(report->failure, sizeof report->failure, "it crashed: %s %d", WIFSIGNALED(status) ? "signal" : "exit status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
 }
 
