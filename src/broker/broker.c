@@ -285,6 +285,11 @@ int np_broker_endpoint_close(struct np_broker *broker, uint32_t client, uint32_t
 
 /* ---------------------------------------------------------------- lanes */
 
+uint64_t np_broker_next_stamp(struct np_broker *broker)
+{
+    return np_load64(&broker->board.header->stamp, memory_order_relaxed) + 1; /* relaxed: one writer */
+}
+
 void np_broker_lane_changed(struct np_broker *broker, uint32_t lane)
 {
     struct np_board *board = &broker->board;
@@ -357,7 +362,7 @@ int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t end
         uint32_t state = np_load32(&shared->state, memory_order_acquire);
         if (state != NP_LANE_DRAIN && state != NP_LANE_ORPHAN) /* ORPHAN: a predecessor died in the middle of this */
             return np_error(-EINVAL, "lane %u is in use: its sender can leave it when it is to be drained", lane);
-        np_lane_roll_forward(shared, lane, entry->capacity, &pool);
+        np_lane_roll_forward(shared, lane, entry->capacity, &pool, np_broker_next_stamp(broker));
         np_broker_lane_orphaned(broker, lane);
     } else if (np_load32(&entry->receiver, memory_order_acquire) == endpoint) {
         if (np_load32(&shared->state, memory_order_acquire) != NP_LANE_ORPHAN)

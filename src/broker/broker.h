@@ -95,6 +95,8 @@ uint64_t np_broker_sweep(struct np_broker *broker, uint32_t pool, unsigned state
 void np_broker_endpoint_gone(struct np_broker *broker, uint32_t endpoint, struct np_scavenged *what);
 struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool);
 void np_broker_lane_changed(struct np_broker *broker, uint32_t lane);
+/* What the next change of any lane will be stamped with. */
+uint64_t np_broker_next_stamp(struct np_broker *broker);
 /* The daemon becomes the sender of a lane that has been rolled forward: an orphan until it is drained. */
 void np_broker_lane_orphaned(struct np_broker *broker, uint32_t lane);
 

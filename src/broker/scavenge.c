@@ -29,7 +29,7 @@ static void sender_gone(struct np_broker *broker, uint32_t lane, struct np_scave
     struct np_lane_entry *entry = &broker->board.lanes[lane];
     struct np_lane_shared *shared = broker->lane_memory[lane];
     struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
-    unsigned rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool);
+    unsigned rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool, np_broker_next_stamp(broker));
     np_add64(&entry->rolled_forward, rolled, memory_order_relaxed); /* relaxed: a statistic */
     np_add64(&broker->board.header->messages_rolled_forward, rolled, memory_order_relaxed);
     NP_PROBE2(roll_forward, lane, rolled);

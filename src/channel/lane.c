@@ -81,7 +81,8 @@ static uint64_t announced_until(struct np_lane_shared *lane, uint32_t capacity, 
     return position;
 }
 
-unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool)
+unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool,
+                              uint64_t stamp)
 {
     uint64_t released = np_load64(&lane->released, memory_order_acquire);
     uint64_t position = released, limit = released + capacity;
@@ -107,6 +108,7 @@ unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t
         /* From where the dead sender may not have taken back: cells older than a capacity have been written again, by L2 after
          * their words were re-marked. */
         np_store64(&lane->reclaimed, position > capacity ? position - capacity : 0, memory_order_relaxed);
+        np_store64(&lane->orphaned, stamp, memory_order_relaxed);
         np_store32(&lane->state, NP_LANE_ORPHAN, memory_order_release); /* pairs with the receiver's look at a drained lane */
     }
     return rolled;

@@ -66,7 +66,8 @@ struct np_lane_shared {
     uint32_t state_pad;
     np_shm64 reclaimed;         /* orphan: the daemon has freed what was released below */
     np_shm64 redelivered_until; /* messages below may have been seen by an earlier receiver */
-    uint64_t daemon_pad[13];
+    np_shm64 orphaned;          /* the board's stamp when it became an orphan: elder orphans are received first */
+    uint64_t daemon_pad[12];
 
     np_shm64 tail;              /* one past the last announced */
     np_shm32 sender_registered; /* the sender needs no fence (bell.h) */
@@ -165,8 +166,10 @@ static inline struct np_arena *np_lane_arena(const struct np_lane_pool *pool, un
 np_shm64 *np_lane_word_at(struct np_lane_shared *lane, uint32_t capacity, uint64_t position, const struct np_lane_pool *pool,
                           struct np_arena **arena, uint64_t *index);
 
-/* The sender is dead: announces what it had sent (words say SENT) and not announced; sets tail; state ORPHAN. Returns how many were rolled forward. */
-unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
+/* The sender is dead: announces what it had sent (words say SENT) and not announced; sets tail; state ORPHAN, since
+ * `stamp`. Returns how many were rolled forward. */
+unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool,
+                              uint64_t stamp);
 
 /* The receiver is gone: marks SKIP in the cells that it kept or forwarded, and what the next one gets again as redelivered.
  * Returns how many will be redelivered. */

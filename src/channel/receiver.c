@@ -25,6 +25,18 @@ static bool is_live(const struct numapool_receiver *receiver)
 
 /* ---------------------------------------------------------------- lanes */
 
+/* The elder first: a successor may have died too. */
+static void sort_by_age(struct numapool_receiver *receiver, unsigned n)
+{
+    unsigned *order = receiver->order;
+    for (unsigned i = 1; i < n; i++)
+        for (unsigned j = i; j > 0 && receiver->lanes[order[j - 1]].orphaned > receiver->lanes[order[j]].orphaned; j--) {
+            unsigned elder = order[j];
+            order[j] = order[j - 1];
+            order[j - 1] = elder;
+        }
+}
+
 /* Orphans first: what a dead sender has sent is received before what its successor sends. */
 static void set_order(struct numapool_receiver *receiver)
 {
@@ -33,8 +45,10 @@ static void set_order(struct numapool_receiver *receiver)
         for (unsigned i = 0; i < receiver->lane_count; i++)
             if (receiver->lanes[i].shared && (receiver->lanes[i].state == NP_LANE_ORPHAN) == (orphans == 1))
                 receiver->order[receiver->order_count++] = i;
-        if (orphans == 1)
-            receiver->orphan_count = receiver->order_count;
+        if (orphans == 0)
+            continue;
+        receiver->orphan_count = receiver->order_count;
+        sort_by_age(receiver, receiver->orphan_count);
     }
 }
 
@@ -71,6 +85,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         if (known->shared && known->id == grant->lane && known->generation == grant->generation) {
             pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
             known->state = grant->state;
+            known->orphaned = np_load64(&known->shared->orphaned, memory_order_acquire);
             set_order(receiver);
             return 0;
         }
@@ -92,6 +107,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
                                        .state = grant->state };
     /* acquire: what an earlier receiver and the hand-over stored */
     lane->head = lane->done = lane->released = np_load64(&shared->released, memory_order_acquire);
+    lane->orphaned = np_load64(&shared->orphaned, memory_order_acquire);
     lane->redelivered_until = np_load64(&shared->redelivered_until, memory_order_acquire);
     /* relaxed: read by people; the bell is the sender's when the flag goes up */
     np_store32(&shared->receiver_registered, receiver->endpoint.registered, memory_order_relaxed);
@@ -146,13 +162,31 @@ static struct np_receiver_lane *lane_of(struct numapool_receiver *receiver, cons
     return lane;
 }
 
+/* The lane whose next n to be released these are, in order; NULL: they are not so simple. */
+static struct np_receiver_lane *next_in_line(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+{
+    const uint32_t place = messages[0].lane;
+    struct np_receiver_lane *lane = place < receiver->lane_count ? &receiver->lanes[place] : NULL;
+    if (!lane || !lane->shared || lane->waiting > 0 || n > lane->head - lane->done)
+        return NULL;
+    uint64_t others = 0;
+    for (unsigned i = 0; i < n; i++)
+        others |= (messages[i].lane_seq ^ (lane->done + i)) | (messages[i].lane ^ place);
+    return others == 0 ? lane : NULL;
+}
+
 int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
 {
     if (!is_live(receiver))
         return -EINVAL;
     struct np_receiver_lane *last = NULL;
     int result = 0;
-    for (unsigned i = 0; i < n; i++) {
+    unsigned i = 0;
+    if (n > 0 && (last = next_in_line(receiver, messages, n)) != NULL) {
+        last->done += n;
+        i = n;
+    }
+    for (; i < n; i++) {
         struct np_receiver_lane *lane = lane_of(receiver, &messages[i]);
         if (__builtin_expect(!lane, 0)) {
             result = -EINVAL;
@@ -176,46 +210,51 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
                           bool first, bool *scribbled)
 {
     struct np_receiver_lane *lane = &receiver->lanes[place];
-    const struct numapool_pool *pool = receiver->endpoint.pool;
-    const struct np_arena *arena = &pool->arenas[0].arena;
+    /* In locals, for a store to a message might be one to any of these for all that the compiler knows. */
+    const struct np_pool_arena *arenas = receiver->endpoint.pool->arenas;
+    const unsigned arena_count = receiver->endpoint.pool->arena_count;
+    const struct np_cell *cells = lane->cells;
+    const uint64_t mask = lane->mask, redelivered_until = lane->redelivered_until;
+    uint64_t position = lane->head, limit = lane->done + lane->mask + 1;
+    const struct np_arena *arena = &arenas[0].arena;
+    uint64_t slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
+    char *data = arena->data;
     unsigned got = 0, known_arena = 0;
-    while (got < n) {
-        struct np_cell *cell = &lane->cells[lane->head & lane->mask];
+    while (got < n && position < limit) {
+        const struct np_cell *cell = &cells[position & mask];
         uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
-        if (!np_cell_is_announced(where, lane->head) || lane->head - lane->done > lane->mask)
+        if (!np_cell_is_announced(where, position))
             break;
         uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
+        uint64_t slot = np_cell_slot(where), length = (uint32_t)what;
         if (__builtin_expect((np_cell_flags(what) & NP_CELL_SKIP) != 0, 0)) {
-            finish(lane, lane->head++);
+            finish(lane, position++);
+            limit = lane->done + lane->mask + 1;
             continue;
         }
-        unsigned arena_index = np_cell_arena(what);
-        uint32_t slot = np_cell_slot(where), length = (uint32_t)what;
-        if (__builtin_expect(arena_index != known_arena && arena_index < pool->arena_count, 0)) {
-            known_arena = arena_index;
-            arena = &pool->arenas[arena_index].arena;
+        if (__builtin_expect(np_cell_arena(what) != known_arena && np_cell_arena(what) < arena_count, 0)) {
+            known_arena = np_cell_arena(what);
+            arena = &arenas[known_arena].arena;
+            slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride, data = arena->data;
         }
-        if (__builtin_expect(arena_index != known_arena || slot >= arena->slots || length > arena->slot_bytes, 0)) {
+        if (__builtin_expect((np_cell_arena(what) != known_arena) | (slot >= slots) | (length > slot_bytes), 0)) {
             *scribbled = true;
             if (!first || got > 0)
                 break;
-            finish(lane, lane->head++);
-            np_error(-EBADMSG, "lane %u: the cell of message %llu names slot %u of node number %u with %u bytes, which pool '%s' has not: "
-                     "its sender scribbled; the message was passed over", lane->id, (unsigned long long)(lane->head - 1), slot,
-                     arena_index, length, pool->name);
+            finish(lane, position++);
+            np_error(-EBADMSG, "lane %u: the cell of message %llu names slot %llu of node number %u with %llu bytes, which pool '%s' has not: "
+                     "its sender scribbled; the message was passed over", lane->id, (unsigned long long)(position - 1),
+                     (unsigned long long)slot, np_cell_arena(what), (unsigned long long)length, receiver->endpoint.pool->name);
             break;
         }
-        struct numapool_msg *message = &messages[got++];
-        message->data = np_arena_slot(arena, slot);
-        message->length = length;
-        message->type = (uint16_t)(what >> 48);
-        message->flags = lane->head < lane->redelivered_until ? NUMAPOOL_REDELIVERED : 0;
-        message->id = np_load64(&cell->id, memory_order_relaxed);
-        message->key = np_load64(&cell->key, memory_order_relaxed);
-        message->lane_seq = lane->head++;
-        message->lane = place;
-        message->reserved = 0;
+        messages[got++] = (struct numapool_msg){
+            .data = data + slot * stride, .length = (uint32_t)length, .type = (uint16_t)(what >> 48),
+            .flags = position < redelivered_until ? NUMAPOOL_REDELIVERED : 0,
+            .id = np_load64(&cell->id, memory_order_relaxed), .key = np_load64(&cell->key, memory_order_relaxed),
+            .lane_seq = position++, .lane = place,
+        };
     }
+    lane->head = position;
     if (got == 0)
         publish(receiver, lane); /* what was only passed over */
     return got;

@@ -19,6 +19,7 @@ struct np_receiver_lane {
     uint64_t done;      /* one past the oldest complete run of released ones */
     uint64_t released;  /* what `shared->released` says */
     uint64_t redelivered_until;
+    uint64_t orphaned;  /* of an orphan: when it became one */
     uint32_t waiting;   /* bits set in done_bits */
     uint32_t mask;
     uint32_t id;

@@ -184,11 +184,11 @@ static void set_group_bits(struct np_arena *arena, uint64_t group, uint64_t mask
 
 void np_arena_show_free(struct np_arena *arena, uint64_t group, uint64_t mask)
 {
-    if (mask == 0)
+    uint64_t shown = np_load64(&arena->level[0][group], memory_order_acquire);
+    if ((mask | shown) == 0)
         return;
-    uint64_t missing = mask & ~np_load64(&arena->level[0][group], memory_order_acquire);
-    if (missing != 0)
-        np_or64(&arena->level[0][group], missing, memory_order_acq_rel);
+    if ((mask & ~shown) != 0)
+        np_or64(&arena->level[0][group], mask & ~shown, memory_order_acq_rel);
     /* Every summary, whatever the one below says: who died between two of his steps may have left any of them clear. */
     for (unsigned level = 1; level < arena->levels; level++, group /= 64)
         np_or64(&arena->level[level][group / 64], UINT64_C(1) << group % 64, memory_order_acq_rel);

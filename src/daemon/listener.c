@@ -8,12 +8,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/error.h"
 #include "daemon/keeper.h"
 
-enum { LOCK_TRIES_MAX = 100 };
+enum { LOCK_TRIES_MAX = 100, HELD_TRIES_MAX = 25 };
+#define HELD_PAUSE_NS 10000000 /* HELD_TRIES_MAX of them: a quarter of a second */
 
 /* One level: where /run or a run-time directory is there, the daemon's own in it is made. */
 static void make_directory(struct np_listener *listener)
@@ -55,8 +57,17 @@ static int lock_once(struct np_listener *listener)
 static int take_lock(struct np_listener *listener)
 {
     int result = -EAGAIN;
-    for (unsigned tries = 0; result == -EAGAIN && tries < LOCK_TRIES_MAX; tries++)
+    unsigned held = 0;
+    for (unsigned tries = 0; result == -EAGAIN && tries < LOCK_TRIES_MAX; tries++) {
         result = lock_once(listener);
+        /* A keeper killed as it forked a worker leaves a child with the lock open, which ends at its first steps. */
+        if (result == -EADDRINUSE && held < HELD_TRIES_MAX) {
+            const struct timespec pause = { .tv_nsec = HELD_PAUSE_NS };
+            nanosleep(&pause, NULL);
+            held++;
+            result = -EAGAIN;
+        }
+    }
     if (result == -EAGAIN)
         return np_error(result, "the lock file '%s' is made and removed all the time: something else uses that name", listener->lock_path);
     if (result < 0)

@@ -375,12 +375,14 @@ int numapool_disconnect(struct numapool_client *client)
     pthread_mutex_unlock(&client->opening);
     if (result < 0)
         return result;
+    /* A receiver that is owed would be given messages until the daemon finds out by itself that nothing is mapped here. */
+    int64_t patience_ns = client->debt_count > 0 ? NP_SESSION_PATIENT_NS : NP_SESSION_BRIEF_NS;
     client->debt_count = 0; /* the goodbye ends every endpoint */
     struct np_wire_request request = { .operation = NP_WIRE_GOODBYE };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
     /* A daemon that does not hear it finds out that nothing of its memory is mapped here any more. */
-    np_session_call(client, &request, &answer, fds, 0, NP_SESSION_BRIEF_NS);
+    np_session_call(client, &request, &answer, fds, 0, patience_ns);
     drop_connection(client, 0);
     np_memory_unmap(client->bells, client->bells_bytes);
     free(client->debts);

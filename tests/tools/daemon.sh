@@ -177,9 +177,7 @@ try "SIGTERM ends it although its worker does nothing any more" "end" "complains
 
 start --pool "$small"
 worker=$(worker_of "$daemon")
-kill -KILL "$daemon"
-{ wait "$daemon" || true; } 2>/dev/null # the shell need not say that it was killed
-daemon=
+clear_away
 try "a keeper that is killed takes its worker with it" "wait_for is_over $worker"
 try "what is left is a socket and a lock file, which the next one takes over" "[ -S '$socket' ]" "[ -e '$socket.lock' ]" \
     "start --pool $small" "end" "nothing_is_left"
@@ -218,6 +216,8 @@ try "not in a directory that there is no place for" "ends 1 --socket '$scratch/n
 
 # ---- what is in the way
 
+clear_away
+rm -f "$socket" "$socket.lock"
 printf 'precious\n' >"$socket"
 try "a file at the socket's path stays" "ends 1 --pool $small" "one_error" "complains 'is no socket: remove it'" \
     "grep -q precious '$socket'" "[ ! -e '$socket.lock' ]"

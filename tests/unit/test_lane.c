@@ -102,7 +102,7 @@ static uint64_t tail(void)
 
 static unsigned roll(void)
 {
-    return np_lane_roll_forward(lane, LANE, CAPACITY, &lane_pool);
+    return np_lane_roll_forward(lane, LANE, CAPACITY, &lane_pool, 1);
 }
 
 START_TEST(a_lane_is_a_power_of_two_within_its_limits)
