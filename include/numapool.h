@@ -248,7 +248,10 @@ NUMAPOOL_API int numapool_sender_close(struct numapool_sender *sender, int64_t d
  * (What they have released is taken back every 32 sends, and when there is nothing else.) */
 NUMAPOOL_API void *numapool_loan(struct numapool_sender *sender);
 
-/* The same, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent, wherever it came from. */
+/* Up to n slots (1..2^20) to fill and send together; how many, or -EAGAIN: none. */
+NUMAPOOL_API int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n);
+
+/* One, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent, wherever it came from. */
 NUMAPOOL_API int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns);
 
 /* Gives a loaned slot back unsent. */

@@ -73,9 +73,10 @@ void np_broker_recover(struct np_broker *broker)
     struct np_board *board = &broker->board;
     struct np_scavenged what;
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
-        if (np_entry_is(&board->lanes[lane].state, NP_FORMING) ||
-            (np_entry_is(&board->lanes[lane].state, NP_ACTIVE) && !broker->lane_memory[lane]))
+        if (np_entry_is(&board->lanes[lane].state, NP_FORMING))
             np_store32(&board->lanes[lane].state, NP_NONE, memory_order_release);
+        else if (np_entry_is(&board->lanes[lane].state, NP_ACTIVE) && !broker->lane_memory[lane])
+            np_store32(&board->lanes[lane].state, NP_DYING, memory_order_release); /* its ends have it, and words name it */
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
         if (broker->lane_memory[lane] && np_load32(&board->lanes[lane].sender, memory_order_acquire) != 0 &&
             np_load32(&broker->lane_memory[lane]->state, memory_order_acquire) == NP_LANE_ORPHAN)
@@ -371,7 +372,8 @@ int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t end
         np_cas32(&entry->receiver, &expected, 0, memory_order_acq_rel);
     }
     np_broker_orphan_duty(broker);
-    return np_broker_reconcile(broker, entry->channel);
+    np_broker_reconcile(broker, entry->channel);
+    return 0; /* it has been left, and may be gone, whatever else could not be done */
 }
 
 /* ---------------------------------------------------------------- reconciling */

@@ -52,8 +52,8 @@ void np_broker_stop(struct np_broker *broker);
 int np_broker_attach_pool(struct np_broker *broker, uint32_t pool, unsigned arena, void *meta, size_t meta_bytes);
 int np_broker_attach_lane(struct np_broker *broker, uint32_t lane, void *memory);
 
-/* After a start on a board with a past, once all memory is attached: clears FORMING entries (lanes without memory among them), goes on with
- * clients that are DYING, does orphans' duty, reconciles every channel. */
+/* After a start on a board with a past, once all memory is attached: clears FORMING entries, puts lanes without memory aside until their ends
+ * are gone, goes on with clients that are DYING, does orphans' duty, reconciles every channel. */
 void np_broker_recover(struct np_broker *broker);
 
 /* A pool's entry: FORMING, for the caller to fill, attach and activate. -EEXIST, -ENOSPC. */

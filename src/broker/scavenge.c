@@ -71,10 +71,26 @@ static bool lane_is_usable(struct np_broker *broker, uint32_t lane)
     return np_entry_is(&broker->board.lanes[lane].state, NP_ACTIVE) && broker->lane_memory[lane] != NULL;
 }
 
+/* A lane whose memory the broker has not: its number is kept until both ends are gone and no word names it. */
+static void detach_from_lost(struct np_broker *broker, uint32_t lane, uint32_t endpoint)
+{
+    struct np_lane_entry *entry = &broker->board.lanes[lane];
+    np_shm32 *ends[2] = { &entry->sender, &entry->receiver };
+    for (unsigned i = 0; i < 2; i++)
+        if (np_load32(ends[i], memory_order_relaxed) == endpoint) /* relaxed: one writer */
+            np_store32(ends[i], 0, memory_order_release);
+    if (np_load32(&entry->sender, memory_order_relaxed) != 0 || np_load32(&entry->receiver, memory_order_relaxed) != 0)
+        return;
+    np_broker_sweep(broker, broker->board.channels[entry->channel].pool, NP_WORD_SENT, lane);
+    np_store32(&entry->state, NP_NONE, memory_order_release);
+}
+
 static void detach_endpoint(struct np_broker *broker, uint32_t endpoint, bool as_sender, struct np_scavenged *what)
 {
     for (uint32_t lane = 1; lane <= broker->board.limits.lanes; lane++) {
         struct np_lane_entry *entry = &broker->board.lanes[lane];
+        if (np_entry_is(&entry->state, NP_DYING))
+            detach_from_lost(broker, lane, endpoint);
         if (!lane_is_usable(broker, lane))
             continue;
         if (as_sender && np_load32(&entry->sender, memory_order_relaxed) == endpoint)
@@ -202,6 +218,11 @@ unsigned np_broker_orphan_duty(struct np_broker *broker)
     unsigned orphans = 0;
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++) {
         struct np_lane_entry *entry = &board->lanes[lane];
+        if (np_entry_is(&entry->state, NP_DYING)) {
+            detach_from_lost(broker, lane, 0); /* both ends may have been gone before it was lost */
+            if (np_entry_is(&entry->state, NP_NONE))
+                np_broker_reconcile(broker, entry->channel); /* which may be idle now */
+        }
         if (!lane_is_usable(broker, lane) || np_load32(&entry->sender, memory_order_acquire) != 0)
             continue;
         struct np_lane_shared *shared = broker->lane_memory[lane];

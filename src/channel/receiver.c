@@ -227,15 +227,17 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
             break;
         uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
         uint64_t slot = np_cell_slot(where), length = (uint32_t)what;
-        if (__builtin_expect((np_cell_flags(what) & NP_CELL_SKIP) != 0, 0)) {
-            finish(lane, position++);
-            limit = lane->done + lane->mask + 1;
-            continue;
-        }
-        if (__builtin_expect(np_cell_arena(what) != known_arena && np_cell_arena(what) < arena_count, 0)) {
-            known_arena = np_cell_arena(what);
-            arena = &arenas[known_arena].arena;
-            slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride, data = arena->data;
+        if (__builtin_expect((what >> 32 & 0xffff) != known_arena, 0)) { /* another node, or flags */
+            if ((np_cell_flags(what) & NP_CELL_SKIP) != 0) {
+                finish(lane, position++);
+                limit = lane->done + lane->mask + 1;
+                continue;
+            }
+            if (np_cell_arena(what) < arena_count) {
+                known_arena = np_cell_arena(what);
+                arena = &arenas[known_arena].arena;
+                slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride, data = arena->data;
+            }
         }
         if (__builtin_expect((np_cell_arena(what) != known_arena) | (slot >= slots) | (length > slot_bytes), 0)) {
             *scribbled = true;

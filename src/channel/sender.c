@@ -13,6 +13,9 @@
 
 /* Released slots are taken back every so many sends, so that an idle sender parks few and reads `released` seldom. */
 #define TAKE_BACK_EVERY 32u
+#define CELLS_AHEAD 8u
+/* How many loans ahead the beginning of a slot is fetched: its receiver's processor has it. */
+#define LOANS_AHEAD 8u
 /* What is taken back and not loaned again beyond this goes into the magazine: a forwarder never loans. */
 #define RECYCLE_MAX (4 * TAKE_BACK_EVERY)
 
@@ -163,6 +166,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         }
         sender->lanes = more;
         sender->lane_room = room;
+        sender->loan_lane = sender->lane_count > 0 ? more : NULL; /* it pointed into what was moved */
     }
     struct np_sent *sent = calloc(grant->capacity, sizeof *sent);
     if (!sent) {
@@ -218,95 +222,104 @@ static struct np_sender_lane *pick_lane(struct numapool_sender *sender, uint32_t
 
 /* ---------------------------------------------------------------- sending */
 
-/* The slow half of finding a message's word: a slot of another node than the magazine's, or a mistake, which gets its sentence. */
-static __attribute__((noinline)) np_shm64 *distant_word(struct numapool_sender *sender, const struct numapool_msg *message,
-                                                        uint64_t claim, uint64_t *where)
+/* Fills the cell of a message and, that done, stores its word: here it is sent. */
+static inline void fill_and_store(struct np_cell *cell, struct np_sent *sent, uint32_t lane, uint64_t position,
+                                  const struct numapool_msg *message, uint64_t arena, uint32_t slot, np_shm64 *address, unsigned gen)
+{
+    const uint64_t as_sent = np_word_sent(lane, position, gen);
+    if (NP_MUTANT(WORD_BEFORE_CELL))
+        np_store64(address, as_sent, memory_order_release);
+    /* relaxed: all before the word, by its release (L1) */
+    np_store64(&cell->what, np_cell_what(message->length, (unsigned)arena, 0, message->type), memory_order_relaxed);
+    np_store64(&cell->id, message->id, memory_order_relaxed);
+    np_store64(&cell->key, message->key, memory_order_relaxed);
+    np_store64(&cell->where, np_cell_where_unannounced(position, slot), memory_order_relaxed);
+    sent->slot = message->data;
+    sent->word = address;
+    /* release: pairs with the scavenger's and the hand-over's acquire load of the word */
+    np_store64(address, as_sent, memory_order_release);
+}
+
+/* Sends one message of any kind: from any node, of any stride, of any claim. */
+static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *message, uint64_t claim,
+                     uint64_t position)
 {
     struct numapool_pool *pool = sender->endpoint.pool;
     uint64_t index;
     struct np_pool_arena *pa = np_pool_locate(pool, message->data, &index);
     if (!pa) {
         np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
-        return NULL;
+        return false;
     }
     if (message->length > pa->arena.slot_bytes) {
         np_error(-EINVAL, "a message of %u bytes does not fit a slot of %llu of pool '%s'", message->length,
                  (unsigned long long)pa->arena.slot_bytes, pool->name);
-        return NULL;
+        return false;
     }
     np_shm64 *address = &pa->arena.words[index];
-    if (np_word_claim(np_load64(address, memory_order_relaxed)) != claim) { /* relaxed: the claim is ours or it is refused */
+    uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
+    if (np_word_claim(word) != claim) {
         np_error(-EINVAL, "slot %llu of node %d of pool '%s' is not this process's to send: it was put, sent or never taken here",
                  (unsigned long long)index, pa->arena.node, pool->name);
-        return NULL;
+        return false;
     }
-    *where = (uint64_t)pa->arena.index << 32 | index;
-    return address;
+    fill_and_store(&lane->cells[position & lane->mask], &lane->sent[position & lane->mask], lane->id, position, message, pa->arena.index,
+                   (uint32_t)index, address, np_word_gen(word));
+    return true;
 }
 
-/* The word of a message's slot, which must make the claim `claim`; *where is arena << 32 | slot. */
-static inline np_shm64 *checked_word(struct numapool_sender *sender, const struct np_arena *home, const struct numapool_msg *message,
-                                     uint64_t claim, uint64_t *word, uint64_t *where)
+/* Sends of the common kind: slots that this process holds, of the magazine's node, of a stride that is a power of two. Stops at the
+ * first that is of another kind; how many were sent. */
+static inline unsigned send_common(struct numapool_sender *sender, const struct np_sender_lane *lane, const struct numapool_msg *messages,
+                                   unsigned n)
 {
-    int64_t found = np_arena_index_of(home, message->data);
-    if (__builtin_expect(found >= 0 && message->length <= home->slot_bytes, 1)) {
-        np_shm64 *address = &home->words[found];
-        *word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
-        *where = (uint64_t)home->index << 32 | (uint64_t)found;
-        if (__builtin_expect(np_word_claim(*word) == claim, 1))
-            return address;
+    const struct np_arena *home = &sender->endpoint.pool->arenas[sender->arena].arena;
+    /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
+    struct np_cell *const cells = lane->cells;
+    struct np_sent *const sent = lane->sent;
+    const uint64_t mask = lane->mask;
+    const uint32_t id = lane->id;
+    const uintptr_t base = (uintptr_t)home->data;
+    const uint64_t slots = home->slots, slot_bytes = home->slot_bytes, arena = home->index;
+    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0);
+    const unsigned shift = home->stride_shift;
+    np_shm64 *const words = home->words;
+    const struct numapool_msg *message = messages, *const end = messages + (shift ? n : 0);
+    for (uint64_t position = lane->head; message < end; message++, position++) {
+        uint64_t offset = (uintptr_t)message->data - base;
+        uint64_t index = offset >> shift | offset << (64 - shift); /* beyond all slots unless it is a slot's beginning */
+        if (__builtin_expect((index >= slots) | (message->length > slot_bytes), 0))
+            break;
+        uint64_t gen = np_load64(&words[index], memory_order_relaxed) ^ held; /* relaxed: the claim is ours or it is refused */
+        if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
+            break;
+        fill_and_store(&cells[position & mask], &sent[position & mask], id, position, message, arena, (uint32_t)index, &words[index],
+                       (unsigned)gen);
     }
-    np_shm64 *address = distant_word(sender, message, claim, where);
-    if (address)
-        *word = np_load64(address, memory_order_relaxed); /* relaxed: as above */
-    return address;
+    return (unsigned)(message - messages);
 }
 
-/* Announced together, at most: their slots' numbers are kept on the stack meanwhile. */
-#define RUN_MAX 64u
-
-/* Sends up to n (RUN_MAX at most) on one lane that has room for them. claims[i], or HELD by this client where claims is NULL. */
+/* Sends up to n on one lane that has room for them. claims[i], or HELD by this client where claims is NULL. */
 static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
                     const uint64_t *claims, unsigned n)
 {
-    /* A copy, for a store to a word or cell might be one to the original for all that the compiler knows. */
-    const struct np_arena *own = &sender->endpoint.pool->arenas[sender->arena].arena;
-    const struct np_arena home = { .words = own->words, .index = own->index, .slot_bytes = own->slot_bytes, .stride = own->stride,
-                                   .stride_inverse = own->stride_inverse, .data = own->data, .data_bytes = own->data_bytes };
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head, mask = lane->mask;
-    struct np_cell *cells = lane->cells;
-    struct np_sent *slots_sent = lane->sent;
-    uint64_t position = first;
-    const uint32_t id = lane->id;
-    uint32_t slots[RUN_MAX];
-    unsigned sent = 0;
-    for (; sent < n; sent++, position++) {
-        const struct numapool_msg *message = &messages[sent];
-        struct np_cell *cell = &cells[position & mask];
-        uint64_t word, where;
-        np_shm64 *address = checked_word(sender, &home, message, claims ? claims[sent] : held, &word, &where);
-        if (__builtin_expect(!address, 0))
-            break;
-        const uint64_t as_sent = np_word_sent(id, position, np_word_gen(word));
-        if (NP_MUTANT(WORD_BEFORE_CELL))
-            np_store64(address, as_sent, memory_order_release);
-        /* relaxed: all before the word, by its release (L1) */
-        np_store64(&cell->what, np_cell_what(message->length, (unsigned)(where >> 32), 0, message->type), memory_order_relaxed);
-        np_store64(&cell->id, message->id, memory_order_relaxed);
-        np_store64(&cell->key, message->key, memory_order_relaxed);
-        np_store64(&cell->where, np_cell_where_unannounced(position, (uint32_t)where), memory_order_relaxed);
-        slots[sent] = (uint32_t)where;
-        slots_sent[position & mask] = (struct np_sent){ message->data, address };
-        /* release: the message is sent here. Pairs with the scavenger's and the hand-over's acquire load of the word. */
-        np_store64(address, as_sent, memory_order_release);
-    }
+    struct np_cell *const cells = lane->cells;
+    unsigned sent = claims ? 0 : send_common(sender, lane, messages, n);
+    while (__builtin_expect(sent < n, 0) && send_any(sender, lane, &messages[sent], claims ? claims[sent] : held, first + sent))
+        sent++;
     if (__builtin_expect(sent == 0, 0))
         return -EINVAL;
     /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
-    for (unsigned i = sent; i-- > 0;)
-        np_store64(&cells[(first + i) & mask].where, np_cell_where(first + i, slots[i]), memory_order_release);
-    lane->head = position;
-    np_store64(&lane->shared->tail, position, memory_order_release); /* for who counts */
+    for (uint64_t position = first + sent; position-- > first;) {
+        np_shm64 *where = &cells[position & mask].where;
+        uint32_t slot = np_cell_slot(np_load64(where, memory_order_relaxed)); /* relaxed: our own store */
+        np_store64(where, np_cell_where(position, slot), memory_order_release);
+    }
+    for (unsigned i = 0; i < sent; i += 2) /* two cells a line */
+        np_prefetch_write(&cells[(first + sent + CELLS_AHEAD + i) & mask]);
+    lane->head = first + sent;
+    np_store64(&lane->shared->tail, lane->head, memory_order_release); /* for who counts */
     np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell);
     return (int)sent;
 }
@@ -346,7 +359,6 @@ int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *me
         struct np_sender_lane *lane = pick_lane(sender, &room);
         if (__builtin_expect(lane != NULL, 1)) {
             unsigned some = n - done < room ? n - done : room;
-            some = some < RUN_MAX ? some : RUN_MAX;
             int result = send_run(sender, lane, messages + done, claims ? claims + done : NULL, some);
             if (result < 0)
                 return done > 0 ? (int)done : result;
@@ -411,6 +423,39 @@ static __attribute__((noinline)) void *loan_slow(struct numapool_sender *sender)
     return numapool_get(&sender->magazine->fast);
 }
 
+/* Begins to fetch a slot's beginning from its receiver's processor. */
+static inline void fetch_slot(const char *slot)
+{
+    np_prefetch_write(slot);
+    np_prefetch_write((const char *)((uintptr_t)slot + NP_CACHE_LINE)); /* slot may be NULL: a hint, nothing is accessed */
+}
+
+int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
+{
+    if (!is_live(sender))
+        return -EINVAL;
+    if (n == 0 || n > NP_LANE_SLOTS_MAX)
+        return np_error(-EINVAL, "loan_bulk of %u slots: 1 to %u", n, NP_LANE_SLOTS_MAX);
+    struct np_sender_lane *lane = sender->loan_lane;
+    unsigned got = 0;
+    if (__builtin_expect(lane != NULL, 1)) {
+        const struct np_sent *sent = lane->sent;
+        const uint64_t mask = lane->mask, end = lane->reclaimed;
+        uint64_t recycled = lane->recycled;
+        while (got < n && recycled < end) {
+            slots[got] = sent[recycled & mask].slot;
+            got += slots[got] != NULL;
+            recycled++;
+        }
+        for (uint64_t ahead = recycled; ahead < end && ahead < recycled + got; ahead++)
+            fetch_slot(sent[ahead & mask].slot);
+        lane->recycled = recycled;
+    }
+    while (got < n && (slots[got] = numapool_loan(sender)) != NULL)
+        got++;
+    return got > 0 ? (int)got : -EAGAIN;
+}
+
 void *numapool_loan(struct numapool_sender *sender)
 {
     if (__builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE && sender->loan_lane != NULL, 1)) {
@@ -418,9 +463,12 @@ void *numapool_loan(struct numapool_sender *sender)
         uint64_t recycled = lane->recycled;
         if (__builtin_expect(recycled < lane->reclaimed, 1)) {
             void *slot = lane->sent[recycled & lane->mask].slot;
+            char *ahead = lane->sent[(recycled + LOANS_AHEAD) & lane->mask].slot;
             lane->recycled = recycled + 1;
-            if (__builtin_expect(slot != NULL, 1))
+            if (__builtin_expect(slot != NULL, 1)) {
+                fetch_slot(ahead);
                 return slot;
+            }
         }
     }
     return loan_slow(sender);

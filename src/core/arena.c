@@ -125,6 +125,8 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
     arena->stride_lines = arena->stride / NP_CACHE_LINE;
     if (arena->stride_lines > 1) /* ceil(2^64 / d) = floor((2^64 - 1) / d) + 1, for d of any kind: 2^64 - 1 = q d + r, r < d */
         arena->stride_inverse = UINT64_MAX / arena->stride_lines + 1;
+    if ((arena->stride & (arena->stride - 1)) == 0)
+        arena->stride_shift = (unsigned)__builtin_ctzll(arena->stride);
     arena->data = data;
     arena->data_bytes = data ? slots * arena->stride : 0;
     /* clients begin their search at different places, so that they seldom meet in a group */

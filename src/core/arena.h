@@ -78,6 +78,7 @@ struct np_arena {
     uint64_t stride;
     uint64_t stride_lines; /* stride / 64 */
     uint64_t stride_inverse; /* ceil(2^64 / stride_lines); 0 when stride_lines is 1 */
+    unsigned stride_shift; /* log2 of the stride; 0: it is not a power of two */
     char *data;
     size_t data_bytes; /* slots x stride: what a pointer is checked against */
     _Atomic uint64_t cursor; /* group where the next search begins; any value will do */

@@ -195,12 +195,10 @@ int numapool_magazine_close(struct numapool_magazine *fast)
 
 /* ---------------------------------------------------------------- get */
 
-static bool take_back(struct np_magazine *magazine)
+static void take_back(struct np_magazine *magazine)
 {
-    unsigned got = 0;
     for (struct np_reclaimer *reclaimer = magazine->reclaimers; reclaimer; reclaimer = reclaimer->next)
-        got += reclaimer->take_back(reclaimer);
-    return got > 0;
+        reclaimer->take_back(reclaimer);
 }
 
 /* How many to move at once: half a magazine, but few when the arena has few left, so that nobody hoards the last ones. */
@@ -227,7 +225,10 @@ static void *refill(struct np_magazine *magazine)
             return **top;
         }
     }
-    if (take_back(magazine) && *top > magazine->slots)
+    /* The stack is looked at whatever they count: a lane that is left by the way, and in a pool that counts exactly all that comes
+     * back, goes there at once. */
+    take_back(magazine);
+    if (*top > magazine->slots)
         return *--*top;
     for (unsigned step = 0; step < pool->arena_count; step++) { /* with capacity 0 what was taken back is in the depot */
         unsigned arena = (magazine->arena + step) % pool->arena_count;

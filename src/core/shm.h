@@ -135,6 +135,16 @@ static inline void np_pause(void)
 #endif
 }
 
+/* Begins to fetch a line that is going to be written, from whoever has it. */
+static inline void np_prefetch_write(const volatile void *address)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(const volatile char *)address)); /* __builtin_prefetch gives it with -mprfchw only */
+#else
+    __builtin_prefetch((const void *)(uintptr_t)address, 1);
+#endif
+}
+
 /* Full fence between stores before and loads after it (the store-load order that a flag-and-check needs). */
 static inline void np_fence(void)
 {

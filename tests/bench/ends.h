@@ -30,12 +30,14 @@ void bench_ends_leave(void *state);
 static inline __attribute__((always_inline)) void bench_ends_send(struct bench_ends *ends, uint64_t number, unsigned count)
 {
     struct numapool_msg messages[BENCH_BATCH_MAX];
+    void *slots[BENCH_BATCH_MAX];
+    if (count == 1)
+        slots[0] = numapool_loan(ends->sender);
+    if (__builtin_expect(count == 1 ? !slots[0] : numapool_loan_bulk(ends->sender, slots, count) != (int)count, 0))
+        bench_fail("%s: %s", ends->name, numapool_errormsg());
     for (unsigned i = 0; i < count; i++) {
-        void *slot = numapool_loan(ends->sender);
-        if (__builtin_expect(!slot, 0))
-            bench_fail("%s: %s", ends->name, numapool_errormsg());
-        bench_payload_write(slot, number + i);
-        messages[i] = (struct numapool_msg){ .data = slot, .length = BENCH_PAYLOAD_BYTES };
+        bench_payload_write(slots[i], number + i);
+        messages[i] = (struct numapool_msg){ .data = slots[i], .length = BENCH_PAYLOAD_BYTES };
     }
     int sent = count == 1 ? numapool_send(ends->sender, messages, BENCH_TIMEOUT_NS)
                           : numapool_send_bulk(ends->sender, messages, count, BENCH_TIMEOUT_NS);
