@@ -166,16 +166,25 @@ static void sent(struct np_operation *operation, int result)
 
 /* ---------------------------------------------------------------- accepting */
 
-/* Makes room for one that may have something to say: who has connected longest without having said who he is. */
-static void evict_silent(struct np_worker *worker, const struct np_connection *except)
+static struct np_connection *oldest_of(struct np_worker *worker, enum np_connection_kind kind, const struct np_connection *except)
 {
     struct np_connection *oldest = NULL;
     for (unsigned i = 0; i < worker->connection_count; i++) {
         struct np_connection *connection = &worker->connections[i];
-        if (connection->fd >= 0 && !connection->closing && connection != except &&
-            connection->kind == NP_CONNECTION_NEW && (!oldest || connection->accepted_ns < oldest->accepted_ns))
+        if (connection->fd >= 0 && !connection->closing && connection != except && connection->kind == kind &&
+            (!oldest || connection->accepted_ns < oldest->accepted_ns))
             oldest = connection;
     }
+    return oldest;
+}
+
+/* Makes room for one that may have something to say: who has connected longest without having said who he is, or else who has
+ * looked longest, and can connect again. Clients stay: there is room for all of them. */
+static void evict_silent(struct np_worker *worker, const struct np_connection *except)
+{
+    struct np_connection *oldest = oldest_of(worker, NP_CONNECTION_NEW, except);
+    if (!oldest)
+        oldest = oldest_of(worker, NP_CONNECTION_LOOK, except);
     if (oldest)
         np_connection_close(oldest);
 }

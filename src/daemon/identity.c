@@ -43,9 +43,16 @@ int np_identity_pidfd_of_process(pid_t pid, uint64_t start_ticks)
     if (pidfd < 0)
         return np_error(-errno, "cannot watch process %ld (pidfd_open: %s)", (long)pid, strerror(errno));
     /* The pidfd names one process for ever; whether it is the one that is meant is seen by when it was started. */
-    if (start_ticks == 0 || np_identity_start_ticks(pid) != start_ticks || np_identity_is_gone(pidfd)) {
+    uint64_t its_ticks = np_identity_start_ticks(pid);
+    bool is_other = start_ticks != 0 && its_ticks != 0 && its_ticks != start_ticks;
+    if (is_other || np_identity_is_gone(pidfd)) {
         close(pidfd);
         return np_error(-ESRCH, "process %ld is gone", (long)pid);
+    }
+    if (start_ticks == 0 || its_ticks == 0) {
+        close(pidfd);
+        return np_error(-EACCES, "it cannot be seen when process %ld was started (/proc/%ld/stat): /proc must be mounted and show it",
+                        (long)pid, (long)pid);
     }
     return pidfd;
 }
@@ -58,6 +65,9 @@ int np_identity_pidfd_of_socket(int socket, const struct np_identity *identity)
         fcntl(pidfd, F_SETFD, FD_CLOEXEC);
         return pidfd;
     }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+        return np_error(-errno, "cannot watch process %ld (SO_PEERPIDFD: %s): raise the daemon's limit of open files (LimitNOFILE=)",
+                        (long)identity->pid, strerror(errno));
     if (errno != ENOPROTOOPT)
         return np_error(-ESRCH, "process %ld connected and is gone", (long)identity->pid);
     if (identity->pid <= 0)

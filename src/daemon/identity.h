@@ -21,7 +21,8 @@ int np_identity_of_socket(int socket, struct np_identity *identity);
  * descriptor, close-on-exec; -ESRCH: it is gone. */
 int np_identity_pidfd_of_socket(int socket, const struct np_identity *identity);
 
-/* A pidfd of `pid` if it still is the process that was started at start_ticks; -ESRCH: it is gone. */
+/* A pidfd of `pid` if it still is the process that was started at start_ticks; -ESRCH: it is gone. Other codes say nothing of the process:
+ * -EMFILE, -ENOMEM; -EACCES: when it was started cannot be seen. */
 int np_identity_pidfd_of_process(pid_t pid, uint64_t start_ticks);
 
 /* /proc/PID/stat field 22, or 0. The other: of such a text, for tests. */

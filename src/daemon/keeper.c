@@ -89,11 +89,9 @@ static int make_memory(struct keeper *keeper, enum np_store_kind kind, const cha
 static int hear_signals(struct keeper *keeper)
 {
     sigset_t heard;
-    sigemptyset(&heard);
-    sigaddset(&heard, SIGTERM);
-    sigaddset(&heard, SIGINT);
-    sigaddset(&heard, SIGHUP);
+    np_worker_ending_signals(&heard);
     sigaddset(&heard, SIGCHLD);
+    signal(SIGCHLD, SIG_DFL); /* ignored, as whoever started this may have left it, no worker's end would be heard of */
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_BLOCK, &heard, &keeper->signals_before);
     keeper->signal_fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -232,6 +230,8 @@ static void read_records(struct keeper *keeper)
     while ((result = np_record_receive(keeper->records, &record, &fd)) == 1 || result == -EMFILE || result == -EPROTO) {
         if (result < 0) {
             np_log(NP_LOG_ERROR, "a record of the worker: %s", np_error_sentence());
+            if (result == -EMFILE)
+                np_store_remove(&keeper->store, record.key); /* what the key had is another client's or lane's */
             continue;
         }
         switch (record.verb) {
@@ -270,8 +270,8 @@ static void worker_ended(struct keeper *keeper, int how)
     keeper->worker = 0;
     if (keeper->ending || in_order) {
         finish(keeper, 0);
-    } else if (WIFEXITED(how) && WEXITSTATUS(how) == EX_CONFIG) {
-        finish(keeper, EX_CONFIG); /* the worker has said why */
+    } else if (WIFEXITED(how) && WEXITSTATUS(how) == EX_CONFIG && !keeper->ready_told) {
+        finish(keeper, EX_CONFIG); /* the worker has said why. Once there may be clients, what is short now the next try may find */
     } else {
         if (np_monotonic_ns() - keeper->worker_born_ns >= LONG_LIFE_NS)
             keeper->backoff_ns = 0;

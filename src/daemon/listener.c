@@ -14,8 +14,9 @@
 #include "core/error.h"
 #include "daemon/keeper.h"
 
-enum { LOCK_TRIES_MAX = 100, HELD_TRIES_MAX = 25 };
-#define HELD_PAUSE_NS 10000000 /* HELD_TRIES_MAX of them: a quarter of a second */
+enum { LOCK_TRIES_MAX = 100, HELD_TRIES_MAX = 25, LISTENER_TRIES_MAX = 200 };
+#define HELD_PAUSE_NS 10000000     /* HELD_TRIES_MAX of them: a quarter of a second */
+#define LISTENER_PAUSE_NS 10000000 /* 2 s in all: the worker of a keeper that was killed dies after it, and has the socket until then */
 
 /* One level: where /run or a run-time directory is there, the daemon's own in it is made. */
 static void make_directory(struct np_listener *listener)
@@ -80,6 +81,27 @@ static int take_lock(struct np_listener *listener)
     return 0;
 }
 
+/* Whoever mistypes a path must not take another program's socket from it. 0: nobody listens there. */
+static int check_nobody_listens(const struct np_listener *listener, const struct sockaddr_un *address)
+{
+    int code = 0;
+    for (unsigned tries = 0; tries < LISTENER_TRIES_MAX; tries++) {
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+            return np_error(-errno, "cannot make a socket: %s", strerror(errno));
+        code = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ? 0 : errno;
+        close(fd);
+        if (code == ECONNREFUSED || code == ENOENT)
+            return 0;
+        if (code != 0 && code != EAGAIN)
+            break;
+        const struct timespec pause = { .tv_nsec = LISTENER_PAUSE_NS };
+        nanosleep(&pause, NULL);
+    }
+    return np_error(-EADDRINUSE, "another program listens at '%s'%s%s%s: end it, or choose another path by --socket", listener->path,
+                    code ? " (" : "", code ? strerror(code) : "", code ? ")" : "");
+}
+
 static int bind_path(struct np_listener *listener)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -90,6 +112,9 @@ static int bind_path(struct np_listener *listener)
     if (lstat(listener->path, &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
             return np_error(-EEXIST, "'%s' is there and is no socket: remove it, or choose another path by --socket", listener->path);
+        int result = check_nobody_listens(listener, &address);
+        if (result < 0)
+            return result;
         unlink(listener->path);
     }
     /* Not O_NONBLOCK: some kernels' io_uring would then say -EAGAIN instead of waiting for a connection. */

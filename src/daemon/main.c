@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "daemon/config.h"
@@ -122,11 +123,24 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "numapoold %s\n", PACKAGE_VERSION);
 }
 
+/* Some start a daemon with its standard descriptors closed. What is opened first would get their numbers, and a line of log written to
+ * number 2 would go into shared memory. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     static struct command_line line; /* large for a stack */
     static const struct argp argp = { .options = options, .parser = parse, .doc = what_it_is };
     argp_program_version_hook = print_version; /* libc's variable: one of ours would be hidden from it */
+    fill_standard_descriptors();
     np_config_start(&line.config);
     line.ready_fd = -1;
     argp_err_exit_status = EX_USAGE;

@@ -268,7 +268,8 @@ static void maps_read(struct np_operation *operation, int result)
         return;
     }
     if (result == 0) {
-        conclude(worker, false);
+        /* No program has no mappings at all: the process's first thread has left, or is just leaving, and the others may go on. */
+        conclude(worker, check->offset == 0);
         return;
     }
     check->offset += (uint64_t)result;
@@ -414,7 +415,7 @@ int np_watches_start(struct np_worker *worker)
     return 0;
 }
 
-void np_watches_take_over(struct np_worker *worker)
+int np_watches_take_over(struct np_worker *worker)
 {
     for (uint32_t client = 1; client <= worker->board.limits.clients; client++) {
         struct np_client_entry *entry = &worker->board.clients[client];
@@ -426,8 +427,10 @@ void np_watches_take_over(struct np_worker *worker)
         if (pidfd < 0) {
             /* The keeper could not store it. The process may live all the same, and then is found again by when it started. */
             pidfd = np_identity_pidfd_of_process(entry->pid, entry->start_ticks);
-            if (pidfd >= 0 && np_worker_keep(worker, pidfd_key(client), pidfd) < 0)
-                pidfd = -1;
+            int result = pidfd < 0 ? pidfd : np_worker_keep(worker, pidfd_key(client), pidfd);
+            /* Anything but the kernel's word that it is gone: to take its slots away while it lives would give them two owners. */
+            if (result < 0 && result != -ESRCH)
+                return np_error_within(result, "client %u", client);
         }
         if (pidfd < 0 || np_identity_is_gone(pidfd)) {
             np_watch_end(watch, "died");
@@ -436,4 +439,5 @@ void np_watches_take_over(struct np_worker *worker)
         begin_watching(watch);
         check_at(watch, np_monotonic_ns() + TAKEN_OVER_CHECK_NS);
     }
+    return 0;
 }

@@ -94,7 +94,8 @@ static void records_there(struct np_operation *operation, int polled)
     worker->ending = true;
 }
 
-/* Everything that the keeper has, until it says that this was all. Waits: nothing can be done without. */
+/* Everything that the keeper has, until it says that this was all, or that the worker is to end: then what has come is a part, with
+ * which nothing may be taken over. Waits: nothing can be done without. */
 static int receive_store(struct np_worker *worker)
 {
     for (;;) {
@@ -120,13 +121,21 @@ static int receive_store(struct np_worker *worker)
     }
 }
 
+void np_worker_ending_signals(sigset_t *signals)
+{
+    static const int may_be_ignored[] = { SIGINT, SIGHUP };
+    struct sigaction action;
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    for (unsigned i = 0; i < sizeof may_be_ignored / sizeof may_be_ignored[0]; i++)
+        if (sigaction(may_be_ignored[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(signals, may_be_ignored[i]);
+}
+
 static int hear_signals(struct np_worker *worker)
 {
     sigset_t heard;
-    sigemptyset(&heard);
-    sigaddset(&heard, SIGTERM);
-    sigaddset(&heard, SIGINT);
-    sigaddset(&heard, SIGHUP);
+    np_worker_ending_signals(&heard);
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_BLOCK, &heard, NULL);
     worker->signal_fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -153,8 +162,8 @@ static int take_over(struct np_worker *worker)
         return result;
     np_broker_recover(&worker->broker);
     np_premises_forget_strays(worker);
-    np_watches_take_over(worker);
-    return np_premises_make_pools(worker);
+    result = np_watches_take_over(worker);
+    return result < 0 ? result : np_premises_make_pools(worker);
 }
 
 static void start_operations(struct np_worker *worker)
@@ -176,10 +185,10 @@ static int start(struct np_worker *worker)
     int result = hear_signals(worker);
     if (result == 0)
         result = receive_store(worker);
-    if (result < 0) {
+    if (result < 0)
         worker->status = EX_TEMPFAIL;
+    if (result < 0 || worker->ending)
         return result;
-    }
     np_bell_register();
     worker->status = EX_CONFIG; /* what the system does not give from here on it would not give the next time either */
     result = np_loop_start(&worker->loop, operations_of(worker->config));

@@ -19,6 +19,7 @@
 #ifndef NP_DAEMON_WORKER_H
 #define NP_DAEMON_WORKER_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -135,6 +136,8 @@ struct np_worker {
 /* ---- worker.c */
 /* Returns the exit status: 0, EX_CONFIG, or another after which the keeper starts another worker. */
 int np_worker_run(const struct np_config *config, int listen_fd, int records_fd);
+/* The signals that end either half. Those that whoever started the daemon had ignored (nohup, a shell's background) stay ignored. */
+void np_worker_ending_signals(sigset_t *signals);
 /* After anything that may have made or freed an orphan lane. */
 void np_worker_duty(struct np_worker *worker);
 
@@ -168,8 +171,8 @@ bool np_request_serve(struct np_connection *connection, const struct np_wire_req
 
 /* ---- watch.c */
 int np_watches_start(struct np_worker *worker);
-/* Clients of a predecessor: each is watched again, or is gone. */
-void np_watches_take_over(struct np_worker *worker);
+/* Clients of a predecessor: each is watched again, or is gone. -errno: of one it cannot be told now. */
+int np_watches_take_over(struct np_worker *worker);
 /* Admits the process at the other end of the connection. Its number, or -errno. */
 int np_watch_admit(struct np_connection *connection, const struct np_wire_hello *hello);
 /* The client is on this connection now; an older one of his is closed. */

@@ -3,12 +3,12 @@
 #include <numapool.h>
 
 _Static_assert(NUMAPOOL_ABI == 1u, "another ABI: pin its layout here");
-_Static_assert(offsetof(struct numapool_magazine, count) == 0, "count moved");
-_Static_assert(offsetof(struct numapool_magazine, capacity) == 4, "capacity moved");
-_Static_assert(offsetof(struct numapool_magazine, base) == 8, "base moved");
-_Static_assert(offsetof(struct numapool_magazine, span) == 16, "span moved");
-_Static_assert(offsetof(struct numapool_magazine, slots) == 24, "slots moved");
-_Static_assert(sizeof(struct numapool_magazine) == 32, "the magazine's public part changed its size");
+_Static_assert(offsetof(struct numapool_magazine, top) == 0, "top moved");
+_Static_assert(offsetof(struct numapool_magazine, bottom) == 8, "bottom moved");
+_Static_assert(offsetof(struct numapool_magazine, limit) == 16, "limit moved");
+_Static_assert(offsetof(struct numapool_magazine, base) == 24, "base moved");
+_Static_assert(offsetof(struct numapool_magazine, span) == 32, "span moved");
+_Static_assert(sizeof(struct numapool_magazine) == 40, "the magazine's public part changed its size");
 _Static_assert(sizeof(numapool_handle) == 8, "a handle is 64 bits");
 _Static_assert(sizeof(struct numapool_msg) == 48, "a message descriptor changed its size");
 
