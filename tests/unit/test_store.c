@@ -406,7 +406,10 @@ int main(void)
     tcase_add_test(records, who_sends_to_the_dead_is_told_and_not_killed);
     tcase_add_test(records, what_is_no_record_is_refused_and_its_descriptor_closed);
     tcase_add_test(records, a_store_without_descriptor_says_which_key_it_was);
-    tcase_add_test(records, a_receiver_without_free_descriptors_goes_on_when_it_has_some);
+    if (!getenv("NUMAPOOL_UNDER_VALGRIND"))
+        tcase_add_test(records, a_receiver_without_free_descriptors_goes_on_when_it_has_some);
+    else
+        printf("NOT RUN: a receiver without free descriptors, for valgrind keeps a limit of its own\n");
     suite_add_tcase(suite, records);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
