@@ -185,8 +185,8 @@ static void unmake(struct numapool_pool *pool)
     np_broker_stop(&embedded->broker);
     pthread_mutex_destroy(&embedded->lock);
     free(embedded->lanes);
-    free(embedded->board_memory);
-    free(embedded->bells);
+    np_wipe_free(embedded->board_memory, np_board_bytes(&embedded_limits));
+    np_wipe_free(embedded->bells, np_board_bells(&embedded_limits) * sizeof *embedded->bells);
     free(embedded->account);
     free(pool->arenas);
     free(embedded);
@@ -206,8 +206,9 @@ static void *zeroed(size_t bytes)
 static int make_tables(struct numapool_pool *pool, struct embedded *embedded)
 {
     uint32_t bells = np_board_bells(&embedded_limits);
-    embedded->board_memory = zeroed(np_board_bytes(&embedded_limits));
-    embedded->bells = zeroed(bells * sizeof *embedded->bells);
+    /* mapped, not cleared: most of the tables are never touched */
+    embedded->board_memory = np_wipe_alloc(np_board_bytes(&embedded_limits));
+    embedded->bells = np_wipe_alloc(bells * sizeof *embedded->bells);
     embedded->account = zeroed(NP_ARENAS_MAX * sizeof *embedded->account);
     embedded->lanes = zeroed((embedded_limits.lanes + 1) * sizeof *embedded->lanes);
     pool->arenas = zeroed(NP_ARENAS_MAX * sizeof *pool->arenas);
