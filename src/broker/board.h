@@ -80,6 +80,7 @@ struct np_client_entry {
     uint32_t uid, gid;
     uint64_t admitted_unix_ns;
     np_shm64 pools;       /* bit p: has an account at pool p */
+    np_shm64 opened;      /* bit p: may hold slots of pool p; all set when it is not known. Not cleared before the client is gone */
     np_shm32 connected;   /* its socket is open */
     uint32_t reserved;
     char name[32];        /* of its program */

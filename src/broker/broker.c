@@ -18,7 +18,8 @@ int np_broker_start(struct np_broker *broker, const struct np_board *board, stru
                                   .environment = *environment };
     broker->pools = calloc(NP_POOLS_MAX, sizeof *broker->pools);
     broker->lane_memory = calloc(board->limits.lanes + 1, sizeof *broker->lane_memory);
-    if (broker->pools && broker->lane_memory)
+    broker->scratch = malloc((2 * (size_t)board->limits.endpoints + board->limits.lanes) * sizeof *broker->scratch);
+    if (broker->pools && broker->lane_memory && broker->scratch)
         return 0;
     np_broker_stop(broker);
     return np_error(-ENOMEM, "no memory for a broker of %u lanes", board->limits.lanes);
@@ -28,7 +29,9 @@ void np_broker_stop(struct np_broker *broker)
 {
     free(broker->pools);
     free(broker->lane_memory);
+    free(broker->scratch);
     broker->pools = NULL;
+    broker->scratch = NULL;
     broker->lane_memory = NULL;
 }
 
@@ -153,6 +156,7 @@ int np_broker_client_add(struct np_broker *broker, struct np_client_entry **entr
         if (!np_entry_is(&client->state, NP_NONE))
             continue;
         memset((char *)client + sizeof client->state, 0, sizeof *client - sizeof client->state);
+        np_store64(&client->opened, UINT64_MAX, memory_order_relaxed); /* relaxed: before the state, by its release */
         np_store32(&client->state, NP_FORMING, memory_order_release);
         *entry = client;
         return (int)i;
@@ -486,10 +490,7 @@ static void give_lane(struct np_broker *broker, const uint32_t *lanes, unsigned 
 int np_broker_reconcile(struct np_broker *broker, uint32_t channel)
 {
     struct np_board *board = &broker->board;
-    uint32_t *list = malloc((2 * (size_t)board->limits.endpoints + board->limits.lanes) * sizeof *list);
-    if (!list)
-        return np_error(-ENOMEM, "no memory to look through %u lanes", board->limits.lanes);
-    uint32_t *senders = list, *receivers = list + board->limits.endpoints, *lanes = receivers + board->limits.endpoints;
+    uint32_t *list = broker->scratch, *senders = list, *receivers = list + board->limits.endpoints, *lanes = receivers + board->limits.endpoints;
     unsigned sender_count = collect(broker, channel, NP_ROLE_SENDER, senders);
     unsigned receiver_count = collect(broker, channel, NP_ROLE_RECEIVER, receivers);
     unsigned lane_count = 0;
@@ -520,7 +521,6 @@ int np_broker_reconcile(struct np_broker *broker, uint32_t channel)
             result = made < 0 ? made : result;
         }
     }
-    free(list);
     end_channel_if_idle(broker, channel);
     return result;
 }

@@ -41,6 +41,7 @@ struct np_broker {
     struct np_broker_environment environment;
     struct np_broker_pool *pools;          /* [NP_POOLS_MAX] */
     struct np_lane_shared **lane_memory;   /* [limits.lanes + 1]; NULL: not mapped */
+    uint32_t *scratch;                     /* np_broker_reconcile's lists: it must not fail for want of memory after a death */
 };
 
 /* bells: np_board_bells() of them. -ENOMEM. */

@@ -196,7 +196,7 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
             np_broker_reconcile(broker, channel);
 
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++) {
-        if (!broker->pools[pool].mapped)
+        if (!broker->pools[pool].mapped || !(np_load64(&entry->opened, memory_order_acquire) >> pool & 1))
             continue;
         for (unsigned i = 0; i < broker->pools[pool].arena_count; i++)
             np_arena_sleep_end(&broker->pools[pool].arenas[i], client);

@@ -325,9 +325,13 @@ int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool
 {
     struct np_store_key key = key_of(NP_STORE_ACCOUNT, client, pool);
     struct np_client_entry *entry = &worker->board.clients[client];
+    /* Before anything else, and again whenever it is asked again: what may hold slots is swept. */
+    np_or64(&entry->opened, UINT64_C(1) << pool, memory_order_release);
     int fd = np_store_get(&worker->store, key);
-    if (fd >= 0)
+    if (fd >= 0) {
+        np_or64(&entry->pools, UINT64_C(1) << pool, memory_order_release); /* a predecessor may have died before this */
         return fd;
+    }
     struct np_memory memory;
     char what[64];
     snprintf(what, sizeof what, "the account of client %u", client);

@@ -349,6 +349,7 @@ static int fill_entry(struct np_client_entry *entry, const struct np_connection 
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
+    np_store64(&entry->opened, 0, memory_order_relaxed); /* relaxed: before the state, by its release */
     entry->pid = connection->identity.pid;
     entry->uid = connection->identity.uid;
     entry->gid = connection->identity.gid;
