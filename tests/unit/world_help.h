@@ -254,7 +254,7 @@ static inline void assert_world(uint64_t held, uint64_t sent)
 }
 
 /* All members are gone: nothing is left of them. */
-static void unmake_world(void)
+static inline void unmake_world(void)
 {
     np_broker_orphan_duty(&world.broker);
     assert_world(0, 0);
