@@ -15,7 +15,7 @@
  * as late each time, for asking may take long where the fast path goes on well without. */
 #define NP_SYNC_RETRY_NS INT64_C(2000000)
 #define NP_SYNC_RETRY_MAX_NS INT64_C(512000000)
-#define NP_FIRST_SYNC_NS INT64_C(2000000000)
+#define NP_FIRST_SYNC_NS INT64_C(10000000000)
 
 struct np_endpoint {
     struct numapool_pool *pool;

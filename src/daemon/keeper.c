@@ -38,7 +38,7 @@
 #define END_PATIENCE_NS    INT64_C(5000000000)
 #define LONG_LIFE_NS       INT64_C(1000000000) /* a worker that lived so long was no failure to start */
 #define BACKOFF_FIRST_NS   INT64_C(10000000)
-#define BACKOFF_MOST_NS    INT64_C(1000000000)
+#define BACKOFF_MOST_NS    INT64_C(200000000) /* well below the 2 s that a client's call waits for a worker */
 #define SEND_RETRY_NS      INT64_C(1000000)
 
 enum {

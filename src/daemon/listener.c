@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,9 +13,8 @@
 #include "core/error.h"
 #include "daemon/keeper.h"
 
-enum { LOCK_TRIES_MAX = 100, HELD_TRIES_MAX = 25, LISTENER_TRIES_MAX = 200 };
-#define HELD_PAUSE_NS 10000000     /* HELD_TRIES_MAX of them: a quarter of a second */
-#define LISTENER_PAUSE_NS 10000000 /* 2 s in all: the worker of a keeper that was killed dies after it, and has the socket until then */
+enum { LOCK_TRIES_MAX = 100, LISTENER_TRIES_MAX = 200 };
+#define LISTENER_PAUSE_NS 10000000 /* LISTENER_TRIES_MAX of them, 2 s in all: the worker of a keeper that was killed dies after it, and has the socket until then */
 
 /* One level: where /run or a run-time directory is there, the daemon's own in it is made. */
 static void make_directory(struct np_listener *listener)
@@ -37,10 +35,12 @@ static int lock_once(struct np_listener *listener)
     if (fd < 0)
         return np_error(-errno, "cannot make the lock file '%s' (%s): choose a directory that this user may write, by --socket",
                         listener->lock_path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    /* Not flock(2): a worker that was forked and not yet executed would have that lock too, and outlive its keeper with it. */
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    if (fcntl(fd, F_SETLK, &whole) != 0) {
         int code = errno;
         close(fd);
-        if (code != EWOULDBLOCK)
+        if (code != EAGAIN && code != EACCES)
             return np_error(-code, "cannot lock '%s': %s", listener->lock_path, strerror(code));
         return np_error(-EADDRINUSE, "another numapoold serves '%s': end it, or choose another path by --socket", listener->path);
     }
@@ -58,17 +58,8 @@ static int lock_once(struct np_listener *listener)
 static int take_lock(struct np_listener *listener)
 {
     int result = -EAGAIN;
-    unsigned held = 0;
-    for (unsigned tries = 0; result == -EAGAIN && tries < LOCK_TRIES_MAX; tries++) {
+    for (unsigned tries = 0; result == -EAGAIN && tries < LOCK_TRIES_MAX; tries++)
         result = lock_once(listener);
-        /* A keeper killed as it forked a worker leaves a child with the lock open, which ends at its first steps. */
-        if (result == -EADDRINUSE && held < HELD_TRIES_MAX) {
-            const struct timespec pause = { .tv_nsec = HELD_PAUSE_NS };
-            nanosleep(&pause, NULL);
-            held++;
-            result = -EAGAIN;
-        }
-    }
     if (result == -EAGAIN)
         return np_error(result, "the lock file '%s' is made and removed all the time: something else uses that name", listener->lock_path);
     if (result < 0)

@@ -18,7 +18,7 @@
 
 #define NP_CLIENT_LIVE UINT64_C(0x746e65696c63706e)
 #define NP_SESSION_CALL_NS INT64_C(10000000000)     /* for one answer */
-#define NP_SESSION_PROBE_NS INT64_C(20000000)       /* for a greeting, asked on behalf of those who go on without an answer */
+#define NP_SESSION_PROBE_NS INT64_C(50000000)       /* for a greeting, asked on behalf of those who go on without an answer */
 /* How long a call goes on trying while the daemon is being replaced: when somebody opens something, and on behalf of those
  * who go on without an answer (they ask again, and must not stand still). */
 #define NP_SESSION_PATIENT_NS INT64_C(2000000000)
