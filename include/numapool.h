@@ -93,7 +93,7 @@ enum numapool_flags {
     NUMAPOOL_HUGE_2M = 4,         /* payload on 2 MiB pages; without FALLBACK it fails where there are not enough */
     NUMAPOOL_HUGE_THP = 16,       /* payload on transparent huge pages */
     NUMAPOOL_PAGES_FALLBACK = 32, /* where the pages asked for are not to be had, the next smaller kind */
-    NUMAPOOL_PREFAULT = 64,       /* numapool_open: build this process's page tables now, not at first touch (numapool_create always does) */
+    NUMAPOOL_PREFAULT = 64,       /* numapool_open: page tables now, not at first touch (numapool_create: always so) */
     NUMAPOOL_EXACT_COUNTS = 2048  /* count every get and put (costs as much as the push itself) */
 };
 
@@ -112,13 +112,16 @@ struct numapool_options {
 #define NUMAPOOL_OPTIONS_INIT { sizeof(struct numapool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Makes a pool inside this process alone (embedded: no daemon). Its memory is committed, bound to its nodes and verified
- * before this returns. 0; -EINVAL, -E2BIG: an option; -ENOMEM: the node or the cgroup has not that much; -ENOSPC: no
- * such pages and no PAGES_FALLBACK; -ENODEV: no such node; -EPERM, -ENOSYS: binding or looking up is refused here (seccomp). Any thread. */
+ * before this returns. 0; -EINVAL, -E2BIG: an option, or a node without memory; -ENOMEM: the node or the cgroup has not
+ * that much; -ENOSPC: no such pages and no PAGES_FALLBACK; -ENODEV: no node that this process may use has memory; -EPERM,
+ * -ENOSYS: binding or looking up is refused here (seccomp); -EMFILE, -ENFILE. Any thread. A process that dies in it leaves
+ * nothing. */
 NUMAPOOL_API int numapool_create(struct numapool_pool **pool, const struct numapool_options *options);
 
 /* Opens a pool of the daemon. flags: 0 or NUMAPOOL_PREFAULT. 0; -ENOENT: no pool of that name; -EACCES; -ESTALE: the daemon
- * that this session was made with is gone, with its memory; -ENOTCONN, -ETIMEDOUT: it does not answer; -EBADMSG, -EPROTO: it is of
- * another kind; -ENOMEM, -EMFILE. Any thread. Opening a pool again gives the same pool and wants one more numapool_close. */
+ * that this session was made with is gone, with its memory; -ENOTCONN, -ETIMEDOUT: it does not answer; -EBADMSG, -EPROTO:
+ * it is of another kind; -ENOMEM, -EMFILE. Any thread. Opening a pool again gives the same pool and wants one more
+ * numapool_close. */
 NUMAPOOL_API int numapool_open(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool);
 
 /* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it: the sentence counts
@@ -126,9 +129,10 @@ NUMAPOOL_API int numapool_open(struct numapool_client *client, const char *name,
 NUMAPOOL_API int numapool_close(struct numapool_pool *pool);
 
 enum numapool_mode { NUMAPOOL_EMBEDDED = 1, NUMAPOOL_DIRECT = 2 };
+/* One of enum numapool_mode; -EINVAL: not an open pool. Any thread. */
 NUMAPOOL_API int numapool_pool_mode(const struct numapool_pool *pool);
 
-/* Usable bytes of each slot; slots are 64-byte aligned. */
+/* Usable bytes of each slot; slots are 64-byte aligned. 0: not an open pool. Any thread. */
 NUMAPOOL_API uint64_t numapool_slot_bytes(const struct numapool_pool *pool);
 
 /* NUMA node that the slot belongs to for life; -EINVAL: not a slot of this pool. */
@@ -176,8 +180,9 @@ static inline void *numapool_get(struct numapool_magazine *magazine)
     return top[-1];
 }
 
-/* Gives a slot back, to the node that it belongs to. Warm: a push, which looks at nothing but whether the address lies in the pool; giving
- * back twice, or an address inside a slot, goes unseen until later. 0; -EINVAL: no address of this pool, or a forked child. */
+/* Gives a slot back, to the node that it belongs to. Warm: a push, which looks at nothing but whether the address lies in
+ * the pool; giving back twice, or an address inside a slot, goes unseen until later. 0; -EINVAL: no address of this pool,
+ * or a forked child. */
 static inline int numapool_put(struct numapool_magazine *magazine, void *slot)
 {
     void **top = magazine->top;
@@ -234,31 +239,34 @@ struct numapool_channel_options {
 };
 #define NUMAPOOL_CHANNEL_OPTIONS_INIT { sizeof(struct numapool_channel_options), 0, 0, 0, 0 }
 
-/* Joins a channel of the pool as a sender. The channel is made by whoever comes first. Messages go to the receivers in turn; with no
- * receiver they wait on the lane for the next. options may be NULL. 0; -EINVAL, -E2BIG; -ENOSPC: a table of the daemon is
- * full; -ESTALE: the daemon is another; -ENOTCONN, -ETIMEDOUT, -EAGAIN: it does not answer; -EBADMSG, -EPROTO; -ENOMEM. */
+/* Joins a channel of the pool as a sender. The channel is made by whoever comes first. Messages go to the receivers in
+ * turn; with no receiver they wait on the lane for the next. options may be NULL. 0; -EINVAL, -E2BIG; -ENOSPC: a table of
+ * the daemon is full; -ESTALE: the daemon is another; -ENOTCONN, -ETIMEDOUT, -EAGAIN: it does not answer; -EBADMSG,
+ * -EPROTO; -ENOMEM. */
 NUMAPOOL_API int numapool_sender_open(struct numapool_pool *pool, const char *channel,
                                       const struct numapool_channel_options *options, struct numapool_sender **sender);
 
 /* Leaves. Waits drain_ns (timeout_ns rules; 0: not at all) for messages to be released; what is not released by then stays
- * on its lane and is received all the same. 0, or how many those are. */
+ * on its lane and is received all the same. 0, or how many those are; -EINVAL: drain_ns is negative, and the sender stays
+ * open; another -errno: the daemon refused, and the sender is gone all the same. */
 NUMAPOOL_API int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns);
 
-/* A slot to fill and send, as by numapool_get of the sender's magazine; NULL: the pool is empty, and receivers have released nothing.
- * (What they have released is taken back every 32 sends, and when there is nothing else.) */
+/* A slot to fill and send, as by numapool_get of the sender's magazine; NULL: the pool is empty, and receivers have
+ * released nothing. (What they have released is taken back every 32 sends, and when there is nothing else.) */
 NUMAPOOL_API void *numapool_loan(struct numapool_sender *sender);
 
 /* Up to n slots (1..2^20) to fill and send together; how many, or -EAGAIN: none. */
 NUMAPOOL_API int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n);
 
-/* One, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent, wherever it came from. */
+/* One, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent, wherever it
+ * came from. */
 NUMAPOOL_API int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns);
 
 /* Gives a loaned slot back unsent. */
 NUMAPOOL_API int numapool_unloan(struct numapool_sender *sender, void *slot);
 
-/* Sends message->data (a slot that this process holds), length, type, id, key. On 0 the slot is no longer the caller's; on any
- * error it still is. -EAGAIN, -ETIMEDOUT: every lane is full; -EINVAL: not a slot held by this process, or length.
+/* Sends message->data (a slot that this process holds), length, type, id, key. On 0 the slot is no longer the caller's; on
+ * any error it still is. -EAGAIN, -ETIMEDOUT: every lane is full; -EINVAL: not a slot held by this process, or length.
  * Death: the message is sent at one store. Killed before it the slot comes back to the pool, after it the message is
  * received, whether this call returned or not. */
 NUMAPOOL_API int numapool_send(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns);
@@ -267,15 +275,17 @@ NUMAPOOL_API int numapool_send(struct numapool_sender *sender, const struct numa
 NUMAPOOL_API int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n,
                                     int64_t timeout_ns);
 
-/* Joins as a receiver; errors as of numapool_sender_open. Lanes whose receiver left or died come to it with all that was not released, marked REDELIVERED. */
+/* Joins as a receiver; errors as of numapool_sender_open. Lanes whose receiver left or died come to it with all that was
+ * not released, marked REDELIVERED. */
 NUMAPOOL_API int numapool_receiver_open(struct numapool_pool *pool, const char *channel,
                                         const struct numapool_channel_options *options, struct numapool_receiver **receiver);
 
-/* Leaves. What is not released goes to the next receiver, REDELIVERED. */
+/* Leaves. What is not released goes to the next receiver, REDELIVERED. 0; -EINVAL; the receiver is gone in any case. */
 NUMAPOOL_API int numapool_receiver_close(struct numapool_receiver *receiver);
 
-/* Up to n (1..2^20) messages that are there, in the order of each lane. A count; -EAGAIN, -ETIMEDOUT: none came; -EBADMSG: another
- * process scribbled over a cell (that one is passed over, the next call goes on). Payload stays valid until release. */
+/* Up to n (1..2^20) messages that are there, in the order of each lane. A count; -EAGAIN, -ETIMEDOUT: none came; -EBADMSG:
+ * another process scribbled over a cell (that one is passed over, the next call goes on). Payload stays valid until
+ * release. */
 NUMAPOOL_API int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n,
                                   int64_t timeout_ns);
 
@@ -283,17 +293,19 @@ NUMAPOOL_API int numapool_receive(struct numapool_receiver *receiver, struct num
  * 0; -EINVAL: not an unreleased message of this receiver (those before it have been released). */
 NUMAPOOL_API int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n);
 
-/* Keeps the slot: it is the caller's as if from get, and leaves the channel (no release). 0; -EINVAL. Death: at one store. */
+/* Keeps the slot: it is the caller's as if from get, and leaves the channel (no release). 0; -EINVAL. Death: at one
+ * store. */
 NUMAPOOL_API int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg *message);
 
-/* Sends a received message on, without a copy and exactly once, whoever dies: one store takes it out of the one lane and puts it into the
- * other. length, type, id and key go as they are in *message. On 0 the message is gone from here and wants no release; on an error it
- * is still received and unreleased here.
- * Both ends must be of the same pool. -EAGAIN, -ETIMEDOUT: every lane of sender is full; -EINVAL. */
+/* Sends a received message on, without a copy and exactly once, whoever dies: one store takes it out of the one lane and
+ * puts it into the other. length, type, id and key go as they are in *message. On 0 the message is gone from here and wants
+ * no release; on an error it is still received and unreleased here. Both ends must be of the same pool. -EAGAIN,
+ * -ETIMEDOUT: every lane of sender is full; -EINVAL. */
 NUMAPOOL_API int numapool_forward(struct numapool_receiver *receiver, const struct numapool_msg *message,
                                   struct numapool_sender *sender, int64_t timeout_ns);
 
-/* The same for n (1..) in order; the first k went, and k is returned (k > 0). The others are still received and unreleased. */
+/* The same for n (1..) in order; the first k went, and k is returned (k > 0). The others are still received and
+ * unreleased. */
 NUMAPOOL_API int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
                                        struct numapool_sender *sender, int64_t timeout_ns);
 
@@ -317,11 +329,12 @@ struct numapool_stats {
     uint64_t bytes_elsewhere; /* payload that is not */
 };
 
-/* Reads the statistics of a node, or of the whole pool with NUMAPOOL_ANY_NODE. Disturbs nobody; not a snapshot of one instant.
- * -EINVAL: no such node, or size. Any thread. */
+/* Reads the statistics of a node, or of the whole pool with NUMAPOOL_ANY_NODE. Disturbs nobody; not a snapshot of one
+ * instant. -EINVAL: no such node, or size. Any thread. */
 NUMAPOOL_API int numapool_stats_read(struct numapool_pool *pool, int node, struct numapool_stats *stats);
 
-/* Asks the kernel where every page of the pool's payload and words is; *misplaced_pages are not on their node. 0; -errno of move_pages. */
+/* Asks the kernel where every page of the pool's payload and words is; *misplaced_pages are not on their node. 0; -errno of
+ * move_pages. */
 NUMAPOOL_API int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced_pages);
 
 #ifdef __cplusplus

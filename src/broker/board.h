@@ -116,7 +116,10 @@ struct np_lane_entry {
     np_shm64 rolled_forward;
 };
 
-/* Where the tables lie, for limits. The board follows its header: clients, channels, endpoints, lanes, pools. */
+_Static_assert(sizeof(struct np_pool_entry) == 10328 && sizeof(struct np_client_entry) == 96 && sizeof(struct np_channel_entry) == 64 &&
+                   sizeof(struct np_endpoint_entry) == 32 && sizeof(struct np_lane_entry) == 48, "board entries' layout");
+
+/* Where the tables lie, for limits. The tables follow the header in this order. */
 struct np_board {
     struct np_board_header *header;
     struct np_board_limits limits; /* private copy: indices are checked against it */

@@ -74,7 +74,7 @@ static void ring_everybody(struct np_broker *broker)
 void np_broker_recover(struct np_broker *broker)
 {
     struct np_board *board = &broker->board;
-    struct np_scavenged what;
+    struct np_scavenged what = { 0 };
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
         if (np_entry_is(&board->lanes[lane].state, NP_FORMING))
             np_store32(&board->lanes[lane].state, NP_NONE, memory_order_release);
@@ -257,7 +257,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     result = np_broker_reconcile(broker, channel);
     if (result < 0) { /* not all its lanes could be had: it does not join by halves */
-        struct np_scavenged what;
+        struct np_scavenged what = { 0 };
         np_broker_endpoint_gone(broker, vacant, &what);
         np_broker_reconcile(broker, channel);
         return result;
@@ -276,7 +276,7 @@ static int check_endpoint(struct np_broker *broker, uint32_t client, uint32_t en
 
 int np_broker_endpoint_close(struct np_broker *broker, uint32_t client, uint32_t endpoint)
 {
-    struct np_scavenged what;
+    struct np_scavenged what = { 0 };
     if (endpoint == 0 || endpoint > broker->board.limits.endpoints)
         return check_endpoint(broker, client, endpoint);
     if (check_endpoint(broker, client, endpoint) < 0)

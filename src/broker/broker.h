@@ -53,8 +53,8 @@ void np_broker_stop(struct np_broker *broker);
 int np_broker_attach_pool(struct np_broker *broker, uint32_t pool, unsigned arena, void *meta, size_t meta_bytes);
 int np_broker_attach_lane(struct np_broker *broker, uint32_t lane, void *memory);
 
-/* After a start on a board with a past, once all memory is attached: clears FORMING entries, puts lanes without memory aside until their ends
- * are gone, goes on with clients that are DYING, does orphans' duty, reconciles every channel. */
+/* After a start on a board with a past, once all memory is attached: clears FORMING entries, puts lanes without memory
+ * aside until their ends are gone, goes on with clients that are DYING, does orphans' duty, reconciles every channel. */
 void np_broker_recover(struct np_broker *broker);
 
 /* A pool's entry: FORMING, for the caller to fill, attach and activate. -EEXIST, -ENOSPC. */
@@ -75,7 +75,7 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
 /* 0 or -errno: -ENOSPC tables, -EINVAL. The same client's same tag gives the same endpoint. */
 int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const struct np_endpoint_request *request,
                             struct np_endpoint_grant *grant);
-/* -EINVAL: not this client's. */
+/* 0, also when the endpoint is not this client's: it is asked again after it was done. -EINVAL: no such number. */
 int np_broker_endpoint_close(struct np_broker *broker, uint32_t client, uint32_t endpoint);
 /* As np_authority.next_lane; grant->memory is the broker's own mapping. */
 int np_broker_next_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant);
@@ -88,11 +88,12 @@ unsigned np_broker_orphan_duty(struct np_broker *broker);
 /* 0, or the first failure to make a lane (-ENOSPC, -ENOMEM): what could be done is done. */
 int np_broker_reconcile(struct np_broker *broker, uint32_t channel);
 
-/* scavenge.c: frees every slot of a pool whose word names client or lane `owner` in `state` (NP_WORD_HELD, NP_WORD_SENT), sets
- * hint bits of all that is free, wakes all who sleep there. Can be done twice. Returns how many were freed. */
+/* scavenge.c: frees every slot of a pool whose word names client or lane `owner` in `state` (NP_WORD_HELD, NP_WORD_SENT),
+ * sets hint bits of all that is free, wakes all who sleep there. Can be done twice. Returns how many were freed. */
 uint64_t np_broker_sweep(struct np_broker *broker, uint32_t pool, unsigned state, unsigned owner);
 
-/* Parts of client_gone, for one endpoint of a client that may live on. Repairs its lanes and detaches them; the caller reconciles. */
+/* Parts of client_gone, for one endpoint of a client that may live on. Repairs its lanes and detaches them; the caller
+ * reconciles. */
 void np_broker_endpoint_gone(struct np_broker *broker, uint32_t endpoint, struct np_scavenged *what);
 struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool);
 void np_broker_lane_changed(struct np_broker *broker, uint32_t lane);
@@ -111,8 +112,8 @@ struct np_check {
     struct np_finding *findings;
     unsigned findings_capacity;
 };
-/* Sweeps the words of a pool and the lanes of its channels. Everything may be mapped read-only and in use: what looks wrong is looked at
- * again before it counts. `lanes[i]` NULL: that lane is not mapped here and is only checked by the board.
+/* Sweeps the words of a pool and the lanes of its channels. Everything may be mapped read-only and in use: what looks wrong
+ * is looked at again before it counts. `lanes[i]` NULL: that lane is not mapped here and is only checked by the board.
  * held_by: [limits.clients + 1] counts, or NULL; sent_on: [limits.lanes + 1], or NULL. */
 int np_check_pool(struct np_check *check, const struct np_board *board, uint32_t pool, struct np_arena *arenas, unsigned arena_count,
                   struct np_lane_shared *const *lanes, uint64_t *held_by, uint64_t *sent_on);

@@ -231,7 +231,7 @@ static enum fault judge_arena_header(const struct sweep *sweep, unsigned number)
     const struct np_arena *arena = &sweep->arenas[number];
     const struct np_arena_header *header = arena->header;
     bool fits = header->magic == NP_ARENA_MAGIC && header->layout == np_arena_layout() && header->slots == arena->slots &&
-                header->slot_bytes == arena->slot_bytes && header->stride == arena->stride && header->pool == sweep->pool &&
+                header->slot_bytes == sweep->entry->slot_bytes && header->stride == arena->stride && header->pool == sweep->pool &&
                 header->index == number && sweep->entry->arena[number].slots == arena->slots &&
                 np_load64(&header->low_water, memory_order_relaxed) <= arena->slots; /* relaxed: a statistic */
     return fits ? FAULT_NONE : FAULT_ARENA_HEADER;

@@ -157,6 +157,8 @@ static int plan(const struct numapool_options *options, uint64_t slots[NP_ARENAS
             }
     } else {
         count = np_nodes_with_memory(nodes, NP_ARENAS_MAX);
+        if (count < 0)
+            return count;
         for (int i = 0; i < count; i++)
             slots[i] = options->slots / (unsigned)count + ((unsigned)i < options->slots % (unsigned)count);
         while (count > 1 && slots[count - 1] == 0)
@@ -278,7 +280,6 @@ static int fill_board(struct embedded *embedded, const struct numapool_options *
     return result < 0 ? result : 0;
 }
 
-/* For tests of home return on a machine with one node: arenas as planned, whatever the nodes. */
 int np_embedded_create(struct numapool_pool **result_pool, const struct numapool_options *options, const uint64_t *slots,
                        const int *nodes, unsigned count)
 {

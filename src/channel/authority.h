@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "channel/lane.h"
+#include "numapool.h"
 
 enum np_role { NP_ROLE_SENDER = 1, NP_ROLE_RECEIVER = 2 };
 
@@ -20,7 +21,7 @@ struct np_endpoint_request {
     uint32_t lane_slots;
     uint32_t reserved;
     uint64_t tag; /* chosen by the client, never twice: the same request asked again gives the same endpoint */
-    char channel[48];
+    char channel[NUMAPOOL_NAME_BYTES];
 };
 
 struct np_endpoint_grant {

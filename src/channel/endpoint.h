@@ -31,7 +31,7 @@ struct np_endpoint {
     uint64_t stamp; /* the last change of a lane that is known here */
 };
 
-/* Checks the options and asks the authority to admit the endpoint. */
+/* Asks the authority to admit the endpoint; `options` have been checked. */
 int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, enum np_role role, const char *channel,
                      const struct numapool_channel_options *options);
 
@@ -51,12 +51,13 @@ int np_endpoint_sync(struct np_endpoint *endpoint, int (*changed)(void *self, co
 /* The same when the endpoint is new, whose lanes must be there when its opening returns: asks again while the authority is being replaced. */
 int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *self, const struct np_lane_grant *grant), void *self);
 
-/* Whether a question may be asked now, and what came of it; returns `result`. */
+/* Whether a question may be asked now. */
 static inline bool np_endpoint_may_ask(const struct np_endpoint *endpoint)
 {
     return !endpoint->asked_in_vain || np_monotonic_ns() >= endpoint->ask_again_ns;
 }
 
+/* Notes what came of a question, and when the next may be asked; returns `result`. */
 static inline int np_endpoint_asked(struct np_endpoint *endpoint, int result)
 {
     endpoint->asked_in_vain = result < 0;
@@ -76,7 +77,7 @@ static inline void np_endpoint_wake(const struct np_endpoint *endpoint, np_shm32
         endpoint->pool->authority->ring(endpoint->pool->authority_context, np_load32(bell, memory_order_acquire));
 }
 
-/* Sleeper: when it is time to stop. Spins first (returns -EAGAIN: look again), then sleeps as bell.h describes. */
+/* A wait: looks again and again until spin_until_ns, then raises flags, looks once more and sleeps, as bell.h describes. */
 struct np_waiting {
     int64_t deadline_ns, spin_until_ns;
     uint32_t seen;

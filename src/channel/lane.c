@@ -131,7 +131,7 @@ unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint
         if (NP_MUTANT(NO_SKIP))
             continue;
         np_shm64 *what = &np_lane_cells(lane)[position & (capacity - 1)].what;
-        np_or64(what, (uint64_t)NP_CELL_SKIP << 40, memory_order_release); /* published with the hand-over itself */
+        np_or64(what, np_cell_flag_bits(NP_CELL_SKIP), memory_order_release); /* published with the hand-over itself */
     }
     if (until > np_load64(&lane->redelivered_until, memory_order_relaxed)) /* relaxed: only the broker writes it */
         np_store64(&lane->redelivered_until, until, memory_order_release);

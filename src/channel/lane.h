@@ -4,7 +4,7 @@
  *
  *   offset      bytes  written by   what
  *        0        128  daemon       geometry, once
- *      128        128  daemon       state, reclaimed, redelivered_until
+ *      128        128  daemon       state, reclaimed, redelivered_until, orphaned
  *      256        128  sender       tail, registered
  *      384        128  receiver     released, registered
  *      512        128  receiver     "the receiver sleeps", and on which bell
@@ -14,7 +14,7 @@
  * Invariants
  *   L1  Message s is sent at the instant its slot's word says SENT(lane, s). Its cell is complete before that.
  *   L2  Cell s + capacity is written only after word s was re-marked or seen to have gone elsewhere.
- *   L3  A cell is announced (its own sequence says s + 1) after its word says SENT; `tail` follows, for those who only count.
+ *   L3  A cell is announced (the low half of its `where` is s + 1) after its word says SENT; `tail` follows, for those who only count.
  *   L4  The receiver may write word s while s >= released, the sender once s < released. `released` moves past s only after
  *       a keep or forward has stored its word.
  *   L5  A batch is announced last cell first, so that a receiver sees all of it or nothing; who repairs a dead sender's
@@ -125,6 +125,28 @@ static inline uint64_t np_cell_what(uint32_t length, unsigned arena, unsigned fl
     return length | (uint64_t)(arena & 0xff) << 32 | (uint64_t)(flags & 0xff) << 40 | (uint64_t)type << 48;
 }
 
+static inline uint32_t np_cell_length(uint64_t what)
+{
+    return (uint32_t)what;
+}
+
+static inline uint16_t np_cell_type(uint64_t what)
+{
+    return (uint16_t)(what >> 48);
+}
+
+/* Everything but the type: with arena and flags 0 it is the length. */
+static inline uint64_t np_cell_without_type(uint64_t what)
+{
+    return what & UINT64_C(0xffffffffffff);
+}
+
+/* The bits of `what` that are these flags. */
+static inline uint64_t np_cell_flag_bits(unsigned flags)
+{
+    return (uint64_t)flags << 40;
+}
+
 static inline unsigned np_cell_arena(uint64_t what)
 {
     return (unsigned)(what >> 32 & 0xff);
@@ -146,7 +168,8 @@ void np_lane_format(struct np_lane_shared *lane, uint32_t id, uint32_t capacity,
 /* 0 when the mapping is lane `id` of that capacity; -EPROTO, -EBADMSG. */
 int np_lane_check(const struct np_lane_shared *lane, uint32_t id, uint32_t capacity);
 
-/* ---- repairs: by the broker, for ends that are gone. Each can be done twice, and again by another after a death in the middle. */
+/* ---- repairs: by the broker, for ends that are gone. Each can be done twice, and again by another after a death in the
+ * middle. */
 
 /* The arenas of a pool, for looking words up. */
 struct np_lane_pool {
@@ -184,7 +207,7 @@ bool np_lane_is_drained(struct np_lane_shared *lane, uint32_t capacity);
 /* Rings both ends, whether they sleep or not. */
 void np_lane_ring(struct np_lane_shared *lane, const struct np_lane_pool *pool);
 
-/* Messages sent and not released, by the announcements; at most capacity. */
+/* Messages sent and not released, by tail and released; at most capacity. A statistic. */
 uint64_t np_lane_depth(struct np_lane_shared *lane, uint32_t capacity);
 
 #endif

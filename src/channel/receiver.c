@@ -204,8 +204,8 @@ int numapool_release(struct numapool_receiver *receiver, const struct numapool_m
 
 /* ---------------------------------------------------------------- receiving */
 
-/* Takes messages of the common kind: in slots of the first node, never delivered before. Stops at the first that is not there or of
- * another kind; how many. */
+/* Takes messages of the common kind: in slots of the first node, never delivered before. Stops at the first that is not
+ * there or of another kind; how many. */
 static inline unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena, unsigned place,
                                    struct numapool_msg *messages, unsigned n)
 {
@@ -223,11 +223,11 @@ static inline unsigned take_common(const struct np_receiver_lane *lane, const st
         uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
         uint64_t slot = np_cell_slot(where);
         /* arena and flags are 0 where length, below 2^32, is in its place */
-        if (__builtin_expect(((what & UINT64_C(0xffffffffffff)) > slot_bytes) | (slot >= slots), 0))
+        if (__builtin_expect((np_cell_without_type(what) > slot_bytes) | (slot >= slots), 0))
             break;
         message->data = data + slot * stride;
-        message->length = (uint32_t)what;
-        message->type = (uint16_t)(what >> 48);
+        message->length = np_cell_length(what);
+        message->type = np_cell_type(what);
         message->flags = 0;
         message->id = np_load64(&cell->id, memory_order_relaxed); /* relaxed, both: ordered by the acquire of where */
         message->key = np_load64(&cell->key, memory_order_relaxed);
@@ -238,8 +238,9 @@ static inline unsigned take_common(const struct np_receiver_lane *lane, const st
     return (unsigned)(message - messages);
 }
 
-/* Takes what is announced on a lane. A count. A cell that does not fit ends it and sets *scribbled; when nothing came before it in this
- * call (`first`), it is passed over, else it is left for the next call, which begins with it and reports it. */
+/* Takes what is announced on a lane. A count. A cell that does not fit ends it and sets *scribbled; when nothing came
+ * before it in this call (`first`), it is passed over, else it is left for the next call, which begins with it and reports
+ * it. */
 static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, struct numapool_msg *messages, unsigned n,
                           bool first, bool *scribbled)
 {
@@ -261,7 +262,7 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
         if (!np_cell_is_announced(where, position))
             break;
         uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
-        uint64_t slot = np_cell_slot(where), length = (uint32_t)what;
+        uint64_t slot = np_cell_slot(where), length = np_cell_length(what);
         if (__builtin_expect((what >> 32 & 0xffff) != known_arena, 0)) { /* another node, or flags */
             if ((np_cell_flags(what) & NP_CELL_SKIP) != 0) {
                 finish(lane, position++);
@@ -285,7 +286,7 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
             break;
         }
         messages[got++] = (struct numapool_msg){
-            .data = data + slot * stride, .length = (uint32_t)length, .type = (uint16_t)(what >> 48),
+            .data = data + slot * stride, .length = (uint32_t)length, .type = np_cell_type(what),
             .flags = position < redelivered_until ? NUMAPOOL_REDELIVERED : 0,
             .id = np_load64(&cell->id, memory_order_relaxed), .key = np_load64(&cell->key, memory_order_relaxed),
             .lane_seq = position, .lane = place,
@@ -342,8 +343,8 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
     return got;
 }
 
-/* Undoes poll_lanes. A dead sender's lane is an orphan before its successor can send what follows, so who has read a successor's message
- * and looks for news then finds it. */
+/* Undoes poll_lanes. A dead sender's lane is an orphan before its successor can send what follows, so who has read a
+ * successor's message and looks for news then finds it. */
 static void put_back(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
 {
     while (n-- > 0)
@@ -389,7 +390,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
             armed = false; /* a lane that comes now has no flag up */
             np_endpoint_sync(&receiver->endpoint, lane_changed, receiver); /* unanswered: the lanes that are known will do */
         }
-        unsigned got = armed && NP_MUTANT(SLEEP_NO_FENCE) ? 0 : poll_lanes(receiver, messages, n, &scribbled);
+        unsigned got = armed && NP_MUTANT(SLEEP_NO_SECOND_LOOK) ? 0 : poll_lanes(receiver, messages, n, &scribbled);
         if (got > 0 && np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint)) {
             put_back(receiver, messages, got); /* what came may have overtaken a lane that is an orphan since */
             continue;
@@ -424,7 +425,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
 
 /* ---------------------------------------------------------------- keeping and forwarding */
 
-/* The word of a received message, which must still say that it is that message; its claim goes to *claim. */
+/* The word of a received message, which must still say that it is that message; what it says goes to *word. */
 static np_shm64 *word_of(struct numapool_receiver *receiver, const struct np_receiver_lane *lane, const struct numapool_msg *message,
                          uint64_t *word)
 {

@@ -268,8 +268,8 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
     return true;
 }
 
-/* Sends of the common kind: slots that this process holds, of the magazine's node, of a stride that is a power of two. Stops at the
- * first that is of another kind; how many were sent. */
+/* Sends of the common kind: slots that this process holds, of the magazine's node, of a stride that is a power of two.
+ * Stops at the first that is of another kind; how many were sent. */
 static inline unsigned send_common(struct numapool_sender *sender, const struct np_sender_lane *lane, const struct numapool_msg *messages,
                                    unsigned n)
 {
@@ -337,7 +337,7 @@ static int wait_for_room(struct numapool_sender *sender, struct np_waiting *wait
     np_waiting_fence(waiting);
     int result = 0;
     bool again = np_endpoint_has_news(&sender->endpoint) && np_endpoint_may_ask(&sender->endpoint);
-    if (!NP_MUTANT(SLEEP_NO_FENCE) && !again)
+    if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK) && !again)
         again = pick_lane(sender, &room) != NULL;
     if (!again)
         result = np_waiting_sleep(waiting, &sender->endpoint);
@@ -478,7 +478,7 @@ int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t time
 {
     if (!is_live(sender))
         return -EINVAL;
-    *slot = recycle(sender);
+    *slot = timeout_ns < 0 ? NULL : recycle(sender); /* numapool_get_wait refuses it */
     return *slot ? 0 : numapool_get_wait(&sender->magazine->fast, slot, timeout_ns);
 }
 
@@ -573,6 +573,8 @@ int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns)
 {
     if (!is_live(sender))
         return -EINVAL;
+    if (drain_ns < 0)
+        return np_error_static(-EINVAL, "drain_ns is negative: 0 does not wait, NUMAPOOL_FOREVER waits for ever; the sender is still open");
     struct numapool_pool *pool = sender->endpoint.pool;
     if (drain_ns > 0)
         wait_until_released(sender, drain_ns);

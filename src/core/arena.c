@@ -209,7 +209,8 @@ void np_arena_note_reclaimed(struct np_arena *arena, uint64_t n)
         np_add64(&arena->header->given, n, memory_order_release); /* pairs with take_by_scan's acquire */
 }
 
-/* First group at or after `from` (no wrapping) whose bits are not all clear, or -1. Bounded: each step goes on or corrects a summary. */
+/* First group at or after `from` (no wrapping) whose bits are not all clear, or -1. Bounded: each step
+ * passes over a stale summary bit or goes up a level. */
 static int64_t find_group(struct np_arena *arena, uint64_t from)
 {
     if (np_load64(&arena->level[0][from], memory_order_acquire) != 0)
@@ -298,7 +299,8 @@ static unsigned take_from_group(struct np_arena *arena, uint64_t group, void **s
     return claim(arena, group, mine, slots);
 }
 
-/* The words themselves, for what no bit shows: a client that died between its AND and its CAS hides slots until it is swept. */
+/* The words themselves, for what no bit shows: a client that died between its AND and its CAS hides slots until it is
+ * swept. */
 static unsigned take_by_scan(struct np_arena *arena, void **slots, unsigned n)
 {
     uint64_t given = np_load64(&arena->header->given, memory_order_acquire);
@@ -363,7 +365,7 @@ unsigned np_arena_take(struct np_arena *arena, void **slots, unsigned n)
         np_add64(&arena->header->taken, got, memory_order_relaxed); /* relaxed: a statistic */
         note_low_water(arena);
     } else {
-        np_add64(&arena->header->failures, 1, memory_order_relaxed);
+        np_add64(&arena->header->empty_refills, 1, memory_order_relaxed);
     }
     return got;
 }
@@ -476,14 +478,6 @@ void np_arena_sleep_end(struct np_arena *arena, uint32_t bell)
 }
 
 /* ---------------------------------------------------------------- counting */
-
-bool np_arena_has_free(const struct np_arena *arena)
-{
-    for (uint64_t index = 0; index < arena->slots; index++)
-        if (np_word_state(np_load64(&arena->words[index], memory_order_acquire)) == NP_WORD_FREE)
-            return true;
-    return false;
-}
 
 uint64_t np_arena_free_hint(const struct np_arena *arena)
 {

@@ -50,7 +50,7 @@ struct np_arena_header {
     np_shm64 given;
     uint64_t given_pad[15];
     np_shm64 low_water;
-    np_shm64 failures;
+    np_shm64 empty_refills; /* that found nothing; a client's account has its failures */
     np_shm64 correction; /* what a sweep found free beyond slots - taken + given, two's complement */
     uint64_t water_pad[13];
     /* bit i: words 64 i .. 64 i + 63 of the map of sleepers may have bits (4,096 bells each) */
@@ -96,23 +96,24 @@ void np_arena_format(void *meta, uint64_t slots, uint64_t slot_bytes, uint32_t p
                      uint32_t sleepers_max);
 
 /* Builds the private view. What the header says is compared with `slots`, `slot_bytes`, `index`, which came by a way that
- * clients cannot write. -EPROTO: another layout; -EBADMSG: a header that does not fit. data may be NULL for who only sweeps. */
+ * clients cannot write. -EPROTO: another layout; -EBADMSG: a header that does not fit. data may be NULL for who only
+ * sweeps. */
 int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void *data, uint64_t slots, uint64_t slot_bytes,
                     uint32_t index, int node, unsigned client, struct np_bell *bells, uint32_t bell_count);
 
-/* Takes up to n free slots for arena->client; pointers go to slots[]. Returns how many. Each is HELD(client) when it returns.
- * Searches by the hints, and through all words before it returns 0. Any thread. */
+/* Takes up to n free slots for arena->client; pointers go to slots[]. Returns how many. Each is HELD(client) when it
+ * returns. Searches by the hints, and through all words before it returns 0. Any thread. */
 unsigned np_arena_take(struct np_arena *arena, void **slots, unsigned n);
 
-/* Frees n slots that are HELD(client) by the caller; wakes who waits. Returns how many were the client's and are free now; the
- * others are left as they are. Any thread. */
+/* Frees n slots that are HELD(client) by the caller; wakes who waits. Returns how many were the client's and are free now;
+ * the others are left as they are. Any thread. */
 unsigned np_arena_give(struct np_arena *arena, void *const *slots, unsigned n);
 
 /* Fingerprint of the layout above. */
 uint64_t np_arena_layout(void);
 
-/* For the scavenger: frees the slot at `index` if its word still is `word`. Then np_arena_note_reclaimed counts such slots, and
- * np_arena_show_free sets their bits. Can be done twice. */
+/* For the scavenger: frees the slot at `index` if its word still is `word`. Then np_arena_note_reclaimed counts such slots,
+ * and np_arena_show_free sets their bits. Can be done twice. */
 bool np_arena_reclaim(struct np_arena *arena, uint64_t index, uint64_t word);
 void np_arena_note_reclaimed(struct np_arena *arena, uint64_t n);
 /* Sets hint bits of a group: every slot of `mask` whose word is free. No wake-up. */
@@ -126,9 +127,6 @@ void np_arena_wake_all(struct np_arena *arena);
 /* Raises or clears the sleeper's bit. The caller has stored whatever else it must before, fences after and looks again. */
 void np_arena_sleep_begin(struct np_arena *arena, uint32_t bell);
 void np_arena_sleep_end(struct np_arena *arena, uint32_t bell);
-
-/* Whether any word is FREE (a full scan). */
-bool np_arena_has_free(const struct np_arena *arena);
 
 /* Free slots by the counters: exact when nobody died since the last sweep, else a little off. */
 uint64_t np_arena_free_hint(const struct np_arena *arena);

@@ -34,7 +34,8 @@ _Static_assert(sizeof(struct np_bell) == 64, "one line a bell");
 /* Longest sleep when the heavy barrier is not to be had. */
 #define NP_BELL_BOUNDED_NS INT64_C(1000000)
 
-/* Registers this process as a fast side; once per process, again in a forked child. True when the light barrier is enough. */
+/* Registers this process as a fast side; once per process, again in a forked child. True when the light barrier is
+ * enough. */
 bool np_bell_register(void);
 /* Whether this process is registered (np_bell_register was called and the kernel agreed). */
 bool np_bell_registered(void);
@@ -55,7 +56,8 @@ bool np_bell_heavy_barrier(void);
 
 void np_bell_ring(struct np_bell *bell);
 
-/* Sleeps until the bell is rung past `seen`, `deadline_ns` (CLOCK_MONOTONIC; INT64_MAX: none), or a signal. 0, or -ETIMEDOUT. */
+/* Sleeps until the bell is rung past `seen`, `deadline_ns` (CLOCK_MONOTONIC; INT64_MAX: none), or a signal. 0, or
+ * -ETIMEDOUT. */
 int np_bell_wait(struct np_bell *bell, uint32_t seen, int64_t deadline_ns);
 
 int64_t np_monotonic_ns(void);

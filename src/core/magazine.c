@@ -62,17 +62,22 @@ static void publish_tallies(struct np_magazine *magazine)
 
 /* ---------------------------------------------------------------- opening and closing */
 
+/* An own node without slots is any node. */
 static int arena_for_node(const struct numapool_pool *pool, int node, unsigned *arena)
 {
-    if (node == NUMAPOOL_ANY_NODE) {
-        *arena = 0;
+    bool own = node == NUMAPOOL_OWN_NODE;
+    *arena = 0;
+    if (node == NUMAPOOL_ANY_NODE)
         return 0;
-    }
+    if (own)
+        node = pool->own_node();
     for (unsigned i = 0; i < pool->arena_count; i++)
         if (pool->arenas[i].arena.node == node) {
             *arena = i;
             return 0;
         }
+    if (own)
+        return 0;
     return np_error(-EINVAL, "pool '%s' has no slots on node %d: use NUMAPOOL_ANY_NODE, or give it some there", pool->name, node);
 }
 
@@ -100,11 +105,6 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
     if (abi != NUMAPOOL_ABI)
         return np_error(-EPROTO, "this program was compiled for magazine layout %u, the library has %u: compile it again", abi,
                         NUMAPOOL_ABI);
-    if (node == NUMAPOOL_OWN_NODE) {
-        node = pool->own_node();
-        if (arena_for_node(pool, node, &arena) < 0)
-            node = NUMAPOOL_ANY_NODE;
-    }
     result = arena_for_node(pool, node, &arena);
     if (result < 0)
         return result;
@@ -284,14 +284,14 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
             for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)
                 r->sleep_begin(r, pool->client);
         bool reached = np_bell_heavy_barrier();
-        if (!NP_MUTANT(SLEEP_NO_FENCE))
+        if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK))
             *slot = numapool_get(fast);
         if (!*slot) {
             int64_t until_ns = deadline_ns;
             if (!reached && np_deadline_ns(NP_BELL_BOUNDED_NS) < until_ns)
                 until_ns = np_deadline_ns(NP_BELL_BOUNDED_NS);
-            result = np_bell_wait(bell, seen, until_ns);
-            result = np_monotonic_ns() < deadline_ns ? 0 : -ETIMEDOUT; /* a bell that others ring too may never be silent */
+            np_bell_wait(bell, seen, until_ns);
+            result = np_monotonic_ns() < deadline_ns ? 0 : -ETIMEDOUT; /* the clock decides: a bell that others ring too may never be silent */
         }
         if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
             for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)

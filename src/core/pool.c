@@ -34,7 +34,8 @@ int np_pool_start(struct numapool_pool *pool, unsigned clients)
     pthread_mutex_init(&pool->lock, NULL);
     for (unsigned i = 0; i < pool->arena_count; i++) {
         struct np_pool_arena *pa = &pool->arenas[i];
-        int result = depot_start(&pa->depot, pool->cache_slots_max / 2 * pa->arena.slots / slots);
+        /* its share of one half; 128 bits, for a large pool's product would not fit 64 */
+        int result = depot_start(&pa->depot, (uint64_t)((unsigned __int128)(pool->cache_slots_max / 2) * pa->arena.slots / slots));
         if (result < 0) {
             while (i-- > 0)
                 free(pool->arenas[i].depot.slots);

@@ -28,7 +28,6 @@
 #define NP_OUTBOUND_SLOTS 32u
 #define NP_DEPOT_SLOTS_MAX (1u << 20)
 
-
 /* The process depot of one arena: a stack of slots that are HELD by this client. */
 struct np_depot {
     pthread_mutex_t lock;
@@ -79,7 +78,8 @@ struct numapool_pool {
     void *maker;
 };
 
-/* What a blocked getter asks besides the pool: its own thread's senders (attack H1). Owned by a sender, linked into a magazine. */
+/* What a blocked getter asks besides the pool: its own thread's senders, for a
+ * receiver of theirs may be the only one who frees anything. Owned by a sender, linked into a magazine. */
 struct np_reclaimer {
     struct np_reclaimer *next;
     unsigned (*take_back)(struct np_reclaimer *self); /* released slots go into the magazine; how many */
@@ -115,7 +115,8 @@ int np_pool_check(const struct numapool_pool *pool);
 /* The arena that a slot lies in, or NULL; *index its number there. */
 struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const void *slot, uint64_t *index);
 
-/* Puts slots of one arena, HELD by this client, into its depot, or into the arena where the depot is full or somebody waits. */
+/* Puts slots of one arena, HELD by this client, into its depot, or into the arena where the depot is full or somebody
+ * waits. */
 void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots, unsigned n);
 /* Up to n out of the depot, else out of the arena. */
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);

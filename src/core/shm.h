@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The one door to memory that processes share. Slot words, bitmaps, lanes, bells and the board are read and written
- * through these calls alone, each with its memory order named. In production each is the plain atomic instruction.
+ * The one door to memory that processes share and change. Slot words, bitmaps, lanes, bells and what of the board changes
+ * while others look (np_shm32, np_shm64) are read and written through these calls alone, each with its memory order named; plain
+ * members are written before a `state`, a magic or a descriptor publishes them. In production each is the plain atomic instruction.
  * With NUMAPOOL_HOOKS (test builds) every access first calls np_shm_hook, where tests schedule, kill and record. A death "before
  * the next access" is a death after this one, so one hook in front of each access reaches every instant at which
  * shared memory differs.
@@ -19,7 +20,7 @@ typedef _Atomic uint32_t np_shm32;
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words need lock-free atomics");
 _Static_assert(sizeof(np_shm64) == 8 && sizeof(np_shm32) == 4, "shared words have the size of their integers");
 
-enum np_shm_kind { NP_SHM_LOAD, NP_SHM_STORE, NP_SHM_CAS, NP_SHM_EXCHANGE, NP_SHM_AND, NP_SHM_OR, NP_SHM_ADD, NP_SHM_FENCE };
+enum np_shm_kind { NP_SHM_LOAD, NP_SHM_STORE, NP_SHM_CAS, NP_SHM_AND, NP_SHM_OR, NP_SHM_ADD, NP_SHM_FENCE };
 
 #ifdef NUMAPOOL_HOOKS
 /* Called before each access. `value` is what will be stored (for a CAS: the wanted value). May not return. */
@@ -44,7 +45,7 @@ enum np_mutant {
     NP_MUTANT_NO_LANE_RING,           /* the lanes of the dead are not rung */
     NP_MUTANT_RECEIVERS_FIRST,        /* a dead forwarder's received lanes are handed over before its sent ones are rolled */
     NP_MUTANT_ROOM_BY_RELEASED,       /* a cell is written again before the word of its message was re-marked */
-    NP_MUTANT_SLEEP_NO_FENCE,         /* a sleeper does not recheck after raising its flag */
+    NP_MUTANT_SLEEP_NO_SECOND_LOOK,         /* a sleeper does not recheck after raising its flag */
     NP_MUTANT_RELEASE_BEFORE_KEEP,    /* released moves past a message before its word says kept or forwarded */
     NP_MUTANT_WORD_BEFORE_CELL,       /* the word is stored before the cell is complete */
     NP_MUTANT_ID_REUSED_EARLY,        /* a client's number is given out again while words or lanes name it */
@@ -82,7 +83,8 @@ static inline void np_store32(np_shm32 *address, uint32_t value, memory_order or
     atomic_store_explicit(address, value, order);
 }
 
-/* Strong compare-and-swap. On failure *expected is what was there, loaded relaxed: to be tried again with, not to be followed. */
+/* Strong compare-and-swap. On failure *expected is what was there, loaded relaxed: to be tried again with, not to be
+ * followed. */
 static inline bool np_cas64(np_shm64 *address, uint64_t *expected, uint64_t wanted, memory_order order)
 {
     NP_SHM_HOOK(NP_SHM_CAS, address, 8, wanted);
@@ -93,12 +95,6 @@ static inline bool np_cas32(np_shm32 *address, uint32_t *expected, uint32_t want
 {
     NP_SHM_HOOK(NP_SHM_CAS, address, 4, wanted);
     return atomic_compare_exchange_strong_explicit(address, expected, wanted, order, memory_order_relaxed);
-}
-
-static inline uint64_t np_exchange64(np_shm64 *address, uint64_t value, memory_order order)
-{
-    NP_SHM_HOOK(NP_SHM_EXCHANGE, address, 8, value);
-    return atomic_exchange_explicit(address, value, order);
 }
 
 static inline uint64_t np_and64(np_shm64 *address, uint64_t mask, memory_order order)

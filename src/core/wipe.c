@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/error.h"
 
@@ -14,6 +15,10 @@ static size_t whole_pages(size_t bytes)
 
 void *np_wipe_alloc(size_t bytes)
 {
+    if (sysconf(_SC_PAGESIZE) != 4096) {
+        np_error(-ENOSYS, "this kernel's pages have %ld bytes; numapool needs one whose pages have 4096", sysconf(_SC_PAGESIZE));
+        return NULL;
+    }
     size_t length = whole_pages(bytes);
     void *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED) {

@@ -58,11 +58,12 @@ void np_config_start(struct np_config *config);
 /* A number with an optional K, M or G (2^10, 2^20, 2^30). -EINVAL: not one; -ERANGE: beyond 64 bits. No sentence. */
 int np_config_number(const char *text, uint64_t *number);
 
-/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log". `where` begins the sentence: "--lanes", "x.ini:3".
- * -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
+/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log". `where` begins the sentence:
+ * "--lanes", "x.ini:3". -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
 int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
 
-/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,clients=N][,exact]. -EINVAL with the sentence. */
+/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,clients=N][,exact]. -EINVAL with the
+ * sentence. */
 int np_config_pool_add(struct np_config *config, const char *spec, const char *where);
 
 /* The same text from a pool: adding it elsewhere gives the same pool. */
@@ -74,7 +75,8 @@ int np_config_parse(struct np_config *config, const char *text, size_t bytes, co
 /* Reads a file of at most 1 MiB and parses it. */
 int np_config_read(struct np_config *config, const char *file);
 
-/* What can only be said of the whole: limits in range, a socket path, every pool with size and count. -EINVAL, -ENAMETOOLONG. */
+/* What can only be said of the whole: limits in range, a socket path. (np_pool_spec_finish
+ * has looked at each pool.) -EINVAL, -ENAMETOOLONG. */
 int np_config_finish(struct np_config *config);
 
 #endif

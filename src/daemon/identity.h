@@ -17,12 +17,12 @@ struct np_identity {
 /* SO_PEERCRED. */
 int np_identity_of_socket(int socket, struct np_identity *identity);
 
-/* A pidfd of that very process: SO_PEERPIDFD where the kernel has it (6.5), else pidfd_open, looked at again by the start time. A
- * descriptor, close-on-exec; -ESRCH: it is gone. */
+/* A pidfd of that very process: SO_PEERPIDFD where the kernel has it (6.5), else pidfd_open, looked at again by the start
+ * time. A descriptor, close-on-exec; -ESRCH: it is gone. */
 int np_identity_pidfd_of_socket(int socket, const struct np_identity *identity);
 
-/* A pidfd of `pid` if it still is the process that was started at start_ticks; -ESRCH: it is gone. Other codes say nothing of the process:
- * -EMFILE, -ENOMEM; -EACCES: when it was started cannot be seen. */
+/* A pidfd of `pid` if it still is the process that was started at start_ticks; -ESRCH: it is gone. Other codes say nothing
+ * of the process: -EMFILE, -ENOMEM; -EACCES: when it was started cannot be seen. */
 int np_identity_pidfd_of_process(pid_t pid, uint64_t start_ticks);
 
 /* /proc/PID/stat field 22, or 0. The other: of such a text, for tests. */
@@ -32,7 +32,8 @@ uint64_t np_identity_start_ticks_in(const char *text);
 /* Whether the process of a pidfd is gone, all of its threads. */
 bool np_identity_is_gone(int pidfd);
 
-/* A line of /proc/PID/maps: its inode when it is a mapping of a memory file of numapool's, else 0. Never reads beyond bytes. */
+/* A line of /proc/PID/maps: its inode when it is a mapping of a memory file of numapool's, else 0. Never reads beyond
+ * bytes. */
 uint64_t np_identity_inode_in(const char *line, size_t bytes);
 
 #endif

@@ -8,7 +8,8 @@ enum np_log_level { NP_LOG_ERROR, NP_LOG_WARN, NP_LOG_INFO, NP_LOG_DEBUG };
 /* `who`: "keeper" or "worker"; must live for ever. */
 void np_log_start(const char *who, enum np_log_level level);
 
-/* "numapoold worker: info: ...". A line that stderr does not take at once is counted, and the next one says how many were lost. */
+/* "numapoold worker: info: ...". A line that stderr does not take at once is counted, and the next one says how many were
+ * lost. */
 __attribute__((format(printf, 2, 3))) void np_log(enum np_log_level level, const char *format, ...);
 
 /* "error", "warn", "info", "debug". */

@@ -123,8 +123,8 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "numapoold %s\n", PACKAGE_VERSION);
 }
 
-/* Some start a daemon with its standard descriptors closed. What is opened first would get their numbers, and a line of log written to
- * number 2 would go into shared memory. */
+/* Some start a daemon with its standard descriptors closed. What is opened first would get their numbers, and a line of log
+ * written to number 2 would go into shared memory. */
 static void fill_standard_descriptors(void)
 {
     int fd;

@@ -55,7 +55,8 @@ int np_store_get(const struct np_store *store, struct np_store_key key);
 void np_store_remove(struct np_store *store, struct np_store_key key);
 /* Closes all. */
 void np_store_clear(struct np_store *store);
-/* For going through all: the first entry at or after *at that is there, or NULL; *at goes past it. Not while it is being changed. */
+/* For going through all: the first entry at or after *at that is there, or NULL; *at goes past it. Not while it is being
+ * changed. */
 const struct np_store_entry *np_store_next(const struct np_store *store, size_t *at);
 
 /* ---- the records */
@@ -71,8 +72,8 @@ struct np_record {
 
 /* Never waits. fd -1: none. 0; -EAGAIN: there is no room now; -EPIPE: the other is gone. */
 int np_record_send(int socket, enum np_record_verb verb, struct np_store_key key, int fd);
-/* Never waits. 1, or 0: the other end is closed; -EAGAIN: nothing there; -EPROTO: not a record; -EMFILE: its descriptor did not arrive (the
- * record did). *fd is the caller's, -1: none. */
+/* Never waits. 1, or 0: the other end is closed; -EAGAIN: nothing there; -EPROTO: not a record; -EMFILE: its descriptor did
+ * not arrive (the record did). *fd is the caller's, -1: none. */
 int np_record_receive(int socket, struct np_record *record, int *fd);
 
 #endif

@@ -193,8 +193,8 @@ static bool is_only_client_of_process(const struct np_watch *watch)
     return true;
 }
 
-/* Accounts are this client's alone. The rest is shared by all: it says something where the process is no other client too, as
- * it is after it became another program that connected in its turn. */
+/* Accounts are this client's alone. The rest is shared by all: it says something where the process is no other client too,
+ * as it is after it became another program that connected in its turn. */
 static void collect_inodes(struct np_maps_check *check, const struct np_watch *watch)
 {
     const struct np_worker *worker = watch->worker;

@@ -94,8 +94,8 @@ static void records_there(struct np_operation *operation, int polled)
     worker->ending = true;
 }
 
-/* Everything that the keeper has, until it says that this was all, or that the worker is to end: then what has come is a part, with
- * which nothing may be taken over. Waits: nothing can be done without. */
+/* Everything that the keeper has, until it says that this was all, or that the worker is to end: then what has come is a
+ * part, with which nothing may be taken over. Waits: nothing can be done without. */
 static int receive_store(struct np_worker *worker)
 {
     for (;;) {

@@ -136,7 +136,8 @@ struct np_worker {
 /* ---- worker.c */
 /* Returns the exit status: 0, EX_CONFIG, or another after which the keeper starts another worker. */
 int np_worker_run(const struct np_config *config, int listen_fd, int records_fd);
-/* The signals that end either half. Those that whoever started the daemon had ignored (nohup, a shell's background) stay ignored. */
+/* The signals that end either half. Those that whoever started the daemon had ignored (nohup, a shell's background) stay
+ * ignored. */
 void np_worker_ending_signals(sigset_t *signals);
 /* After anything that may have made or freed an orphan lane. */
 void np_worker_duty(struct np_worker *worker);

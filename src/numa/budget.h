@@ -15,12 +15,12 @@ const char *np_size_text_down(char *text, uint64_t bytes);
 /* Bytes that the node (-1: the machine) can give without the reserve that it needs to live; UINT64_MAX: it does not say. */
 uint64_t np_budget_node_bytes(const char *root, int node);
 
-/* Bytes that the cgroups of this process still allow, of version 1 and 2; UINT64_MAX: no limit. `file` becomes the path of the
- * tightest limit, or "". */
+/* Bytes that the cgroups of this process still allow, of version 1 and 2; UINT64_MAX: no limit. `file` becomes the path of
+ * the tightest limit, or "". */
 uint64_t np_budget_cgroup_bytes(const char *root, char *file, size_t capacity);
 
-/* Huge pages of page_bytes that are free on the node (-1: the machine) and promised to nobody. Surplus pages, which the kernel
- * may or may not find when they are touched, do not count. */
+/* Huge pages of page_bytes that are free on the node (-1: the machine) and promised to nobody. Surplus pages, which the
+ * kernel may or may not find when they are touched, do not count. */
 uint64_t np_budget_huge_pages(const char *root, int node, size_t page_bytes);
 
 /* np_memory_budget, on the machine below root. */

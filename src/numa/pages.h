@@ -12,8 +12,8 @@
 #define NP_HUGE_PAGE_BYTES  ((size_t)2 << 20)
 
 /* Maps `bytes` of fd (-1: private anonymous memory), aligned so that a huge page can be under it, between two pages that
- * nobody may touch: what runs over an end faults, and the kernel cannot join the mapping with its neighbour, which would blur
- * the count of its huge pages. Not inherited by children. 0 or -errno, without a sentence. */
+ * nobody may touch: what runs over an end faults, and the kernel cannot join the mapping with its neighbour, which would
+ * blur the count of its huge pages. Not inherited by children. 0 or -errno, without a sentence. */
 int np_mapping_make(void **address, int fd, size_t bytes, bool writable);
 
 /* Takes away what np_mapping_make made. */

@@ -16,7 +16,7 @@ struct np_memory {
     int fd;            /* owned; -1 for private memory */
     void *address;     /* mapped read-write, MADV_DONTFORK */
     size_t bytes;      /* whole pages */
-    size_t page_bytes; /* of the pages it is really on: 4096, 2 MiB, 1 GiB (transparent ones: 2 MiB when all of it is) */
+    size_t page_bytes; /* of the pages it is really on: 4 KiB or 2 MiB (transparent ones: when all of it is) */
     int node;          /* -1: not bound */
     bool transparent;  /* page_bytes are transparent huge pages */
 };

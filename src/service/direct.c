@@ -17,7 +17,7 @@
 
 enum { META, DATA };
 
-static const char retry_sentence[] = "use the library that came with the daemon";
+static const char remedy_sentence[] = "use the library that came with the daemon";
 
 /* ---------------------------------------------------------------- what the daemon says */
 
@@ -28,7 +28,7 @@ static int check_pool(const struct np_wire_answer *answer, const char *name)
     if (answer->of.pool_open.pool >= NP_POOLS_MAX || arenas == 0 || arenas > NP_ARENAS_MAX || slot_bytes == 0 ||
         slot_bytes > NP_STRIDE_MAX)
         return np_error(-EBADMSG, "the daemon describes pool '%s' as number %u with %u arenas of slots of %llu bytes: %s", name,
-                        answer->of.pool_open.pool, arenas, (unsigned long long)slot_bytes, retry_sentence);
+                        answer->of.pool_open.pool, arenas, (unsigned long long)slot_bytes, remedy_sentence);
     return 0;
 }
 
@@ -42,7 +42,7 @@ static int check_arena(const struct np_wire_answer *answer, const struct numapoo
     if (!fits || page_bytes < NP_SMALL_PAGE_BYTES || (page_bytes & (page_bytes - 1)) != 0 || node < 0 || node >= NP_NODES_MAX)
         return np_error(-EBADMSG, "the daemon describes arena %u of pool '%s' as %llu slots of %llu bytes in %llu bytes on node %d, "
                         "pages of %llu: %s", index, pool->name, (unsigned long long)slots, (unsigned long long)stride,
-                        (unsigned long long)answer->of.pool_memory.data_bytes, node, (unsigned long long)page_bytes, retry_sentence);
+                        (unsigned long long)answer->of.pool_memory.data_bytes, node, (unsigned long long)page_bytes, remedy_sentence);
     return 0;
 }
 

@@ -15,8 +15,8 @@
 /* More than any version's struct: beyond it `size` was not set. */
 enum { STATS_BYTES_MAX = 4096 };
 
-/* Misplaced payload pages of one arena when this process last verified, in the first word of its account row that no counter
- * has. It begins at 0, which is so: who made the memory verified it before anybody could open it. */
+/* Misplaced payload pages of one arena when this process last verified. It begins at 0, which is so: who made the memory
+ * verified it before anybody could open it. */
 static np_shm64 *misplaced_of(const struct np_pool_arena *pa)
 {
     return &pa->account->misplaced_pages;

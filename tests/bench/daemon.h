@@ -7,8 +7,8 @@
 
 #define BENCH_POOL "bench"
 
-/* Starts it, the first time, and returns the path of its socket. It is the numapoold that $NUMAPOOLD names, else the one of the same
- * build tree. */
+/* Starts it, the first time, and returns the path of its socket. It is the numapoold that $NUMAPOOLD names, else the one of
+ * the same build tree. */
 const char *bench_daemon_socket(void);
 
 #endif

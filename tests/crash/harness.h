@@ -103,7 +103,8 @@ struct harness_left {
 };
 struct harness_left harness_look_left(const struct harness_look *look);
 
-/* Whether the daemon has forgotten client `number` that had this cookie, after it gave back the last that the client held. */
+/* Whether the daemon has forgotten client `number` that had this cookie, after it gave back the last that the client
+ * held. */
 bool harness_look_is_gone(const struct harness_look *look, uint32_t number, uint64_t cookie);
 /* Waits for that at most timeout_ns: nanoseconds, or -1. */
 int64_t harness_look_wait_gone(const struct harness_look *look, uint32_t number, uint64_t cookie, int64_t timeout_ns);
@@ -112,7 +113,8 @@ uint64_t harness_look_cookie(const struct harness_look *look, uint32_t number);
 
 /* Waits until all slots of pool 0 are free, at most timeout_ns. The last count of free ones; *took_ns how long it was. */
 uint64_t harness_wait_all_free(struct harness_look *look, int64_t timeout_ns, int64_t *took_ns);
-/* Expects that nothing is left: slots, clients, endpoints, lanes, channels; that the words are right; that numapoolctl finds so too. */
+/* Expects that nothing is left: slots, clients, endpoints, lanes, channels; that the words are right; that numapoolctl
+ * finds so too. */
 void harness_expect_nothing_left(const struct harness_daemon *daemon);
 
 #endif

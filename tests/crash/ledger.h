@@ -94,7 +94,8 @@ struct ledger_verdict {
     uint64_t numbers, sent, unsure, lost, only_on_a, redelivered;
     uint64_t first_lost;
 };
-/* Goes through all messages; nobody else may be at work. `forwarded`: messages come to B through forwarders, else they end at A. */
+/* Goes through all messages; nobody else may be at work. `forwarded`: messages come to B through forwarders, else they end
+ * at A. */
 struct ledger_verdict ledger_judge(struct ledger *ledger, bool forwarded);
 /* The promises of a run, as a test's verdicts. */
 void ledger_expect(struct ledger *ledger, bool forwarded);

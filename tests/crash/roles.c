@@ -51,7 +51,8 @@ static int64_t some_patience(struct worker *worker)
     return harness_below(&worker->random, 4) == 0 ? 0 : 1 + harness_below(&worker->random, (unsigned)SHORT_NS);
 }
 
-/* Before a call. A kill by another process seldom finds its victim on a processor; a timer finds it in the middle of the call. */
+/* Before a call. A kill by another process seldom finds its victim on a processor; a timer finds it in the middle of the
+ * call. */
 static void tempt_fate(struct worker *worker)
 {
     if (worker->start->doom == 0 || harness_below(&worker->random, worker->start->doom) > 0)

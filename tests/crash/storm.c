@@ -145,8 +145,8 @@ static void replace_ended(struct storm *storm)
     }
 }
 
-/* A receiver that comes asks for each lane, and one that dies over it leaves them all: without this all slots would end up on lanes of
- * the dead, and those who are killed would have nothing to do. */
+/* A receiver that comes asks for each lane, and one that dies over it leaves them all: without this all slots would end up
+ * on lanes of the dead, and those who are killed would have nothing to do. */
 static void let_them_catch_up(struct storm *storm)
 {
     int64_t until_ns = harness_now_ns() + INT64_C(100000000);

@@ -46,7 +46,8 @@ struct trial {
     unsigned dead_count;
 };
 
-/* A receiver whose goodbye a dying worker did not hear gets messages until the next one finds that nothing is mapped there any more. */
+/* A receiver whose goodbye a dying worker did not hear gets messages until the next one finds that nothing is mapped there
+ * any more. */
 #define PROBE_NS_MAX INT64_C(15000000000)
 
 static const enum role roles[ROLES] = { ROLE_SENDER, ROLE_SENDER, ROLE_FORWARDER, ROLE_RECEIVER, ROLE_RECEIVER, ROLE_KEEPER };

@@ -26,7 +26,7 @@ bool is_shared(const volatile void *address)
 
 const char *name_of_kind(enum np_shm_kind kind)
 {
-    static const char *const names[] = { "load", "store", "cas", "exchange", "and", "or", "add", "fence" };
+    static const char *const names[] = { "load", "store", "cas", "and", "or", "add", "fence" };
     return names[kind];
 }
 
@@ -39,7 +39,7 @@ static void name_header(char *name, size_t room, size_t offset)
         { offsetof(struct np_arena_header, taken), "taken" },
         { offsetof(struct np_arena_header, given), "given" },
         { offsetof(struct np_arena_header, low_water), "low_water" },
-        { offsetof(struct np_arena_header, failures), "failures" },
+        { offsetof(struct np_arena_header, empty_refills), "empty_refills" },
         { offsetof(struct np_arena_header, correction), "correction" },
         { offsetof(struct np_arena_header, sleepers_summary), "sleepers_summary" },
     };
@@ -88,6 +88,7 @@ static void name_lane(char *name, size_t room, size_t offset)
         { offsetof(struct np_lane_shared, state), "state" },
         { offsetof(struct np_lane_shared, reclaimed), "reclaimed" },
         { offsetof(struct np_lane_shared, redelivered_until), "redelivered_until" },
+        { offsetof(struct np_lane_shared, orphaned), "orphaned" },
         { offsetof(struct np_lane_shared, tail), "tail" },
         { offsetof(struct np_lane_shared, sender_registered), "sender_registered" },
         { offsetof(struct np_lane_shared, released), "released" },

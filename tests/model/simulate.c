@@ -60,7 +60,7 @@ static const struct mutant mutants[] = {
     MADE_GOOD(RECEIVERS_FIRST, "the broker, which tells nobody of a lane before it has dealt with the whole of a death",
               "chain", "relay"),
     MUTANT(ROOM_BY_RELEASED, "fan", "pipe", "keep"),
-    MUTANT(SLEEP_NO_FENCE, "pipe", "getters"),
+    MUTANT(SLEEP_NO_SECOND_LOOK, "pipe", "getters"),
     MUTANT(RELEASE_BEFORE_KEEP, "keep", "chain"),
     MUTANT(WORD_BEFORE_CELL, "pipe", "batches"),
     MUTANT(ID_REUSED_EARLY, "last", "getters", "pipe"),

@@ -38,7 +38,8 @@ static bool starts_free(const struct scenario *scenario, unsigned slot)
     return false;
 }
 
-/* A client that is none of the simulated ones has the others, for ever: large pools with few free slots cost few accesses. */
+/* A client that is none of the simulated ones has the others, for ever: large pools with few free slots cost few
+ * accesses. */
 static void hoard(const struct scenario *scenario)
 {
     struct np_arena *arena = &world.look;
@@ -244,8 +245,8 @@ static void work(struct process *self)
     actor_end(self);
 }
 
-/* After recovery the keeper's record of a client whose number is free again is of one who has been dealt with. It must go before
- * anybody is admitted, or it would be taken for the next one of that number. */
+/* After recovery the keeper's record of a client whose number is free again is of one who has been dealt with. It must go
+ * before anybody is admitted, or it would be taken for the next one of that number. */
 static void forget_finished(void)
 {
     for (uint32_t number = 1; number <= world.limits.clients; number++) {

@@ -367,8 +367,8 @@ START_TEST(without_a_socket_the_default_path_is_taken)
 }
 END_TEST
 
-/* Whatever bytes come, the answer is 0 or a sentence, within the text's bounds (a sanitizer sees to that), and what was accepted can be
- * written down and read again. */
+/* Whatever bytes come, the answer is 0 or a sentence, within the text's bounds (a sanitizer sees to that), and what was
+ * accepted can be written down and read again. */
 START_TEST(any_text_is_either_read_or_refused)
 {
     static const char *const words[] = { "[daemon]", "[pool a]", "[pool b]", "[", "]", "\n", "\n", "\n", "size=", "count=", "1", "1M",

@@ -130,7 +130,7 @@ static void add_words(json_t *row, const struct np_arena *arena)
     np_json_add(row, "high_water", arena->slots - low_water);
     np_json_add(row, "taken", np_load64(&arena->header->taken, memory_order_relaxed));
     np_json_add(row, "given", np_load64(&arena->header->given, memory_order_relaxed));
-    np_json_add(row, "empty_refills", np_load64(&arena->header->failures, memory_order_relaxed));
+    np_json_add(row, "empty_refills", np_load64(&arena->header->empty_refills, memory_order_relaxed));
 }
 
 static void add_account_row(json_t *row, const struct np_account_row *account)

@@ -48,7 +48,8 @@ struct np_view_account {
 int np_view_open(struct np_view *view, const char *path);
 void np_view_close(struct np_view *view);
 
-/* Asks with the operation and members set; expects so many descriptors when the result is not negative. The daemon's result. */
+/* Asks with the operation and members set; expects so many descriptors when the result is not negative. The daemon's
+ * result. */
 int np_view_call(struct np_view *view, struct np_wire_request *request, struct np_wire_answer *answer, int fds[NP_WIRE_FDS_MAX],
                  unsigned descriptors, int64_t timeout_ns);
 
