@@ -343,6 +343,24 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
     return got;
 }
 
+/* What news there may be of the lanes that are known, when nobody answers: their states lie in their own memory. True: some have changed. */
+static bool look_at_states(struct numapool_receiver *receiver)
+{
+    bool changed = false;
+    for (unsigned i = 0; i < receiver->lane_count; i++) {
+        struct np_receiver_lane *lane = &receiver->lanes[i];
+        uint32_t state = lane->shared ? np_load32(&lane->shared->state, memory_order_acquire) : lane->state; /* pairs with roll forward */
+        if (state == lane->state)
+            continue;
+        lane->state = state;
+        lane->orphaned = np_load64(&lane->shared->orphaned, memory_order_relaxed); /* relaxed: ordered by the acquire of the state */
+        changed = true;
+    }
+    if (changed)
+        set_order(receiver);
+    return changed;
+}
+
 /* Undoes poll_lanes. A dead sender's lane is an orphan before its successor can send what follows, so who has read a
  * successor's message and looks for news then finds it. */
 static void put_back(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
@@ -391,7 +409,8 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
             np_endpoint_sync(&receiver->endpoint, lane_changed, receiver); /* unanswered: the lanes that are known will do */
         }
         unsigned got = armed && NP_MUTANT(SLEEP_NO_SECOND_LOOK) ? 0 : poll_lanes(receiver, messages, n, &scribbled);
-        if (got > 0 && np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint)) {
+        if (got > 0 && np_endpoint_has_news(&receiver->endpoint) &&
+            (np_endpoint_may_ask(&receiver->endpoint) || look_at_states(receiver))) {
             put_back(receiver, messages, got); /* what came may have overtaken a lane that is an orphan since */
             continue;
         }

@@ -63,7 +63,8 @@ static int set_scalar(struct np_config *config, enum np_config_scalar scalar, co
         return 0;
     }
     if (np_config_number(value, &number) < 0 || number == 0 || number > UINT32_MAX)
-        return np_error(-EINVAL, "%s: '%.40s' is no number of %s (K, M and G may follow it)", where, value, scalar_names[scalar]);
+        return np_error(-EINVAL, "%s: '%.40s' is no number of %s: 1 or more, up to what numapoold(1) says; K, M and G may follow it", where,
+                        value, scalar_names[scalar]);
     uint32_t *limit = limit_of(config, scalar), before = *limit;
     *limit = (uint32_t)number;
     int result = np_board_limits_check(&config->limits);

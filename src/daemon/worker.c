@@ -208,6 +208,8 @@ static int start(struct np_worker *worker)
     np_add64(&worker->board.header->worker_starts, 1, memory_order_relaxed); /* relaxed: a statistic */
     start_operations(worker);
     worker->ready = true;
+    if (worker->config->pool_count == 0)
+        np_log(NP_LOG_WARN, "there is no pool: give some by --pool or --config");
     return np_record_send(worker->records_fd, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
 }
 

@@ -29,9 +29,9 @@ static void bytes_text(char *text, size_t bytes, uint64_t value)
     unsigned unit = 0;
     uint64_t whole = value, rest = 0;
     while (whole >= 1024 && unit < 4) {
-        rest = rest != 0 || whole % 1024 != 0;
-        if (rest != 0 && whole < 10 * 1024)
+        if ((rest != 0 || whole % 1024 != 0) && whole < 10 * 1024)
             break; /* one digit would say too little */
+        rest |= whole % 1024;
         whole /= 1024;
         unit++;
     }

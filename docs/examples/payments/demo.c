@@ -78,7 +78,7 @@ static int start_daemon(struct demo *demo)
     }
     snprintf(ready_number, sizeof(ready_number), "%d", ready[1]);
     const char *const arguments[] = { "numapoold", "--socket", demo->socket, "--pool", STREAM_POOL ",size=128,count=64K",
-                                      "--ready-fd", ready_number, NULL };
+                                      "--ready-fd", ready_number, "--log", demo->shows_progress ? "warn" : "info", NULL };
     const int inherited[] = { ready[1], -1 };
     /* Standard output may be a document that a program reads: what the daemon says goes to standard error. */
     demo->daemon = launch_start(&(struct launch){ .path = demo->daemon_path, .arguments = arguments,
@@ -201,7 +201,7 @@ static int find_data(char directory[LAUNCH_PATH_BYTES])
 #endif
     if (launch_own_directory(here) == 0) {
         /* Beside this program as installed, and in the source tree when that is where it was built. */
-        static const char *const from_here[] = { "/data", "/../../../tests/data" };
+        static const char *const from_here[] = { "/data", "/../../../tests/data", "/../../../../tests/data" };
         for (size_t i = 0; i < sizeof(from_here) / sizeof(from_here[0]); i++)
             if (snprintf(directory, LAUNCH_PATH_BYTES, "%.*s%s", LAUNCH_PATH_BYTES / 2, here, from_here[i]) > 0 &&
                 has_data(directory))

@@ -85,6 +85,10 @@ pid_t launch_start(const struct launch *launch)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL); /* being ignored would be inherited */
+    /* A terminal's go to all of the group. The demo ends its children in order; a daemon that ended first would let them
+     * look for it for two seconds. */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(127); /* it died before the line above */

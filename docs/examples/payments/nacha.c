@@ -274,7 +274,7 @@ static void read_entry(struct walk *walk, const struct nacha_line *line, const c
     *problem = entry_problem(line->text, &walk->header, &entry);
     if (*problem == NULL && line->defect == NACHA_SHORT && !entry.trace_is_sound)
         /* Nobody can tell whether characters are missing at the end or before the amount. */
-        *problem = "trace number (80-94) is not complete, so its fields may be shifted: not posted";
+        *problem = "trace number is cut off, fields may be shifted: not posted";
     if (*problem != NULL)
         return;
     if (!walk->in_batch)

@@ -3,6 +3,7 @@
 #include "passage.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,9 +31,22 @@ static void complain(const char *what, int error)
 
 static int start_validator(struct demo *demo, const struct passage *passage)
 {
-    const char *const arguments[] = { "validator", "--lane-slots", passage->lane_slots, NULL };
-    demo->validator =
-        launch_start(&(struct launch){ .path = demo->validator_path, .arguments = arguments, .output = STDERR_FILENO });
+    char ready_number[16], byte;
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) != 0) {
+        complain("cannot make a pipe", errno);
+        return -1;
+    }
+    snprintf(ready_number, sizeof(ready_number), "%d", ready[1]);
+    const char *const arguments[] = { "validator", "--lane-slots", passage->lane_slots, "--ready-fd", ready_number, NULL };
+    const int inherited[] = { ready[1], -1 };
+    demo->validator = launch_start(&(struct launch){ .path = demo->validator_path, .arguments = arguments,
+                                                     .output = STDERR_FILENO, .inherited = inherited });
+    close(ready[1]);
+    /* A kill is to hit a client of the daemon, not a program that has only just been started. Its death ends the read. */
+    while (demo->validator > 0 && read(ready[0], &byte, 1) < 0 && errno == EINTR && !passage_stopping)
+        continue;
+    close(ready[0]);
     return demo->validator > 0 ? 0 : -1;
 }
 

@@ -5,6 +5,8 @@
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "nacha.h"
 #include "session.h"
@@ -99,21 +101,34 @@ static int work(struct validator *validator)
     return 0;
 }
 
-static int run(uint64_t lane_slots)
+struct options {
+    uint64_t lane_slots;
+    uint64_t ready_fd; /* 0: none */
+};
+
+static void tell_ready(uint64_t descriptor)
+{
+    if (descriptor != 0 && (write((int)descriptor, "\n", 1) != 1 || close((int)descriptor) != 0))
+        fprintf(stderr, "validator: --ready-fd: %s\n", strerror(errno));
+}
+
+static int run(const struct options *options)
 {
     struct validator validator = { .receiver = NULL };
     struct numapool_channel_options channel = NUMAPOOL_CHANNEL_OPTIONS_INIT;
     int result = -1;
     if (session_open(&validator.session, "validator") != 0)
         return SESSION_FAILED;
-    channel.lane_slots = (uint32_t)lane_slots;
+    channel.lane_slots = (uint32_t)options->lane_slots;
     /* First the way out: nothing is to be received that could not be sent on. */
     if (numapool_sender_open(validator.session.pool, STREAM_TO_LEDGER, &channel, &validator.sender) != 0)
         session_complain(&validator.session, "joining channel '" STREAM_TO_LEDGER "' as a sender");
     else if (numapool_receiver_open(validator.session.pool, STREAM_TO_VALIDATOR, NULL, &validator.receiver) != 0)
         session_complain(&validator.session, "joining channel '" STREAM_TO_VALIDATOR "' as a receiver");
-    else
+    else {
+        tell_ready(options->ready_fd);
         result = work(&validator);
+    }
     if (validator.receiver != NULL)
         numapool_receiver_close(validator.receiver);
     if (validator.sender != NULL)
@@ -124,11 +139,15 @@ static int run(uint64_t lane_slots)
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
-    uint64_t *lane_slots = state->input;
+    struct options *options = state->input;
     switch (key) {
     case 'l':
-        if (session_number(argument, 2, UINT64_C(1) << 20, lane_slots) != 0)
+        if (session_number(argument, 2, UINT64_C(1) << 20, &options->lane_slots) != 0)
             argp_error(state, "--lane-slots takes a number from 2 to 1048576, not '%s'", argument);
+        return 0;
+    case 'r':
+        if (session_number(argument, 1, 1 << 20, &options->ready_fd) != 0)
+            argp_error(state, "--ready-fd takes a descriptor, not '%s'", argument);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "it takes no '%s'", argument);
@@ -141,15 +160,17 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 int main(int argc, char **argv)
 {
     static const struct argp_option table[] = {
-        { "lane-slots", 'l', "N", 0, "Messages that may be under way to the ledger (1024)", 0 }, { 0 }
+        { "lane-slots", 'l', "N", 0, "Messages that may be under way to the ledger (1024)", 0 },
+        { "ready-fd", 'r', "N", 0, "Write a newline there, and close it, when it has joined its channels", 0 },
+        { 0 }
     };
     static const struct argp argp = {
         table, parse, NULL, "Checks the payments of pool '" STREAM_POOL "' in place and sends them on, until SIGTERM.",
         NULL,  NULL,  NULL
     };
-    uint64_t lane_slots = 0;
+    struct options options = { 0, 0 };
     argp_err_exit_status = SESSION_USAGE;
-    if (argp_parse(&argp, argc, argv, 0, NULL, &lane_slots) != 0)
+    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return SESSION_USAGE;
-    return run(lane_slots);
+    return run(&options);
 }
