@@ -5,7 +5,7 @@
 #include "world_help.h"
 
 /* Asked by the leak sanitizer. Who is made to die here leaves what he had, as a process would: that is no leak. */
-int __lsan_is_turned_off(void);
+__attribute__((visibility("default"))) int __lsan_is_turned_off(void);
 
 int __lsan_is_turned_off(void)
 {
