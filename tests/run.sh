@@ -47,6 +47,7 @@ account() { # NAME LOG STATUS SECONDS
         tail -n 40 "$2" | sed 's/^/    /'
     fi
     printf '%s %s: %d passed, %d failed%s\n' "$verdict" "$1" "$passed" "$failed" "$4"
+    grep -h '^NOT RUN' "$2" | sort -u | sed 's/^/    /' || true
 }
 
 if [ "${1:-}" = --count ]; then
@@ -65,7 +66,11 @@ if [ "${1:-}" = --count ]; then
         cp "$log" "$log_directory/"
         case $result in
         PASS | XFAIL) ;;
-        SKIP) printf 'SKIP %s\n' "$(basename "$log" .log)"; continue ;;
+        SKIP)
+            printf 'SKIP %s, which says:\n' "$(basename "$log" .log)"
+            tail -n 5 "$log" | sed 's/^/    /'
+            continue
+            ;;
         *) status=1 ;;
         esac
         account "$(basename "$log" .log)" "$log" "$status" ""
