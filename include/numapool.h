@@ -56,6 +56,10 @@ struct numapool_client;
 struct numapool_pool;
 struct numapool_sender;
 struct numapool_receiver;
+struct numapool_waitset;
+struct numapool_requester;
+struct numapool_responder;
+struct iovec;
 
 /* Names a slot of a pool: arena, index, generation. A name, never ownership. A struct, so that no cast mixes it up. */
 typedef struct numapool_handle {
@@ -70,6 +74,28 @@ NUMAPOOL_API const char *numapool_version(void);
 /* The calling thread's last failure in one sentence: what was tried, on what, and the remedy. "" before the first
  * failure. Valid until this thread's next failing call. */
 NUMAPOOL_API const char *numapool_errormsg(void);
+
+enum numapool_log_level {
+    NUMAPOOL_LOG_ERROR = 0, /* something is lost or cannot go on */
+    NUMAPOOL_LOG_WARN,      /* it goes on, but somebody should look */
+    NUMAPOOL_LOG_INFO,      /* what happens seldom: connected again, a pool has grown */
+    NUMAPOOL_LOG_DEBUG
+};
+
+/* Who is told what the library has to say; by default nobody, and nothing is ever printed.
+ *   most   the least grave level that is still told, of enum numapool_log_level
+ *   write  gets one line without its end; NULL: nobody. Any thread calls it, also several at once; it may call nothing of
+ *          this library but numapool_version. Warm paths log nothing.
+ * Any thread; lines under way may still come to the one before. A forked child keeps it. 0; -EINVAL: level. */
+NUMAPOOL_API int numapool_log_set(int most, void (*write)(void *arg, int level, const char *line), void *arg);
+
+/* A ready one: "numapool: warning: ..." to stderr, each line by one write. arg is not looked at. */
+NUMAPOOL_API void numapool_log_stderr(void *arg, int level, const char *line);
+
+/* In a forked child: closes the descriptors that were the parent's sessions', so that the daemon sees the end of those when
+ * the parent ends them. Everything else of the parent's is unusable here anyway. How many were closed; 0: none, or not
+ * a forked child. Not async-signal-safe. */
+NUMAPOOL_API int numapool_child(void);
 
 /* ---------------------------------------------------------------- client of the daemon */
 
@@ -90,11 +116,15 @@ NUMAPOOL_API int numapool_client_id(const struct numapool_client *client);
 /* ---------------------------------------------------------------- pools */
 
 enum numapool_flags {
+    NUMAPOOL_CHECKS = 1,          /* find misuse: double put, foreign pointer, write after put (numapool_checks(7)); slower */
+    NUMAPOOL_MALLOC = 2,          /* embedded: each slot is a block of malloc, for heap checkers; slower */
     NUMAPOOL_HUGE_2M = 4,         /* payload on 2 MiB pages; without FALLBACK it fails where there are not enough */
     NUMAPOOL_HUGE_THP = 16,       /* payload on transparent huge pages */
     NUMAPOOL_PAGES_FALLBACK = 32, /* where the pages asked for are not to be had, the next smaller kind */
     NUMAPOOL_PREFAULT = 64,       /* numapool_open: page tables now, not at first touch (numapool_create: always so) */
-    NUMAPOOL_EXACT_COUNTS = 2048  /* count every get and put (costs as much as the push itself) */
+    NUMAPOOL_READONLY = 256,      /* numapool_open: payload read-only and receiving only; needs no more than that right */
+    NUMAPOOL_EXACT_COUNTS = 2048, /* count every get and put (costs as much as the push itself) */
+    NUMAPOOL_CHECK_SITES = 4096   /* with CHECKS: remember where each slot was taken and put */
 };
 
 struct numapool_options {
@@ -104,12 +134,15 @@ struct numapool_options {
     uint64_t slots;          /* in all, 1..2^32 - 1 a node */
     uint64_t flags;          /* of numapool_flags; 0 in the page bits: the best there is without asking */
     uint32_t magazine_slots; /* default capacity of a magazine; 0: 256, less in a small pool */
-    uint32_t clients;        /* processes to share what may be cached among (half of the pool); 0: 1 embedded, 8 in a daemon */
+    uint32_t sharers;        /* processes to share what may be cached among (half of the pool); 0: 1 embedded, 8 in a daemon */
     const uint64_t *node_slots; /* slots on node 0, 1, ... instead of evenly on all nodes; NULL: even */
     uint32_t nodes;          /* length of node_slots */
     uint32_t reserved;       /* 0 */
+    uint64_t low_watermark;  /* free slots of a node below which it runs low (events, smaller caches); 0: 1/16 of them */
+    const char *access;      /* numapool_admin_create: who may open it, "direct=ID[:ID...];readonly=...;admin=..." where ID is a
+                                user's name or number, or a group's after '@'; NULL: the daemon's user alone */
 };
-#define NUMAPOOL_OPTIONS_INIT { sizeof(struct numapool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define NUMAPOOL_OPTIONS_INIT { sizeof(struct numapool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Makes a pool inside this process alone (embedded: no daemon). Its memory is committed, bound to its nodes and verified
  * before this returns. 0; -EINVAL, -E2BIG: an option, or a node without memory; -ENOMEM: the node or the cgroup has not
@@ -118,17 +151,56 @@ struct numapool_options {
  * nothing. */
 NUMAPOOL_API int numapool_create(struct numapool_pool **pool, const struct numapool_options *options);
 
-/* Opens a pool of the daemon. flags: 0 or NUMAPOOL_PREFAULT. 0; -ENOENT: no pool of that name; -EACCES; -ESTALE: the daemon
+/* Adds slots to an embedded pool, on a node where it has some already or not (NUMAPOOL_ANY_NODE: the first). Slots that are
+ * in use stay where they are; magazines that are open find the new ones when theirs run out. 0; -EINVAL: node, count;
+ * -ENOMEM, -ENOSPC, ... as numapool_create; -EOPNOTSUPP: a pool of the daemon (numapool_admin_grow). Any thread. */
+NUMAPOOL_API int numapool_grow(struct numapool_pool *pool, int node, uint64_t slots);
+
+/* Opens a pool of the daemon. flags: 0, or NUMAPOOL_PREFAULT, NUMAPOOL_READONLY. 0; -ENOENT: no pool of that name; -EACCES: the
+ * access list of the pool does not give this user that right; -ESTALE: the daemon
  * that this session was made with is gone, with its memory; -ENOTCONN, -ETIMEDOUT: it does not answer; -EBADMSG, -EPROTO:
- * it is of another kind; -ENOMEM, -EMFILE. Any thread. Opening a pool again gives the same pool and wants one more
- * numapool_close. */
+ * it is of another kind; -ENOMEM, -EMFILE; -ESHUTDOWN: it is going to be destroyed. Any thread. Opening a pool again gives the same pool and wants one more
+ * numapool_close.
+ * READONLY: payload is mapped read-only, and besides it only the lanes of this process's receivers: receiver_open, receive, release
+ * and wait-sets work, everything else is -EROFS. */
 NUMAPOOL_API int numapool_open(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool);
+
+/* Makes, enlarges, destroys a pool of the daemon, for those whom its configuration lists as admin (of the daemon; for the
+ * latter two, of the pool will do). -EACCES: not listed; -EEXIST, -ENOENT; -EAGAIN: another one is being made, ask again; -ENOMEM,
+ * -ENOSPC, -EINVAL, -E2BIG as numapool_create; -ENOTCONN, -ETIMEDOUT: no answer, and whether it was done is not known: ask again, it is not done
+ * twice by the same call. These wait until the memory is there and verified. Any thread. A process that dies in them: it is
+ * done or it is not, and nothing is left over. */
+NUMAPOOL_API int numapool_admin_create(struct numapool_client *client, const struct numapool_options *options);
+NUMAPOOL_API int numapool_admin_grow(struct numapool_client *client, const char *pool, int node, uint64_t slots);
+enum numapool_destroy {
+    NUMAPOOL_DESTROY_WHEN_UNUSED = 1, /* refuse new opens now, destroy when the last process has closed it */
+    NUMAPOOL_DESTROY_DISCARD = 2      /* also when messages wait in it; they are lost, and the log says how many */
+};
+/* flags of enum numapool_destroy. -EBUSY: it is open in some process (without WHEN_UNUSED), or messages wait in it (without
+ * DISCARD); the sentence says how many. */
+NUMAPOOL_API int numapool_admin_destroy(struct numapool_client *client, const char *pool, unsigned flags);
+
+enum numapool_event_kind {
+    NUMAPOOL_EVENT_LOW = 1,   /* a node has fewer free slots than the low watermark; value: how many there were */
+    NUMAPOOL_EVENT_RECOVERED, /* it has more again (by an eighth); value: how many */
+    NUMAPOOL_EVENT_GROWN,     /* the pool has more slots; value: in all */
+    NUMAPOOL_EVENT_ENDING     /* the pool is going to be destroyed once nobody has it open */
+};
+struct numapool_event {
+    size_t size;   /* sizeof(struct numapool_event), set by the caller */
+    uint32_t kind; /* enum numapool_event_kind */
+    int32_t node;  /* NUMAPOOL_ANY_NODE: of the whole pool */
+    uint64_t value;
+};
+/* What has happened to the pool and this process has not been told yet. Crossings that were undone before anybody looked
+ * are told as one. 0; -EAGAIN, -ETIMEDOUT: nothing; -EINVAL; -EROFS: a pool that was opened READONLY. Any thread; each event goes to one. */
+NUMAPOOL_API int numapool_next_event(struct numapool_pool *pool, struct numapool_event *event, int64_t timeout_ns);
 
 /* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it: the sentence counts
  * them. Slots still in use by the caller stay his until the process ends (daemon) or vanish with the pool (embedded). */
 NUMAPOOL_API int numapool_close(struct numapool_pool *pool);
 
-enum numapool_mode { NUMAPOOL_EMBEDDED = 1, NUMAPOOL_DIRECT = 2 };
+enum numapool_mode { NUMAPOOL_MODE_EMBEDDED = 1, NUMAPOOL_MODE_DIRECT = 2, NUMAPOOL_MODE_READONLY = 3 };
 /* One of enum numapool_mode; -EINVAL: not an open pool. Any thread. */
 NUMAPOOL_API int numapool_pool_mode(const struct numapool_pool *pool);
 
@@ -143,6 +215,43 @@ NUMAPOOL_API int numapool_handle_of(const struct numapool_pool *pool, const void
 
 /* The slot that a handle names. -ESTALE: freed since; -EINVAL: never a handle of this pool. To look, not to own. */
 NUMAPOOL_API int numapool_resolve(const struct numapool_pool *pool, numapool_handle handle, void **slot);
+
+/* Misuse that a pool with NUMAPOOL_CHECKS has found. */
+enum numapool_fault_kind {
+    NUMAPOOL_FAULT_DOUBLE_PUT = 1,   /* put, sent or released already */
+    NUMAPOOL_FAULT_FOREIGN_POINTER,  /* no address of this pool */
+    NUMAPOOL_FAULT_MISALIGNED,       /* inside a slot */
+    NUMAPOOL_FAULT_NOT_HELD,         /* another process's, or a message's */
+    NUMAPOOL_FAULT_STALE_HANDLE,     /* its slot was freed since */
+    NUMAPOOL_FAULT_WRITE_AFTER_PUT,  /* written to between put and the next get */
+    NUMAPOOL_FAULT_OVERRUN           /* written beyond its usable bytes */
+};
+struct numapool_fault {
+    int kind;             /* enum numapool_fault_kind */
+    int node;             /* of the slot, or -1 */
+    uint64_t slot;        /* its number on that node */
+    const void *address;  /* as given */
+    const char *pool;
+    const char *call;     /* that found it: "numapool_put" */
+    const char *sentence; /* all of it, with the sites where CHECK_SITES knows them */
+};
+/* Who is told of faults, besides the log (error). Called on the thread that made the call, which then fails with -EINVAL (a get
+ * whose slot was written to after its put goes on). NULL: nobody. It may abort(). Any thread. */
+NUMAPOOL_API void numapool_fault_set(void (*told)(void *arg, const struct numapool_fault *fault), void *arg);
+
+/* ---------------------------------------------------------------- I/O into slots */
+
+/* The payload of the pool as at most n pieces of at most 1 GiB, each of whole slots, for IORING_REGISTER_BUFFERS (or any other
+ * way to register memory). How many there are in all; more after the pool has grown, at the end. -EROFS, -EINVAL. */
+NUMAPOOL_API int numapool_pool_iovecs(const struct numapool_pool *pool, struct iovec *pieces, unsigned n);
+
+/* Number of the piece that the slot lies in: buf_index of READ_FIXED, WRITE_FIXED and SEND_ZC. -EINVAL: not a slot. */
+NUMAPOOL_API int numapool_buf_index(const struct numapool_pool *pool, const void *slot);
+
+/* A descriptor to register as a fixed file with every io_uring that does I/O into slots: as long as any such ring lives, in whatever
+ * process, the kernel may still write into slots of this client, and the daemon gives none of them to others before the last
+ * one has let go of it (numapool_io(7)). The same one at each call; it stays the library's. -ENOTCONN, -ETIMEDOUT, -ESTALE. */
+NUMAPOOL_API int numapool_io_token(struct numapool_client *client);
 
 /* ---------------------------------------------------------------- magazines: get and put */
 
@@ -166,6 +275,13 @@ NUMAPOOL_API int numapool_magazine_open_abi(struct numapool_pool *pool, int node
 
 /* Gives its slots back and frees it. -EBUSY while a sender uses it. */
 NUMAPOOL_API int numapool_magazine_close(struct numapool_magazine *magazine);
+
+/* The calling thread's own magazine of this pool, for its own node: opened at the first call, closed when the thread ends. Costs a look-up:
+ * keep it. NULL: as numapool_magazine_open (numapool_errormsg). */
+NUMAPOOL_API struct numapool_magazine *numapool_thread_magazine(struct numapool_pool *pool);
+
+/* Closes the calling thread's magazine of this pool before its end; numapool_close does it too. 0, also when there is none. */
+NUMAPOOL_API int numapool_thread_magazine_close(struct numapool_pool *pool);
 
 NUMAPOOL_API NUMAPOOL_COLD void *numapool_get_slow(struct numapool_magazine *magazine);
 NUMAPOOL_API NUMAPOOL_COLD int numapool_put_slow(struct numapool_magazine *magazine, void *slot);
@@ -213,12 +329,12 @@ NUMAPOOL_API int numapool_flush(struct numapool_magazine *magazine);
 
 /* A message is described beside its payload; one struct for all directions. */
 struct numapool_msg {
-    void *data;        /* the slot */
+    void *data;        /* the slot; small messages: send copies from here, receive points into the lane */
     uint32_t length;   /* bytes of payload in it, at most slot_bytes */
     uint16_t type;     /* the application's */
-    uint16_t flags;    /* receive: of numapool_msg_flags; send: 0 */
+    uint16_t flags;    /* of numapool_msg_flags; send looks at KEYED alone */
     uint64_t id;       /* the application's */
-    uint64_t key;      /* the application's */
+    uint64_t key;      /* the application's; not carried by small messages */
     uint64_t lane_seq; /* receive: its number on its lane */
     uint32_t lane;     /* receive: which lane of this receiver */
     uint32_t reserved; /* 0 */
@@ -227,13 +343,21 @@ struct numapool_msg {
 #define NUMAPOOL_MSG_INIT { 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 enum numapool_msg_flags {
-    NUMAPOOL_REDELIVERED = 2 /* a receiver that died or left may have seen it before */
+    NUMAPOOL_KEYED = 1,       /* messages of this sender with the same key keep their order, whoever receives them */
+    NUMAPOOL_REDELIVERED = 2, /* a receiver that died or left may have seen it before */
+    NUMAPOOL_IN_CELL = 4      /* a small message: data points into the lane, and there is no slot to keep */
 };
+
+enum numapool_channel_flags {
+    NUMAPOOL_SMALL = 1,    /* messages of at most 48 bytes, carried in the lane itself without a slot */
+    NUMAPOOL_BROADCAST = 2 /* every receiver gets every message that was sent after it joined (at most 64 receivers) */
+};
+#define NUMAPOOL_SMALL_BYTES 48u
 
 struct numapool_channel_options {
     size_t size;            /* sizeof(struct numapool_channel_options) */
     uint32_t lane_slots;    /* messages a lane holds, rounded up to a power of two, 2..2^20; 0: 1024, less in a small pool */
-    uint32_t reserved;      /* 0 */
+    uint32_t flags;         /* of numapool_channel_flags: all ends of a channel the same */
     int64_t spin_ns;        /* spin so long before sleeping; 0: 20,000; negative: never spin */
     struct numapool_magazine *magazine; /* sender: take loans from it and give slots back into it (same thread); NULL: own */
 };
@@ -265,6 +389,10 @@ NUMAPOOL_API int numapool_loan_wait(struct numapool_sender *sender, void **slot,
 /* Gives a loaned slot back unsent. */
 NUMAPOOL_API int numapool_unloan(struct numapool_sender *sender, void *slot);
 
+/* A slot on the node of the receiver that the next message like this (its key and flags, or in turn) goes to, since writing
+ * afar costs less than reading afar. NULL as numapool_loan. */
+NUMAPOOL_API void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_msg *message);
+
 /* Sends message->data (a slot that this process holds), length, type, id, key. On 0 the slot is no longer the caller's; on
  * any error it still is. -EAGAIN, -ETIMEDOUT: every lane is full; -EINVAL: not a slot held by this process, or length.
  * Death: the message is sent at one store. Killed before it the slot comes back to the pool, after it the message is
@@ -274,6 +402,10 @@ NUMAPOOL_API int numapool_send(struct numapool_sender *sender, const struct numa
 /* Sends n (1..2^20) in order; the first k were sent, and k is returned (k < n: no room in time; k > 0). */
 NUMAPOOL_API int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n,
                                     int64_t timeout_ns);
+
+/* Sends to one receiver alone, whose numapool_receiver_address that is. -EHOSTUNREACH: it has left or died; other errors as
+ * numapool_send. */
+NUMAPOOL_API int numapool_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, int64_t timeout_ns);
 
 /* Joins as a receiver; errors as of numapool_sender_open. Lanes whose receiver left or died come to it with all that was
  * not released, marked REDELIVERED. */
@@ -309,6 +441,69 @@ NUMAPOOL_API int numapool_forward(struct numapool_receiver *receiver, const stru
 NUMAPOOL_API int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
                                        struct numapool_sender *sender, int64_t timeout_ns);
 
+/* The name of this receiver for numapool_send_to, never used again; 0: not an open receiver. */
+NUMAPOOL_API uint64_t numapool_receiver_address(const struct numapool_receiver *receiver);
+
+/* ---------------------------------------------------------------- waiting on many */
+
+/* A set of receivers and pools, of any pools, to wait on together. One thread at a time, which is also the one that uses its
+ * receivers. -ENOMEM. */
+NUMAPOOL_API int numapool_waitset_open(struct numapool_waitset **waitset);
+
+/* Adds a receiver, or a pool (for its events). tag: what wait gives back for it. -EEXIST: it is in a set; -ENOSPC: at most 120. A
+ * receiver must be removed before it is closed. */
+NUMAPOOL_API int numapool_waitset_add(struct numapool_waitset *waitset, struct numapool_receiver *receiver, void *tag);
+NUMAPOOL_API int numapool_waitset_add_pool(struct numapool_waitset *waitset, struct numapool_pool *pool, void *tag);
+/* -ENOENT: it is not in this set. */
+NUMAPOOL_API int numapool_waitset_remove(struct numapool_waitset *waitset, struct numapool_receiver *receiver);
+NUMAPOOL_API int numapool_waitset_remove_pool(struct numapool_waitset *waitset, struct numapool_pool *pool);
+
+/* Waits until something is there to be received. Tags of up to n that are ready, beginning after the one that came first last time; how
+ * many; 0: somebody called wake. -EAGAIN, -ETIMEDOUT; -EINVAL. */
+NUMAPOOL_API int numapool_waitset_wait(struct numapool_waitset *waitset, void **tags, unsigned n, int64_t timeout_ns);
+
+/* An eventfd for poll, epoll or io_uring: readable when something is there, until the next wait. It is armed by a wait with
+ * timeout 0 that returned -EAGAIN. A thread of the library writes it. The waitset's: do not close it. -ENOMEM, -EMFILE, -EAGAIN (threads). */
+NUMAPOOL_API int numapool_waitset_eventfd(struct numapool_waitset *waitset);
+
+/* [S] Makes the wait that is under way, or else the next one, return 0. From any thread or a signal handler. */
+NUMAPOOL_API int numapool_waitset_wake(struct numapool_waitset *waitset);
+
+/* Removes what is in it. */
+NUMAPOOL_API int numapool_waitset_close(struct numapool_waitset *waitset);
+
+/* ---------------------------------------------------------------- request and reply */
+
+/* Requests go to the responders of a service in turn; the reply comes back to the requester that asked. A request whose responder
+ * died before it replied goes to another one (REDELIVERED): a reply may come twice, never to somebody else. The library
+ * uses `key` for the way back; `id` is the caller's, and the reply has it. A service is a pair of channels, NAME and
+ * NAME/reply: 41 bytes at most. Errors as numapool_sender_open. */
+NUMAPOOL_API int numapool_requester_open(struct numapool_pool *pool, const char *service, const struct numapool_channel_options *options,
+                                         struct numapool_requester **requester);
+NUMAPOOL_API int numapool_requester_close(struct numapool_requester *requester, int64_t drain_ns);
+/* Its ends: to loan from; to receive and release replies, and for wait-sets. They live as long as it. NULL: not open. */
+NUMAPOOL_API struct numapool_sender *numapool_requester_sender(struct numapool_requester *requester);
+NUMAPOOL_API struct numapool_receiver *numapool_requester_receiver(struct numapool_requester *requester);
+/* Sends a request; as numapool_send. */
+NUMAPOOL_API int numapool_request(struct numapool_requester *requester, const struct numapool_msg *request, int64_t timeout_ns);
+/* Sends a request and waits for its reply, which is then received and unreleased. Replies to others (late, or twice) that come
+ * meanwhile are released. -ETIMEDOUT: request->id was sent, and may still be answered, unless *sent is 0 (then the slot is still the caller's). */
+NUMAPOOL_API int numapool_call(struct numapool_requester *requester, const struct numapool_msg *request, struct numapool_msg *reply,
+                               int64_t timeout_ns, int *sent);
+
+NUMAPOOL_API int numapool_responder_open(struct numapool_pool *pool, const char *service, const struct numapool_channel_options *options,
+                                         struct numapool_responder **responder);
+NUMAPOOL_API int numapool_responder_close(struct numapool_responder *responder, int64_t drain_ns);
+/* Its ends: to receive requests, and for wait-sets; to loan replies from. */
+NUMAPOOL_API struct numapool_receiver *numapool_responder_receiver(struct numapool_responder *responder);
+NUMAPOOL_API struct numapool_sender *numapool_responder_sender(struct numapool_responder *responder);
+/* Sends the reply (a slot that this process holds) to whoever sent the request, then releases the request. -EHOSTUNREACH: the requester is gone; the
+ * request has been released, the slot is still the caller's. Killed in between: the request goes to another responder. */
+NUMAPOOL_API int numapool_reply(struct numapool_responder *responder, const struct numapool_msg *request, const struct numapool_msg *reply,
+                                int64_t timeout_ns);
+/* Replies with the request's own slot, written over: no other slot, no copy. The request is gone from here on 0, and by one store. -EINVAL: small. */
+NUMAPOOL_API int numapool_reply_in_place(struct numapool_responder *responder, const struct numapool_msg *request, int64_t timeout_ns);
+
 /* ---------------------------------------------------------------- statistics */
 
 struct numapool_stats {
@@ -327,6 +522,10 @@ struct numapool_stats {
     uint64_t page_bytes; /* of payload */
     uint64_t bytes_on_node;   /* payload where it belongs, when last verified */
     uint64_t bytes_elsewhere; /* payload that is not */
+    uint64_t quarantined;  /* held by dead processes whose I/O the kernel has not let go of yet */
+    uint64_t low_watermark;
+    uint64_t lows;         /* how often it ran low */
+    uint64_t faults;       /* misuse found, with CHECKS; of this process */
 };
 
 /* Reads the statistics of a node, or of the whole pool with NUMAPOOL_ANY_NODE. Disturbs nobody; not a snapshot of one

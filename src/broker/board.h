@@ -48,9 +48,21 @@ struct np_board_header {
     np_shm64 messages_redelivered;
     np_shm64 requests_refused;
     np_shm64 scavenge_ns_max;  /* from the news of a death to the last slot free */
-    uint64_t reserved[13];
+    np_shm64 pools_made;       /* 1: all pools of the configuration have been made once, and are not made again */
+    np_shm64 lows;             /* how often any pool ran low */
+    np_shm64 io_waits;         /* deaths after which slots had to wait for the kernel */
+    uint64_t reserved[10];
 };
 _Static_assert(sizeof(struct np_board_header) == 232, "board header layout");
+
+/* Who may do what with a pool. Rights of all entries that fit a user add up. */
+#define NP_ACCESS_MAX 32u
+enum np_right { NP_RIGHT_DIRECT = 1, NP_RIGHT_READONLY = 2, NP_RIGHT_ADMIN = 4 };
+struct np_access {
+    uint32_t id;       /* uid or gid */
+    uint16_t is_group;
+    uint16_t rights;   /* of enum np_right; 0: end of the list */
+};
 
 struct np_pool_entry {
     np_shm32 state;
@@ -59,11 +71,17 @@ struct np_pool_entry {
     uint64_t slot_bytes;
     uint64_t flags;
     uint32_t magazine_slots;
-    uint32_t clients_share; /* processes to share what may be cached among */
-    uint32_t arenas;
-    uint32_t uid; /* who may open it */
+    uint32_t sharers;  /* processes to share what may be cached among */
+    np_shm32 arenas;   /* grows; arena[i] is complete for i below it */
+    uint32_t uid;      /* who made it, and has all rights */
+    np_shm32 ending;   /* 1: no new opens; destroyed when nobody has it open */
+    uint32_t reserved;
+    uint64_t tag;      /* of the request that made it */
+    uint64_t low_watermark; /* of the pool; shared out among the arenas */
+    struct np_access access[NP_ACCESS_MAX];
     struct {
         uint64_t slots;
+        uint64_t tag; /* of the request that added it */
         uint64_t page_bytes; /* of payload */
         int32_t node;
         uint32_t transparent;
@@ -82,6 +100,8 @@ struct np_client_entry {
     np_shm64 pools;       /* bit p: has an account at pool p */
     np_shm64 opened;      /* bit p: may hold slots of pool p; all set when it is not known. Not cleared before the client is gone */
     np_shm32 connected;   /* its socket is open */
+    np_shm32 foreign;     /* 1: it has no bells, but a page of its own (readonly) */
+    np_shm32 has_io;      /* 1: it was given an I/O token: its slots wait for the kernel after its death */
     uint32_t reserved;
     char name[32];        /* of its program */
 };
@@ -91,6 +111,8 @@ struct np_channel_entry {
     uint32_t pool;
     uint32_t lane_slots;
     uint32_t turn; /* for handing lanes out evenly; any value will do */
+    uint32_t flags; /* numapool_channel_flags */
+    uint32_t reserved;
     char name[NUMAPOOL_NAME_BYTES];
 };
 
@@ -101,6 +123,8 @@ struct np_endpoint_entry {
     uint32_t channel;
     uint64_t tag;
     uint32_t lane_slots; /* a sender's wish; 0: the channel's */
+    uint32_t generation; /* of this number; goes up each time it is given out */
+    uint32_t bell;       /* 0: in the table of all, by its number; else in its client's own page, plus 1 */
     uint32_t reserved;
 };
 
@@ -114,10 +138,12 @@ struct np_lane_entry {
     np_shm64 stamp;    /* header.stamp at its last change */
     np_shm64 redelivered;
     np_shm64 rolled_forward;
+    uint32_t kind;            /* enum np_lane_kind */
+    uint32_t home;            /* BROADCAST: its home lane, which outlives it */
 };
 
-_Static_assert(sizeof(struct np_pool_entry) == 10328 && sizeof(struct np_client_entry) == 96 && sizeof(struct np_channel_entry) == 64 &&
-                   sizeof(struct np_endpoint_entry) == 32 && sizeof(struct np_lane_entry) == 48, "board entries' layout");
+_Static_assert(sizeof(struct np_pool_entry) == 11120 && sizeof(struct np_client_entry) == 104 && sizeof(struct np_channel_entry) == 72 &&
+                   sizeof(struct np_endpoint_entry) == 40 && sizeof(struct np_lane_entry) == 56, "board entries' layout");
 
 /* Where the tables lie, for limits. The tables follow the header in this order. */
 struct np_board {
@@ -129,6 +155,13 @@ struct np_board {
     struct np_endpoint_entry *endpoints;
     struct np_lane_entry *lanes;
 };
+
+/* How many arenas the pool has now. */
+static inline uint32_t np_pool_arenas(const struct np_pool_entry *entry)
+{
+    uint32_t arenas = np_load32(&entry->arenas, memory_order_acquire); /* pairs with the store that made the last one count */
+    return arenas < NP_ARENAS_MAX ? arenas : NP_ARENAS_MAX;
+}
 
 uint64_t np_board_layout(void);
 size_t np_board_bytes(const struct np_board_limits *limits);

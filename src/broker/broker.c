@@ -45,7 +45,7 @@ int np_broker_attach_pool(struct np_broker *broker, uint32_t pool, unsigned aren
         return np_error_within(result, "pool '%.47s'", entry->name);
     if (arena >= bp->arena_count)
         bp->arena_count = arena + 1;
-    bp->mapped = bp->arena_count == entry->arenas;
+    bp->mapped = bp->arena_count == np_pool_arenas(entry);
     return 0;
 }
 
@@ -236,7 +236,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
     for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
         struct np_endpoint_entry *entry = &board->endpoints[e];
         if (np_entry_is(&entry->state, NP_ACTIVE) && entry->client == client && entry->tag == request->tag) {
-            *grant = (struct np_endpoint_grant){ e, np_bell_of_endpoint(board, e) };
+            *grant = (struct np_endpoint_grant){ e, np_bell_of_endpoint(board, e), entry->generation, 0 };
             return 0;
         }
         if (vacant == 0 && np_entry_is(&entry->state, NP_NONE))
@@ -254,6 +254,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
     entry->channel = channel;
     entry->tag = request->tag;
     entry->lane_slots = request->lane_slots;
+    entry->generation++;
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     result = np_broker_reconcile(broker, channel);
     if (result < 0) { /* not all its lanes could be had: it does not join by halves */
@@ -262,7 +263,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
         np_broker_reconcile(broker, channel);
         return result;
     }
-    *grant = (struct np_endpoint_grant){ vacant, np_bell_of_endpoint(board, vacant) };
+    *grant = (struct np_endpoint_grant){ vacant, np_bell_of_endpoint(board, vacant), entry->generation, 0 };
     return 0;
 }
 
@@ -335,8 +336,12 @@ int np_broker_next_lane(struct np_broker *broker, uint32_t client, uint32_t endp
     if (found == 0)
         return 0;
     struct np_lane_entry *entry = &board->lanes[found];
+    uint32_t sender = np_load32(&entry->sender, memory_order_acquire), receiver = np_load32(&entry->receiver, memory_order_acquire);
+    uint32_t peer = sender == endpoint ? receiver : sender;
     *grant = (struct np_lane_grant){ found_stamp, found, entry->generation, entry->capacity,
-                                     np_load32(&broker->lane_memory[found]->state, memory_order_acquire), broker->lane_memory[found] };
+                                     np_load32(&broker->lane_memory[found]->state, memory_order_acquire), entry->kind, entry->home, peer,
+                                     peer > 0 && peer <= board->limits.endpoints ? board->endpoints[peer].generation : 0,
+                                     broker->lane_memory[found] };
     return 1;
 }
 

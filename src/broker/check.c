@@ -463,8 +463,8 @@ int np_check_pool(struct np_check *check, const struct np_board *board, uint32_t
     if (pool >= NP_POOLS_MAX || !np_entry_is(&board->pools[pool].state, NP_ACTIVE))
         return np_error(-ENOENT, "there is no pool number %u to check: it has not been made, or is gone", pool);
     const struct np_pool_entry *entry = &board->pools[pool];
-    if (arena_count == 0 || arena_count != entry->arenas || arena_count > NP_ARENAS_MAX)
-        return np_error(-EINVAL, "pool number %u has %u arenas, and %u are mapped to be checked", pool, entry->arenas,
+    if (arena_count == 0 || arena_count != np_pool_arenas(entry) || arena_count > NP_ARENAS_MAX)
+        return np_error(-EINVAL, "pool number %u has %u arenas, and %u are mapped to be checked", pool, np_pool_arenas(entry),
                         arena_count);
 
     struct sweep sweep = { .check = check, .board = board, .entry = entry, .pool = pool, .arenas = arenas,

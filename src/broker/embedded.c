@@ -266,7 +266,7 @@ static int fill_board(struct embedded *embedded, const struct numapool_options *
     if (result < 0)
         return result;
     entry->slot_bytes = options->slot_bytes;
-    entry->arenas = count;
+    np_store32(&entry->arenas, count, memory_order_release);
     for (unsigned i = 0; i < count && result == 0; i++) {
         entry->arena[i].slots = slots[i];
         entry->arena[i].node = nodes[i];
@@ -293,7 +293,7 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     pthread_mutex_init(&embedded->lock, NULL);
     pool->maker = embedded;
     snprintf(pool->name, sizeof pool->name, "%s", options->name);
-    pool->mode = NUMAPOOL_EMBEDDED;
+    pool->mode = NUMAPOOL_MODE_EMBEDDED;
     pool->client = EMBEDDED_CLIENT;
     pool->flags = options->flags;
     pool->slot_bytes = np_arena_stride(options->slot_bytes);
@@ -311,7 +311,7 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     if (result == 0)
         result = fill_board(embedded, options, slots, nodes, count);
     if (result == 0)
-        result = np_pool_start(pool, options->clients ? options->clients : 1);
+        result = np_pool_start(pool, options->sharers ? options->sharers : 1);
     if (result < 0) {
         unmake(pool);
         return result;

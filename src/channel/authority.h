@@ -19,14 +19,16 @@ struct np_endpoint_request {
     uint32_t pool;
     uint32_t role;
     uint32_t lane_slots;
-    uint32_t reserved;
+    uint32_t flags; /* numapool_channel_flags */
     uint64_t tag; /* chosen by the client, never twice: the same request asked again gives the same endpoint */
     char channel[NUMAPOOL_NAME_BYTES];
 };
 
 struct np_endpoint_grant {
     uint32_t endpoint;
-    uint32_t bell;
+    uint32_t bell;       /* a foreign client's: in its own page */
+    uint32_t generation; /* of the endpoint's number, which is used again: both together are its address */
+    uint32_t reserved;
 };
 
 /* One lane of an endpoint, as of `stamp`. */
@@ -36,6 +38,10 @@ struct np_lane_grant {
     uint32_t generation; /* of the lane's number, which is used again */
     uint32_t capacity;
     uint32_t state; /* enum np_lane_state */
+    uint32_t kind;  /* enum np_lane_kind */
+    uint32_t home;  /* BROADCAST: its home lane */
+    uint32_t peer;  /* endpoint at the other end, or 0 */
+    uint32_t peer_generation;
     struct np_lane_shared *memory; /* remote: mapped by the authority for this caller, who gives it back by unmap_lane */
 };
 

@@ -20,8 +20,8 @@ int np_channel_options(struct numapool_channel_options *known, const struct numa
         if (((const char *)given)[i] != 0)
             return np_error(-E2BIG, "channel options: byte %zu is set, which this library does not know: it is older than the program", i);
     memcpy(known, given, shared);
-    if (known->reserved != 0)
-        return np_error(-EINVAL, "channel options: reserved is %u and must be 0", known->reserved);
+    if ((known->flags & ~(uint32_t)(NUMAPOOL_SMALL | NUMAPOOL_BROADCAST)) != 0)
+        return np_error(-EINVAL, "channel options: flags %x has a bit that is not known here", known->flags);
     if (known->lane_slots > NP_LANE_SLOTS_MAX)
         return np_error(-EINVAL, "channel options: lane_slots is %u; a lane holds at most %u messages", known->lane_slots,
                         NP_LANE_SLOTS_MAX);
@@ -33,7 +33,7 @@ static _Atomic uint64_t next_tag = 1;
 int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, enum np_role role, const char *channel,
                      const struct numapool_channel_options *options)
 {
-    struct np_endpoint_request request = { .pool = pool->id, .role = role, .lane_slots = options->lane_slots };
+    struct np_endpoint_request request = { .pool = pool->id, .role = role, .lane_slots = options->lane_slots, .flags = options->flags };
     struct np_endpoint_grant grant;
     size_t length = channel ? strlen(channel) : 0;
     if (length == 0 || length >= sizeof request.channel)
@@ -51,6 +51,7 @@ int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, e
     if (grant.bell >= pool->bell_count)
         return np_error(-EBADMSG, "the daemon gave bell %u of %u: it is not of this library's kind", grant.bell, pool->bell_count);
     endpoint->id = grant.endpoint;
+    endpoint->generation = grant.generation;
     endpoint->bell_id = grant.bell;
     endpoint->bell = &pool->bells[grant.bell];
     endpoint->news_seen = np_load32(&endpoint->bell->news, memory_order_acquire) - 1; /* the first sync is due */

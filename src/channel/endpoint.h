@@ -21,6 +21,7 @@ struct np_endpoint {
     struct numapool_pool *pool;
     struct np_bell *bell;
     uint32_t id;
+    uint32_t generation; /* of that number */
     uint32_t bell_id;
     uint32_t news_seen;
     bool registered; /* this process's light barrier is a compiler barrier (bell.h) */

@@ -39,7 +39,15 @@ enum np_lane_state {
     NP_LANE_NONE = 0,
     NP_LANE_ACTIVE = 1, /* its sender sends on it */
     NP_LANE_DRAIN = 2,  /* its receiver has another from this sender: no more is sent, what is there is received */
-    NP_LANE_ORPHAN = 3  /* its sender is gone, and the daemon is the sender: it frees what is released */
+    NP_LANE_ORPHAN = 3, /* its sender is gone, and the daemon is the sender: it frees what is released */
+    NP_LANE_CLOSED = 4  /* broadcast: its receiver is gone for good; what is on it counts as released, and its sender leaves it */
+};
+
+enum np_lane_kind {
+    NP_LANE_SLOTS = 0,     /* cells name slots whose words say SENT on this lane */
+    NP_LANE_SMALL = 1,     /* 64-byte cells carry the message itself; there is no word, and the announcement is the sending */
+    NP_LANE_BROADCAST = 2, /* cells name slots whose words say SHARED by the lane's home */
+    NP_LANE_HOME = 3       /* of a broadcasting sender: no cells are used, no receiver; words name it, and so it lives until none does */
 };
 
 /* 32 bytes, as four words, so that a death or a scribble tears at most one of them. */
@@ -51,7 +59,13 @@ struct np_cell {
 };
 _Static_assert(sizeof(struct np_cell) == 32, "two cells a line");
 
-#define NP_CELL_SKIP 1u /* set by the daemon at a hand-over: this message has moved on */
+#define NP_CELL_SKIP 1u     /* set by the daemon at a hand-over: this message has moved on */
+#define NP_CELL_KEYED 2u    /* sent with NUMAPOOL_KEYED */
+#define NP_CELL_DIRECTED 4u /* key is a receiver's address: others pass it over */
+
+/* Where the end of a lane sleeps: on its bell in the table that all direct clients map, or on the lane itself, where the other
+ * end has no bells. */
+enum np_sleeps { NP_SLEEPS_NOT = 0, NP_SLEEPS_ON_BELL = 1, NP_SLEEPS_ON_LANE = 2 };
 
 struct np_lane_shared {
     uint64_t magic;
@@ -60,10 +74,12 @@ struct np_lane_shared {
     uint32_t capacity;
     uint32_t pool;
     uint32_t channel;
-    uint64_t geometry_pad[12];
+    uint32_t kind;              /* enum np_lane_kind */
+    uint32_t home;              /* BROADCAST: number of its home lane */
+    uint64_t geometry_pad[11];
 
     np_shm32 state;             /* enum np_lane_state */
-    uint32_t state_pad;
+    np_shm32 receiver_foreign;  /* 1: its receiver knows no bells. It sleeps on receiver_ring, and rings sender_ring */
     np_shm64 reclaimed;         /* orphan: the daemon has freed what was released below */
     np_shm64 redelivered_until; /* messages below may have been seen by an earlier receiver */
     np_shm64 orphaned;          /* the board's stamp when it became an orphan: elder orphans are received first */
@@ -72,20 +88,25 @@ struct np_lane_shared {
     np_shm64 tail;              /* one past the last announced */
     np_shm32 sender_registered; /* the sender needs no fence (bell.h) */
     uint32_t sender_pad32;
-    uint64_t sender_pad[14];
+    np_shm64 start;             /* BROADCAST: position 0 here is this position of the home; plus 1, 0: nothing was sent yet */
+    uint64_t sender_pad[13];
 
     np_shm64 released;          /* one past the last of the oldest complete run of released messages */
     np_shm32 receiver_registered;
-    uint32_t receiver_pad32;
+    np_shm32 receiver_node;     /* the node its thread ran on when it got the lane, plus 1; 0: not known */
     uint64_t receiver_pad[14];
 
-    np_shm32 receiver_sleeps;
+    np_shm32 receiver_sleeps;   /* enum np_sleeps */
     np_shm32 receiver_bell;
-    uint64_t receiver_sleep_pad[15];
+    np_shm32 receiver_ring;     /* a futex, where receiver_sleeps is ON_LANE */
+    uint32_t receiver_sleep_pad32;
+    uint64_t receiver_sleep_pad[14];
 
     np_shm32 sender_sleeps;
     np_shm32 sender_bell;
-    uint64_t sender_sleep_pad[15];
+    np_shm32 sender_ring;
+    uint32_t sender_sleep_pad32;
+    uint64_t sender_sleep_pad[14];
 };
 _Static_assert(sizeof(struct np_lane_shared) == 768, "lane layout");
 _Static_assert(offsetof(struct np_lane_shared, state) == 128, "lane layout");

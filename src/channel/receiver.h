@@ -37,4 +37,48 @@ struct numapool_receiver {
     unsigned turn;
 };
 
+/* False, with the sentence: closed, or the parent's of a forked process. */
+bool np_receiver_refuse(void);
+static inline bool np_receiver_is_live(const struct numapool_receiver *receiver)
+{
+    return __builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE, 1) || np_receiver_refuse();
+}
+
+/* The authority's news of a lane; a callback of np_endpoint_sync. */
+int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant);
+void np_receiver_set_order(struct numapool_receiver *receiver);
+void np_receiver_forget_lane(struct numapool_receiver *receiver, struct np_receiver_lane *lane);
+/* The lane of a received and unreleased message; NULL with the sentence: it is none. */
+struct np_receiver_lane *np_receiver_lane_of(struct numapool_receiver *receiver, const struct numapool_msg *message);
+
+/* Stores `released` and wakes a sender that sleeps. */
+static inline void np_receiver_publish(struct numapool_receiver *receiver, struct np_receiver_lane *lane)
+{
+    if (lane->released == lane->done)
+        return;
+    lane->released = lane->done;
+    /* release: our loads of payload and our word stores are before it. Pairs with the sender's acquire. */
+    np_store64(&lane->shared->released, lane->done, memory_order_release);
+    np_endpoint_wake(&receiver->endpoint, &lane->shared->sender_sleeps, &lane->shared->sender_bell);
+}
+
+/* Marks one as done; `released` follows by np_receiver_publish. */
+static inline void np_receiver_finish(struct np_receiver_lane *lane, uint64_t position)
+{
+    if (__builtin_expect(position != lane->done, 0)) {
+        uint64_t *bits = &lane->done_bits[(position & lane->mask) / 64], bit = UINT64_C(1) << (position & lane->mask) % 64;
+        lane->waiting += (*bits & bit) == 0; /* a SKIP that was put back is passed over twice */
+        *bits |= bit;
+        return;
+    }
+    lane->done++;
+    while (__builtin_expect(lane->waiting > 0, 0)) {
+        uint64_t *bits = &lane->done_bits[(lane->done & lane->mask) / 64], bit = UINT64_C(1) << (lane->done & lane->mask) % 64;
+        if (!(*bits & bit))
+            break;
+        *bits &= ~bit;
+        lane->waiting--;
+        lane->done++;
+    }
+}
 #endif

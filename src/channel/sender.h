@@ -45,6 +45,26 @@ struct numapool_sender {
     struct np_reclaimer reclaimer;
 };
 
+/* Released slots are taken back every so many sends, so that an idle sender parks few and reads `released` seldom. */
+#define NP_TAKE_BACK_EVERY 32u
+
+/* False, with the sentence: closed, or the parent's of a forked process. */
+bool np_sender_refuse(void);
+static inline bool np_sender_is_live(const struct numapool_sender *sender)
+{
+    return __builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE, 1) || np_sender_refuse();
+}
+
+/* Re-marks what has been released on the lane; how many slots came back. */
+unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane);
+/* The same on every lane; leaves lanes that were to be drained and are. */
+unsigned np_sender_take_back_all(struct numapool_sender *sender);
+/* Slots that were taken back, but the youngest `keep`, go into the magazine. */
+void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep);
+/* "The sender sleeps", on every lane. */
+void np_sender_raise_flags(struct numapool_sender *sender, uint32_t bell);
+void np_sender_lower_flags(struct numapool_sender *sender);
+
 /* Sends messages whose words make the given claims (NULL: HELD by this client). The first k; -errno with k == 0. */
 int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *messages, const uint64_t *claims, unsigned n,
                    int64_t timeout_ns);

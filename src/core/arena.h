@@ -43,7 +43,9 @@ struct np_arena_header {
     uint32_t index;
     int32_t node;
     uint32_t sleepers_max; /* bells that may stand in the map of sleepers */
-    uint64_t reserved[9];
+    uint64_t low_watermark; /* fewer free slots than this: it runs low */
+    uint64_t shadow_offset; /* of the check records behind the map of sleepers (check.h); 0: a pool without checks */
+    uint64_t reserved[7];
     /* movement of slots, added at each refill and flush: what free and low water are computed from */
     np_shm64 taken;
     uint64_t taken_pad[15];
@@ -56,8 +58,16 @@ struct np_arena_header {
     /* bit i: words 64 i .. 64 i + 63 of the map of sleepers may have bits (4,096 bells each) */
     np_shm64 sleepers_summary;
     uint64_t sleepers_pad[15];
+    /* what happened seldom. Hints for those who watch: an event is told by comparing, not by believing */
+    np_shm32 notices; /* a futex: bumped whenever one of the following changes */
+    np_shm32 low;     /* 1: fewer free than low_watermark, and not recovered since */
+    np_shm64 lows;    /* how often it ran low */
+    np_shm32 arenas;  /* arena 0: how many the pool has now; the daemon's word decides */
+    np_shm32 ending;  /* arena 0: the pool is going to be destroyed */
+    uint64_t notices_pad[13];
 };
-_Static_assert(sizeof(struct np_arena_header) == 640, "arena header layout");
+_Static_assert(sizeof(struct np_arena_header) == 768, "arena header layout");
+_Static_assert(offsetof(struct np_arena_header, notices) == 640, "arena header layout");
 _Static_assert(offsetof(struct np_arena_header, taken) == 128, "arena header layout");
 _Static_assert(offsetof(struct np_arena_header, sleepers_summary) == 512, "arena header layout");
 

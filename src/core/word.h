@@ -11,6 +11,7 @@
  * HELD   owner is a client's number; in use by it or cached in one of its magazines.
  * SENT   owner is a lane's number, seq the low 28 bits of the message's position on that lane.
  * KEPT   a durable object of a persistent region.
+ * SHARED owner is a home lane's number, seq the low 28 bits of a broadcast's position: many lanes carry it (broadcast.h).
  *
  * Legal changes, and by whom: docs/design.md, "The slot word".
  */
@@ -20,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum np_word_state { NP_WORD_FREE = 0, NP_WORD_HELD = 1, NP_WORD_SENT = 2, NP_WORD_KEPT = 3 };
+enum np_word_state { NP_WORD_FREE = 0, NP_WORD_HELD = 1, NP_WORD_SENT = 2, NP_WORD_KEPT = 3, NP_WORD_SHARED = 4 };
 
 #define NP_WORD_SEQ_BITS 28
 #define NP_WORD_SEQ_MASK ((UINT64_C(1) << NP_WORD_SEQ_BITS) - 1)
@@ -66,6 +67,12 @@ static inline uint64_t np_word_held(unsigned client, unsigned gen)
 static inline uint64_t np_word_sent(unsigned lane, uint64_t position, unsigned gen)
 {
     return (uint64_t)NP_WORD_SENT << 60 | ((uint64_t)lane & NP_WORD_OWNER_MASK) << 44 |
+           (position & NP_WORD_SEQ_MASK) << 16 | (gen & NP_WORD_GEN_MASK);
+}
+
+static inline uint64_t np_word_shared(unsigned home, uint64_t position, unsigned gen)
+{
+    return (uint64_t)NP_WORD_SHARED << 60 | ((uint64_t)home & NP_WORD_OWNER_MASK) << 44 |
            (position & NP_WORD_SEQ_MASK) << 16 | (gen & NP_WORD_GEN_MASK);
 }
 

@@ -20,7 +20,7 @@
 #include "broker/board.h"
 #include "daemon/log.h"
 
-#define NP_CONFIG_POOL_CLIENTS_DEFAULT 8u
+#define NP_CONFIG_POOL_SHARERS_DEFAULT 8u
 #define NP_CONFIG_SPEC_BYTES 256u /* longest text of np_config_pool_spec, with its closing zero */
 
 struct np_config_pool {
@@ -29,8 +29,8 @@ struct np_config_pool {
     uint64_t slots;
     uint64_t flags; /* of numapool_flags */
     uint32_t magazine_slots;
-    uint32_t clients;
-    bool has_size, has_count, has_pages, has_fallback, has_magazine, has_clients, has_exact;
+    uint32_t sharers;
+    bool has_size, has_count, has_pages, has_fallback, has_magazine, has_sharers, has_exact;
 };
 
 /* Where a scalar stands comes from; bits of np_config.from_command_line and .from_file. */
@@ -62,7 +62,7 @@ int np_config_number(const char *text, uint64_t *number);
  * "--lanes", "x.ini:3". -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
 int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
 
-/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,clients=N][,exact]. -EINVAL with the
+/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,sharers=N][,exact]. -EINVAL with the
  * sentence. */
 int np_config_pool_add(struct np_config *config, const char *spec, const char *where);
 

@@ -90,13 +90,13 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
         bool is_switch;
     } keys[] = { { "size", &pool->has_size, false },         { "count", &pool->has_count, false },
                  { "pages", &pool->has_pages, false },       { "magazine", &pool->has_magazine, false },
-                 { "clients", &pool->has_clients, false },   { "fallback", &pool->has_fallback, true },
+                 { "sharers", &pool->has_sharers, false },   { "fallback", &pool->has_fallback, true },
                  { "exact", &pool->has_exact, true } };
     unsigned at = 0, count = sizeof keys / sizeof keys[0];
     while (at < count && strcmp(key, keys[at].key) != 0)
         at++;
     if (at == count)
-        return np_error(-EINVAL, "%s: pool '%s' has no setting '%.40s': size, count, pages, fallback, magazine, clients, exact",
+        return np_error(-EINVAL, "%s: pool '%s' has no setting '%.40s': size, count, pages, fallback, magazine, sharers, exact",
                         where, pool->name, key);
     if (!value && !keys[at].is_switch)
         return np_error(-EINVAL, "%s: %s of pool '%s' wants a value: %s=...", where, key, pool->name, key);
@@ -115,7 +115,7 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
         return result;
     case 4:
         result = set_number(where, pool->name, key, value, 1, NP_CLIENTS_LIMIT, &number);
-        pool->clients = result == 0 ? (uint32_t)number : 0;
+        pool->sharers = result == 0 ? (uint32_t)number : 0;
         return result;
     case 5:
         return set_switch(where, pool->name, key, value, NUMAPOOL_PAGES_FALLBACK, &pool->flags);
@@ -137,7 +137,7 @@ int np_pool_spec_begin(struct np_config *config, const char *name, const char *w
     if (config->pool_count == NP_POOLS_MAX)
         return np_error(-EINVAL, "%s: pool '%s' is one too many: a daemon has at most %u", where, name, NP_POOLS_MAX);
     *pool = &config->pools[config->pool_count++];
-    **pool = (struct np_config_pool){ .clients = NP_CONFIG_POOL_CLIENTS_DEFAULT };
+    **pool = (struct np_config_pool){ .sharers = NP_CONFIG_POOL_SHARERS_DEFAULT };
     memcpy((*pool)->name, name, bytes + 1);
     return 0;
 }
@@ -186,12 +186,12 @@ int np_config_pool_add(struct np_config *config, const char *spec, const char *w
 
 void np_config_pool_spec(const struct np_config_pool *pool, char spec[NP_CONFIG_SPEC_BYTES])
 {
-    int used = snprintf(spec, NP_CONFIG_SPEC_BYTES, "%s,size=%" PRIu64 ",count=%" PRIu64 ",pages=%s,clients=%" PRIu32, pool->name,
+    int used = snprintf(spec, NP_CONFIG_SPEC_BYTES, "%s,size=%" PRIu64 ",count=%" PRIu64 ",pages=%s,sharers=%" PRIu32, pool->name,
                         pool->slot_bytes, pool->slots,
                         pool->flags & NUMAPOOL_HUGE_2M    ? "2m"
                         : pool->flags & NUMAPOOL_HUGE_THP ? "thp"
                                                           : "best",
-                        pool->clients);
+                        pool->sharers);
     if (pool->magazine_slots)
         used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, ",magazine=%" PRIu32, pool->magazine_slots);
     snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, "%s%s", pool->flags & NUMAPOOL_PAGES_FALLBACK ? ",fallback" : "",

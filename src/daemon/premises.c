@@ -133,7 +133,7 @@ static bool is_on_board(const struct np_worker *worker, struct np_store_key key)
         return true;
     case NP_STORE_META:
     case NP_STORE_DATA:
-        return key.a < NP_POOLS_MAX && np_entry_is(&board->pools[key.a].state, NP_ACTIVE) && key.b < board->pools[key.a].arenas;
+        return key.a < NP_POOLS_MAX && np_entry_is(&board->pools[key.a].state, NP_ACTIVE) && key.b < np_pool_arenas(&board->pools[key.a]);
     case NP_STORE_ACCOUNT:
         return key.a >= 1 && key.a <= board->limits.clients && key.b < NP_POOLS_MAX &&
                np_entry_is(&board->clients[key.a].state, NP_ACTIVE) &&
@@ -160,7 +160,7 @@ void np_premises_forget_strays(struct np_worker *worker)
 
 static int attach_pool(struct np_worker *worker, struct np_pool_entry *entry)
 {
-    for (unsigned arena = 0; arena < entry->arenas; arena++) {
+    for (unsigned arena = 0; arena < np_pool_arenas(entry); arena++) {
         void *meta;
         size_t bytes;
         int result = map_stored(worker, key_of(NP_STORE_META, entry->id, arena), &meta, &bytes, "a pool's slot words");
@@ -263,11 +263,11 @@ static int make_arena(struct np_worker *worker, struct np_pool_entry *entry, uns
 static int share_out(struct np_pool_entry *entry, uint64_t slots, const int *nodes, int node_count)
 {
     uint64_t each = slots / (unsigned)node_count, first = slots - each * (unsigned)(node_count - 1);
-    entry->arenas = each > 0 ? (uint32_t)node_count : 1;
+    np_store32(&entry->arenas, each > 0 ? (uint32_t)node_count : 1, memory_order_release);
     if (first > NP_SLOTS_MAX)
         return np_error(-EINVAL, "pool '%s' would have %llu slots on node %d, where there can be %llu: ask for fewer, or make two pools", entry->name,
                         (unsigned long long)first, nodes[0], (unsigned long long)NP_SLOTS_MAX);
-    for (unsigned i = 0; i < entry->arenas; i++) {
+    for (unsigned i = 0; i < np_pool_arenas(entry); i++) {
         entry->arena[i].slots = i == 0 ? first : each;
         entry->arena[i].node = nodes[i];
     }
@@ -283,16 +283,16 @@ static int make_pool(struct np_worker *worker, const struct np_config_pool *want
     entry->slot_bytes = wanted->slot_bytes;
     entry->flags = wanted->flags;
     entry->magazine_slots = wanted->magazine_slots;
-    entry->clients_share = wanted->clients;
+    entry->sharers = wanted->sharers;
     entry->uid = geteuid();
     result = share_out(entry, wanted->slots, nodes, node_count);
-    for (unsigned arena = 0; result == 0 && arena < entry->arenas; arena++)
+    for (unsigned arena = 0; result == 0 && arena < np_pool_arenas(entry); arena++)
         result = make_arena(worker, entry, arena);
     if (result < 0) /* it stays FORMING, and the status with which the worker ends frees all of it */
         return result;
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     np_log(NP_LOG_INFO, "pool '%s': %llu slots of %llu bytes on %u nodes, pages of %llu KiB%s", entry->name,
-           (unsigned long long)wanted->slots, (unsigned long long)entry->slot_bytes, entry->arenas,
+           (unsigned long long)wanted->slots, (unsigned long long)entry->slot_bytes, np_pool_arenas(entry),
            (unsigned long long)entry->arena[0].page_bytes / 1024, entry->arena[0].transparent ? ", transparent" : "");
     return 0;
 }
@@ -335,7 +335,7 @@ int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool
     struct np_memory memory;
     char what[64];
     snprintf(what, sizeof what, "the account of client %u", client);
-    size_t bytes = account_bytes(worker->board.pools[pool].arenas);
+    size_t bytes = account_bytes(np_pool_arenas(&worker->board.pools[pool]));
     int result = np_memory_create(&memory, what, bytes, -1, NP_WORKER_PAGE_FLAGS(bytes), NP_SHARED);
     if (result < 0)
         return result;
@@ -353,10 +353,10 @@ void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_
     int fd = np_store_get(&worker->store, key_of(NP_STORE_ACCOUNT, client, pool));
     void *rows;
     /* A worker that dies here counts some twice: statistics. */
-    if (fd >= 0 && np_memory_map(&rows, fd, account_bytes(entry->arenas), false, false, "a client's account") == 0) {
-        for (uint32_t i = 0; i < entry->arenas && i < NP_ARENAS_MAX; i++)
+    if (fd >= 0 && np_memory_map(&rows, fd, account_bytes(np_pool_arenas(entry)), false, false, "a client's account") == 0) {
+        for (uint32_t i = 0; i < np_pool_arenas(entry); i++)
             np_account_add(&entry->arena[i].departed, (const struct np_account_row *)rows + i);
-        np_memory_unmap(rows, account_bytes(entry->arenas));
+        np_memory_unmap(rows, account_bytes(np_pool_arenas(entry)));
     }
     np_and64(&worker->board.clients[client].pools, ~(UINT64_C(1) << pool), memory_order_release);
     np_worker_forget(worker, key_of(NP_STORE_ACCOUNT, client, pool));

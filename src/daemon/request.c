@@ -157,11 +157,11 @@ static int pool_open(struct np_connection *connection, const struct np_wire_requ
         return result;
     np_connection_attach(connection, result, false);
     connection->answer.of.pool_open.pool = entry->id;
-    connection->answer.of.pool_open.arenas = entry->arenas;
+    connection->answer.of.pool_open.arenas = np_pool_arenas(entry);
     connection->answer.of.pool_open.slot_bytes = entry->slot_bytes;
     connection->answer.of.pool_open.flags = entry->flags;
     connection->answer.of.pool_open.magazine_slots = entry->magazine_slots;
-    connection->answer.of.pool_open.clients_share = entry->clients_share;
+    connection->answer.of.pool_open.sharers = entry->sharers;
     return 0;
 }
 
@@ -175,8 +175,8 @@ static int pool_memory(struct np_connection *connection, const struct np_wire_re
     int result = looks ? active_pool(worker, pool, &entry) : opened_pool(connection, pool, &entry);
     if (result < 0)
         return result;
-    if (arena >= entry->arenas)
-        return np_error(-EINVAL, "pool '%s' has %u arenas and none numbered %u", entry->name, entry->arenas, arena);
+    if (arena >= np_pool_arenas(entry))
+        return np_error(-EINVAL, "pool '%s' has %u arenas and none numbered %u", entry->name, np_pool_arenas(entry), arena);
     answer->of.pool_memory.slots = entry->arena[arena].slots;
     answer->of.pool_memory.meta_bytes = np_premises_bytes(worker, (struct np_store_key){ NP_STORE_META, pool, arena });
     answer->of.pool_memory.data_bytes = np_premises_bytes(worker, (struct np_store_key){ NP_STORE_DATA, pool, arena });
@@ -258,6 +258,10 @@ static int next_lane(struct np_connection *connection, const struct np_wire_requ
     connection->answer.of.next_lane.generation = grant.generation;
     connection->answer.of.next_lane.capacity = grant.capacity;
     connection->answer.of.next_lane.state = grant.state;
+    connection->answer.of.next_lane.kind = grant.kind;
+    connection->answer.of.next_lane.home = grant.home;
+    connection->answer.of.next_lane.peer = grant.peer;
+    connection->answer.of.next_lane.peer_generation = grant.peer_generation;
     result = attach(connection, NP_STORE_LANE, grant.lane, 0);
     return result < 0 ? result : 1;
 }

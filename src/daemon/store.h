@@ -26,6 +26,8 @@ enum np_store_kind {
     NP_STORE_ACCOUNT, /* client, pool */
     NP_STORE_LANE,    /* lane */
     NP_STORE_PIDFD,   /* client */
+    NP_STORE_PAGE,    /* client: the bells of a foreign one */
+    NP_STORE_IO,      /* client: read end of its I/O token */
     NP_STORE_KINDS
 };
 

@@ -60,7 +60,7 @@ static bool next_piece(struct np_verify *verify, struct np_pool_entry *entry)
     if (verify->in_data)
         return true;
     entry->arena[verify->arena].misplaced_pages = verify->misplaced[verify->arena];
-    return ++verify->arena < entry->arenas;
+    return ++verify->arena < np_pool_arenas(entry);
 }
 
 static void next_slice(struct np_timer *timer)

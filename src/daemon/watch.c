@@ -207,7 +207,7 @@ static void collect_inodes(struct np_maps_check *check, const struct np_watch *w
         if (!(pools >> pool & 1))
             continue;
         add_inode(check, worker, (struct np_store_key){ NP_STORE_ACCOUNT, watch->client, pool });
-        for (uint32_t arena = 0; only && arena < worker->board.pools[pool].arenas && arena < NP_ARENAS_MAX; arena++)
+        for (uint32_t arena = 0; only && arena < np_pool_arenas(&worker->board.pools[pool]); arena++)
             add_inode(check, worker, (struct np_store_key){ NP_STORE_META, pool, arena });
     }
 }

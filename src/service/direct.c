@@ -120,7 +120,7 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     struct numapool_pool *pool = &direct->pool;
     struct numapool_client *client = direct->client;
     strcpy(pool->name, name);
-    pool->mode = NUMAPOOL_DIRECT;
+    pool->mode = NUMAPOOL_MODE_DIRECT;
     pool->id = answer->of.pool_open.pool;
     pool->client = client->id;
     pool->flags = answer->of.pool_open.flags;
@@ -170,7 +170,7 @@ static int open_new(struct numapool_client *client, const char *name, bool prefa
     for (unsigned i = 0; result == 0 && i < direct->pool.arena_count; i++)
         result = map_arena(direct, i, prefault);
     if (result == 0)
-        result = np_pool_start(&direct->pool, answer.of.pool_open.clients_share);
+        result = np_pool_start(&direct->pool, answer.of.pool_open.sharers);
     if (result < 0) {
         char why[320]; /* telling the daemon may fail too, with a sentence of its own */
         strncpy(why, np_error_sentence(), sizeof why - 1);

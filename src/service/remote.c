@@ -64,11 +64,13 @@ static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np
     if (result <= 0)
         return result;
     *grant = (struct np_lane_grant){ answer.of.next_lane.stamp, answer.of.next_lane.lane, answer.of.next_lane.generation,
-                                     answer.of.next_lane.capacity, answer.of.next_lane.state, NULL };
+                                     answer.of.next_lane.capacity, answer.of.next_lane.state, answer.of.next_lane.kind,
+                                     answer.of.next_lane.home, answer.of.next_lane.peer, answer.of.next_lane.peer_generation, NULL };
     void *memory = NULL;
     /* stamps must rise, else who asks for all changes would ask for ever */
     if (grant->stamp <= stamp || grant->lane == 0 || grant->lane > NP_LANES_LIMIT || grant->capacity < NP_LANE_SLOTS_MIN ||
-        np_lane_capacity(grant->capacity) != grant->capacity || grant->state < NP_LANE_ACTIVE || grant->state > NP_LANE_ORPHAN)
+        np_lane_capacity(grant->capacity) != grant->capacity || grant->state < NP_LANE_ACTIVE || grant->state > NP_LANE_CLOSED || grant->kind > NP_LANE_HOME ||
+        grant->home > NP_LANES_LIMIT)
         result = np_error(-EBADMSG, "the daemon described lane %u of pool '%s' wrongly (%u messages, state %u): use the library that "
                           "came with it", grant->lane, pool->name, grant->capacity, grant->state);
     else

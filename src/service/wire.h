@@ -19,6 +19,12 @@
  *   LANE_MEMORY      -; [lane read-only]                              LOOK only
  *   ACCOUNT_MEMORY   -; [account read-only]                           LOOK only
  *   VERIFY           misplaced pages of each arena                    LOOK only: move_pages by the daemon
+ *   POOL_CREATE      -                                                 admins: answered when the memory is there; `tag` makes it be done once
+ *   POOL_GROW        -
+ *   POOL_DESTROY     -
+ *   IO_TOKEN         -; [write end of a pipe]                          the daemon watches the other end after the client's death
+ *
+ * POOL_OPEN for readonly gives the client's own page of bells instead of an account; POOL_MEMORY then gives [data read-only] alone.
  */
 #ifndef NP_SERVICE_WIRE_H
 #define NP_SERVICE_WIRE_H
@@ -46,6 +52,10 @@ enum np_wire_operation {
     NP_WIRE_LANE_MEMORY,
     NP_WIRE_ACCOUNT_MEMORY,
     NP_WIRE_VERIFY,
+    NP_WIRE_POOL_CREATE,
+    NP_WIRE_POOL_GROW,
+    NP_WIRE_POOL_DESTROY,
+    NP_WIRE_IO_TOKEN,
     NP_WIRE_OPERATIONS
 };
 
@@ -58,13 +68,24 @@ struct np_wire_hello {
     char name[32];     /* of the program, for people */
 };
 
+struct np_wire_pool {
+    uint64_t tag;
+    char name[NUMAPOOL_NAME_BYTES];
+    uint64_t slot_bytes, slots, flags, low_watermark;
+    uint32_t magazine_slots, sharers;
+    int32_t node;              /* GROW: or NUMAPOOL_ANY_NODE */
+    uint32_t nodes;            /* CREATE: length of node_slots; 0: evenly on all */
+    uint64_t node_slots[NP_ARENAS_MAX];
+    char access[512];          /* as in struct numapool_options; "": the daemon's user */
+};
+
 struct np_wire_request {
     uint32_t magic;
     uint32_t operation;
     uint64_t number; /* the answer repeats it */
     union {
         struct np_wire_hello hello; /* HELLO, LOOK */
-        struct { char name[NUMAPOOL_NAME_BYTES]; } pool_open;
+        struct { char name[NUMAPOOL_NAME_BYTES]; uint32_t readonly; } pool_open;
         struct { uint32_t pool, arena; } pool_memory;
         struct { uint32_t pool; } pool_close, verify;
         struct np_endpoint_request endpoint_open;
@@ -73,10 +94,12 @@ struct np_wire_request {
         struct { uint32_t endpoint, lane, generation, reserved; } leave_lane;
         struct { uint32_t lane; } lane_memory;
         struct { uint32_t client, pool; } account_memory;
-        uint8_t room[112];
+        struct np_wire_pool pool_create, pool_grow; /* grow: tag, name, node, slots */
+        struct { uint64_t tag; char name[NUMAPOOL_NAME_BYTES]; uint32_t flags; } pool_destroy;
+        uint8_t room[1264];
     } of;
 };
-_Static_assert(sizeof(struct np_wire_request) == 128, "wire layout");
+_Static_assert(sizeof(struct np_wire_request) == 1280, "wire layout");
 
 struct np_wire_answer {
     uint32_t magic;
@@ -89,11 +112,12 @@ struct np_wire_answer {
         struct {
             uint32_t pool, arenas;
             uint64_t slot_bytes, flags;
-            uint32_t magazine_slots, clients_share;
+            uint32_t magazine_slots, sharers;
+            uint64_t low_watermark;
         } pool_open;
         struct { uint64_t slots, meta_bytes, data_bytes, page_bytes; int32_t node; uint32_t transparent; } pool_memory;
         struct np_endpoint_grant endpoint_open;
-        struct { uint64_t stamp; uint32_t lane, generation, capacity, state; } next_lane; /* result 1; 0: no more */
+        struct { uint64_t stamp; uint32_t lane, generation, capacity, state, kind, home, peer, peer_generation; } next_lane; /* result 1; 0: no more */
         struct { uint64_t misplaced_pages[NP_ARENAS_MAX]; } verify;
         uint8_t room[NP_ARENAS_MAX * 8];
     } of;

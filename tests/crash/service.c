@@ -297,7 +297,7 @@ static bool look_check(struct harness_look *look, struct np_check *check, bool t
     uint32_t lanes_max = look->board.limits.lanes;
     struct np_lane_shared **lanes = calloc(lanes_max + 1, sizeof *lanes);
     uint32_t *capacities = calloc(lanes_max + 1, sizeof *capacities);
-    unsigned arena_count = look->board.pools[0].arenas;
+    unsigned arena_count = np_pool_arenas(&look->board.pools[0]);
     bool done = lanes && capacities && arena_count <= NP_ARENAS_MAX;
     for (unsigned i = 0; done && i < arena_count; i++)
         done = look_at_arena(look, i, &arenas[i], &metas[i], &meta_bytes[i]);

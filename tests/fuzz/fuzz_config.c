@@ -53,9 +53,9 @@ int main(int argc, char **argv)
     static const struct fuzz_seed_input seeds[] = {
         TEXT("[daemon]\nsocket = /run/x.sock\nclients = 1024\nlanes=4096\nlog = info\n\n[pool pay]\nsize = 128\ncount = 1M\npages=2m\n"
              "fallback = yes\n"),
-        TEXT("[pool a]\nsize=1\ncount=1\n[pool b]\nsize=1G\ncount=4294967295\nmagazine=7\nclients=3\nexact=yes\n"),
+        TEXT("[pool a]\nsize=1\ncount=1\n[pool b]\nsize=1G\ncount=4294967295\nmagazine=7\nsharers=3\nexact=yes\n"),
         TEXT("pay,size=128,count=1M"),
-        TEXT("x.y-z_9,size=64K,count=4G,pages=thp,fallback,magazine=1,clients=65534,exact"),
+        TEXT("x.y-z_9,size=64K,count=4G,pages=thp,fallback,magazine=1,sharers=65534,exact"),
         TEXT("; comment\n# another\n[pool pay]\nsize = 18446744073709551615\ncount = 99999999999999999999K\n"),
     };
     return fuzz_main(argc, argv, seeds, sizeof seeds / sizeof seeds[0], 200000);

@@ -59,7 +59,7 @@ struct scenario {
     unsigned slots;
     const unsigned *free_slots; /* at the start; the others are held by somebody who never lets go. NULL: all */
     unsigned free_count;
-    unsigned clients_share;
+    unsigned sharers;
     unsigned lane_slots;
     unsigned channels;
     struct role roles[5];

@@ -375,7 +375,7 @@ int client_connect(struct process *self)
         model_fail("no memory for a client");
     memset(arena, 0, sizeof *arena);
     snprintf(pool->name, sizeof pool->name, "model");
-    pool->mode = NUMAPOOL_DIRECT;
+    pool->mode = NUMAPOOL_MODE_DIRECT;
     pool->client = self->client;
     pool->slot_bytes = SLOT_BYTES;
     pool->magazine_slots = NP_MAGAZINE_SLOTS_DEFAULT;
@@ -391,7 +391,7 @@ int client_connect(struct process *self)
     arena->account = account;
     if (np_arena_attach(&arena->arena, world.meta, world.meta_bytes, world.data, world.run.scenario->slots, SLOT_BYTES, 0, 0,
                         self->client, world.bells, world.bell_count) < 0 ||
-        np_pool_start(pool, world.run.scenario->clients_share) < 0)
+        np_pool_start(pool, world.run.scenario->sharers) < 0)
         model_fail("%s cannot open the pool: %s", self->name, numapool_errormsg());
     self->pool = pool;
     return 0;

@@ -64,7 +64,7 @@ static void fill_answer(const struct np_wire_request *request, struct np_wire_an
         answer->of.pool_open.arenas = 1;
         answer->of.pool_open.pool = 2;
         answer->of.pool_open.slot_bytes = SLOT_BYTES;
-        answer->of.pool_open.clients_share = 2;
+        answer->of.pool_open.sharers = 2;
         answer->descriptors = 1;
         fds[0] = fake.account.fd;
         return;

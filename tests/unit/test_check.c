@@ -81,7 +81,7 @@ static void make_arenas(void)
     strcpy(entry->name, "pay");
     entry->id = POOL;
     entry->slot_bytes = SLOT_BYTES;
-    entry->arenas = 2;
+    np_store32(&entry->arenas, 2, memory_order_relaxed);
     for (unsigned i = 0; i < 2; i++) {
         uint64_t slots = i == 0 ? FIRST_SLOTS : SECOND_SLOTS;
         entry->arena[i].slots = slots;

@@ -80,7 +80,7 @@ END_TEST
 
 START_TEST(a_pool_is_read_from_its_text)
 {
-    ck_assert_int_eq(np_config_pool_add(&config, "pay,size=128,count=1M,pages=2m,fallback,magazine=512,clients=4,exact", "--pool"), 0);
+    ck_assert_int_eq(np_config_pool_add(&config, "pay,size=128,count=1M,pages=2m,fallback,magazine=512,sharers=4,exact", "--pool"), 0);
     ck_assert_uint_eq(config.pool_count, 1);
     const struct np_config_pool *pool = &config.pools[0];
     ck_assert_str_eq(pool->name, "pay");
@@ -88,7 +88,7 @@ START_TEST(a_pool_is_read_from_its_text)
     ck_assert_uint_eq(pool->slots, 1 << 20);
     ck_assert_uint_eq(pool->flags, NUMAPOOL_HUGE_2M | NUMAPOOL_PAGES_FALLBACK | NUMAPOOL_EXACT_COUNTS);
     ck_assert_uint_eq(pool->magazine_slots, 512);
-    ck_assert_uint_eq(pool->clients, 4);
+    ck_assert_uint_eq(pool->sharers, 4);
 }
 END_TEST
 
@@ -97,14 +97,14 @@ START_TEST(a_pool_without_wishes_gets_the_defaults)
     ck_assert_int_eq(np_config_pool_add(&config, "a,count=10,size=1", "--pool"), 0);
     ck_assert_uint_eq(config.pools[0].flags, 0);
     ck_assert_uint_eq(config.pools[0].magazine_slots, 0);
-    ck_assert_uint_eq(config.pools[0].clients, NP_CONFIG_POOL_CLIENTS_DEFAULT);
+    ck_assert_uint_eq(config.pools[0].sharers, NP_CONFIG_POOL_SHARERS_DEFAULT);
 }
 END_TEST
 
 START_TEST(a_pool_written_down_and_read_again_is_the_same)
 {
     static const char *const specs[] = { "a,size=1,count=1", "b,size=1G,count=32K,pages=thp", "c,size=64,count=4G,pages=2m,fallback",
-                                         "d,size=100,count=7,exact,magazine=1", "e,size=100,count=7,pages=best,clients=65534,fallback" };
+                                         "d,size=100,count=7,exact,magazine=1", "e,size=100,count=7,pages=best,sharers=65534,fallback" };
     for (unsigned i = 0; i < sizeof specs / sizeof specs[0]; i++) {
         char written[NP_CONFIG_SPEC_BYTES], again[NP_CONFIG_SPEC_BYTES];
         np_config_start(&config);
@@ -120,7 +120,7 @@ START_TEST(a_pool_written_down_and_read_again_is_the_same)
         ck_assert_uint_eq(config.pools[0].slots, first.slots);
         ck_assert_uint_eq(config.pools[0].flags, first.flags);
         ck_assert_uint_eq(config.pools[0].magazine_slots, first.magazine_slots);
-        ck_assert_uint_eq(config.pools[0].clients, first.clients);
+        ck_assert_uint_eq(config.pools[0].sharers, first.sharers);
     }
 }
 END_TEST
@@ -128,7 +128,7 @@ END_TEST
 START_TEST(the_longest_pool_can_be_written_down)
 {
     struct np_config_pool pool = { .slot_bytes = UINT64_MAX, .slots = UINT64_MAX, .flags = UINT64_MAX & ~(uint64_t)NUMAPOOL_HUGE_2M,
-                                   .magazine_slots = UINT32_MAX, .clients = UINT32_MAX };
+                                   .magazine_slots = UINT32_MAX, .sharers = UINT32_MAX };
     char spec[NP_CONFIG_SPEC_BYTES];
     memset(pool.name, 'x', sizeof pool.name - 1);
     np_config_pool_spec(&pool, spec);
@@ -158,7 +158,7 @@ START_TEST(a_wrong_pool_is_refused_by_what_is_wrong)
     assert_spec_refused("a,size=1,count=1,exact=perhaps", "exact=perhaps");
     assert_spec_refused("a,size=1,count=1,", "no setting ''");
     assert_spec_refused("a,size=1,count=1,magazine=65537", "magazine=65537");
-    assert_spec_refused("a,size=1,count=1,clients=0", "clients=0");
+    assert_spec_refused("a,size=1,count=1,sharers=0", "sharers=0");
     assert_spec_refused("a,size=1G,count=128K", "2^46");
 }
 END_TEST

@@ -139,9 +139,9 @@ START_TEST(channel_options_are_checked)
     grown.known.lane_slots = (1u << 20) + 1;
     ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "1048577");
     grown.known.lane_slots = 2;
-    grown.known.reserved = 1;
-    ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "reserved");
-    grown.known.reserved = 0;
+    grown.known.flags = 128;
+    ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "flags");
+    grown.known.flags = 0;
     grown.known.size = 3;
     ASSERT_REFUSED(numapool_sender_open(pool, "c", &grown.known, &sender), -EINVAL, "INIT");
     grown.known.size = sizeof grown;
@@ -164,7 +164,7 @@ START_TEST(a_pool_says_what_it_is)
     struct numapool_options options = good_options();
     struct numapool_pool *pool;
     ck_assert_int_eq(numapool_create(&pool, &options), 0);
-    ck_assert_int_eq(numapool_pool_mode(pool), NUMAPOOL_EMBEDDED);
+    ck_assert_int_eq(numapool_pool_mode(pool), NUMAPOOL_MODE_EMBEDDED);
     ck_assert_uint_eq(numapool_slot_bytes(pool), 128);
     struct numapool_magazine *magazine = open_magazine(pool, 0);
     unsigned char *slot = numapool_get(magazine);

@@ -193,7 +193,7 @@ START_TEST(a_pool_of_the_daemon_is_opened_used_and_closed)
     struct numapool_client *client = connected();
     ck_assert_int_ge(numapool_client_id(client), 1);
     struct numapool_pool *pool = opened(client, "pay");
-    ck_assert_int_eq(numapool_pool_mode(pool), NUMAPOOL_DIRECT);
+    ck_assert_int_eq(numapool_pool_mode(pool), NUMAPOOL_MODE_DIRECT);
     ck_assert_uint_eq(numapool_slot_bytes(pool), 128);
     use(pool);
     works(numapool_close(pool));

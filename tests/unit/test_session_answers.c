@@ -58,7 +58,7 @@ START_TEST(a_pool_is_opened_used_and_closed_and_nothing_is_left)
     ck_assert_int_eq(numapool_client_id(client), CLIENT);
     struct numapool_pool *pool = opened(client);
     ck_assert_uint_le(open_descriptors(), before + 2); /* the connection and its other end: memory needs none once mapped */
-    ck_assert_int_eq(numapool_pool_mode(pool), NUMAPOOL_DIRECT);
+    ck_assert_int_eq(numapool_pool_mode(pool), NUMAPOOL_MODE_DIRECT);
     ck_assert_uint_eq(numapool_slot_bytes(pool), STRIDE);
     use(pool);
     ck_assert_int_eq(numapool_close(pool), 0);

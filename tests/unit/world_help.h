@@ -158,7 +158,7 @@ static inline struct member *join_world(void)
     member->pool = pool;
     member->account = calloc(WORLD_ARENAS, sizeof *member->account);
     strcpy(pool->name, "pay");
-    pool->mode = NUMAPOOL_DIRECT;
+    pool->mode = NUMAPOOL_MODE_DIRECT;
     pool->id = world.pool;
     pool->client = member->number;
     pool->slot_bytes = SLOT_BYTES;

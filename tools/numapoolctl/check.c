@@ -133,7 +133,7 @@ static int verify_pool(struct np_view *view, uint32_t pool, json_t *rows)
     np_view_name(name, entry->name);
     np_json_set_text(row, "pool", name);
     np_json_set(row, "nodes", nodes);
-    for (unsigned i = 0; i < entry->arenas && i < NP_ARENAS_MAX; i++) {
+    for (unsigned i = 0; i < np_pool_arenas(entry); i++) {
         uint64_t misplaced = answer.of.verify.misplaced_pages[i];
         json_t *node = np_json_object();
         np_json_set_text(node, "pool", name);

@@ -44,7 +44,7 @@ static uint64_t page_bytes_of(const struct np_pool_entry *entry, unsigned arenas
 
 static unsigned arenas_of(const struct np_pool_entry *entry)
 {
-    return entry->arenas < NP_ARENAS_MAX ? entry->arenas : NP_ARENAS_MAX;
+    return np_pool_arenas(entry);
 }
 
 /* ---------------------------------------------------------------- pools */
@@ -85,7 +85,7 @@ static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
     np_json_set_flag(row, "transparent", transparent > 0);
     np_json_set_flag(row, "exact_counts", (entry->flags & NUMAPOOL_EXACT_COUNTS) != 0);
     np_json_set_count(row, "magazine_slots", entry->magazine_slots);
-    np_json_set_count(row, "clients_share", entry->clients_share);
+    np_json_set_count(row, "sharers", entry->sharers);
     np_json_set_count(row, "uid", entry->uid);
     np_json_set(row, "nodes", nodes);
     np_json_set_count(row, "node_count", arenas);

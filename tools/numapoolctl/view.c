@@ -193,7 +193,7 @@ int np_view_map_pool(struct np_view *view, uint32_t pool, struct np_view_pool *m
     mapped->pool = pool;
     if (!np_entry_is(&entry->state, NP_ACTIVE))
         return np_error(-ENOENT, "pool number %u is gone", pool);
-    unsigned arenas = entry->arenas;
+    unsigned arenas = np_pool_arenas(entry);
     if (arenas == 0 || arenas > NP_ARENAS_MAX)
         return np_error(-EBADMSG, "the board gives pool number %u %u arenas", pool, arenas);
     for (unsigned i = 0; i < arenas; i++) {
@@ -296,7 +296,7 @@ int np_view_map_account(struct np_view *view, uint32_t client, uint32_t pool, st
     int result = np_view_call(view, &request, &answer, fds, 1, CALL_NS);
     if (result < 0)
         return result;
-    result = map_whole(&account->memory, &account->bytes, fds[0], view->board.pools[pool].arenas * sizeof *account->rows,
+    result = map_whole(&account->memory, &account->bytes, fds[0], np_pool_arenas(&view->board.pools[pool]) * sizeof *account->rows,
                        "a client's account");
     account->rows = account->memory;
     close_descriptors(fds);

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ * Receiving: what is announced on the lanes, orphans first, and waiting for it. */
+#include <errno.h>
+
+#include "channel/receiver.h"
+#include "core/error.h"
+
+/* Takes messages of the common kind: in slots of the first node, never delivered before. Stops at the first that is not
+ * there or of another kind; how many. */
+static inline unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena, unsigned place,
+                                   struct numapool_msg *messages, unsigned n)
+{
+    /* In locals, for a store to a message might be one to any of these for all that the compiler knows. */
+    const struct np_cell *const cells = lane->cells;
+    const uint64_t mask = lane->mask, slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
+    char *const data = arena->data;
+    uint64_t position = lane->head;
+    struct numapool_msg *message = messages, *const end = messages + (position < lane->redelivered_until ? 0 : n);
+    for (; message < end; message++, position++) {
+        const struct np_cell *cell = &cells[position & mask];
+        uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
+        if (!np_cell_is_announced(where, position))
+            break;
+        uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
+        uint64_t slot = np_cell_slot(where);
+        /* arena and flags are 0 where length, below 2^32, is in its place */
+        if (__builtin_expect((np_cell_without_type(what) > slot_bytes) | (slot >= slots), 0))
+            break;
+        message->data = data + slot * stride;
+        message->length = np_cell_length(what);
+        message->type = np_cell_type(what);
+        message->flags = 0;
+        message->id = np_load64(&cell->id, memory_order_relaxed); /* relaxed, both: ordered by the acquire of where */
+        message->key = np_load64(&cell->key, memory_order_relaxed);
+        message->lane_seq = position;
+        message->lane = place;
+        message->reserved = 0;
+    }
+    return (unsigned)(message - messages);
+}
+
+/* Takes what is announced on a lane. A count. A cell that does not fit ends it and sets *scribbled; when nothing came
+ * before it in this call (`first`), it is passed over, else it is left for the next call, which begins with it and reports
+ * it. */
+static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, struct numapool_msg *messages, unsigned n,
+                          bool first, bool *scribbled)
+{
+    struct np_receiver_lane *lane = &receiver->lanes[place];
+    /* In locals, for a store to a message might be one to any of these for all that the compiler knows. */
+    const struct np_pool_arena *arenas = receiver->endpoint.pool->arenas;
+    const unsigned arena_count = receiver->endpoint.pool->arena_count;
+    const struct np_cell *cells = lane->cells;
+    const uint64_t mask = lane->mask, redelivered_until = lane->redelivered_until;
+    uint64_t position = lane->head, limit = lane->done + lane->mask + 1;
+    const struct np_arena *arena = &arenas[0].arena;
+    uint64_t slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
+    char *data = arena->data;
+    unsigned got = take_common(lane, arena, place, messages, limit - position < n ? (unsigned)(limit - position) : n), known_arena = 0;
+    position += got;
+    while (got < n && position < limit) {
+        const struct np_cell *cell = &cells[position & mask];
+        uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
+        if (!np_cell_is_announced(where, position))
+            break;
+        uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
+        uint64_t slot = np_cell_slot(where), length = np_cell_length(what);
+        if (__builtin_expect((what >> 32 & 0xffff) != known_arena, 0)) { /* another node, or flags */
+            if ((np_cell_flags(what) & NP_CELL_SKIP) != 0) {
+                np_receiver_finish(lane, position++);
+                limit = lane->done + lane->mask + 1;
+                continue;
+            }
+            if (np_cell_arena(what) < arena_count) {
+                known_arena = np_cell_arena(what);
+                arena = &arenas[known_arena].arena;
+                slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride, data = arena->data;
+            }
+        }
+        if (__builtin_expect((np_cell_arena(what) != known_arena) | (slot >= slots) | (length > slot_bytes), 0)) {
+            *scribbled = true;
+            if (!first || got > 0)
+                break;
+            np_receiver_finish(lane, position++);
+            np_error(-EBADMSG, "lane %u: the cell of message %llu names slot %llu of node number %u with %llu bytes, which pool '%s' has not: "
+                     "its sender scribbled; the message was passed over", lane->id, (unsigned long long)(position - 1),
+                     (unsigned long long)slot, np_cell_arena(what), (unsigned long long)length, receiver->endpoint.pool->name);
+            break;
+        }
+        messages[got++] = (struct numapool_msg){
+            .data = data + slot * stride, .length = (uint32_t)length, .type = np_cell_type(what),
+            .flags = position < redelivered_until ? NUMAPOOL_REDELIVERED : 0,
+            .id = np_load64(&cell->id, memory_order_relaxed), .key = np_load64(&cell->key, memory_order_relaxed),
+            .lane_seq = position, .lane = place,
+        };
+        position++;
+    }
+    lane->head = position;
+    if (got == 0)
+        np_receiver_publish(receiver, lane); /* what was only passed over */
+    return got;
+}
+
+/* An orphan lane from which all has been received and released is left. */
+static void leave_drained_orphans(struct numapool_receiver *receiver)
+{
+    struct numapool_pool *pool = receiver->endpoint.pool;
+    bool left = false;
+    if (!np_endpoint_may_ask(&receiver->endpoint))
+        return;
+    for (unsigned i = 0; i < receiver->orphan_count; i++) {
+        struct np_receiver_lane *lane = &receiver->lanes[receiver->order[i]];
+        if (lane->done != lane->head || lane->done != np_load64(&lane->shared->tail, memory_order_acquire))
+            continue;
+        np_receiver_publish(receiver, lane);
+        if (np_endpoint_asked(&receiver->endpoint, pool->authority->leave_lane(pool->authority_context, receiver->endpoint.id, lane->id,
+                                                                               lane->generation)) < 0)
+            break;
+        np_receiver_forget_lane(receiver, lane);
+        left = true;
+    }
+    if (left)
+        np_receiver_set_order(receiver);
+}
+
+static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool *scribbled)
+{
+    unsigned got = 0;
+    for (unsigned i = 0; i < receiver->orphan_count && got < n && !*scribbled; i++)
+        got += poll_lane(receiver, receiver->order[i], messages + got, n - got, got == 0, scribbled);
+    if (receiver->orphan_count > 0 && !*scribbled) {
+        if (got > 0)
+            return got; /* the successors of the dead wait */
+        leave_drained_orphans(receiver);
+    }
+    unsigned others = receiver->order_count - receiver->orphan_count;
+    for (unsigned tried = 0; tried < others && got < n && !*scribbled; tried++) {
+        if (++receiver->turn >= others)
+            receiver->turn = 0;
+        got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got, got == 0,
+                         scribbled);
+    }
+    if (*scribbled && got > 0)
+        receiver->turn = (receiver->turn + others - 1) % (others ? others : 1);
+    return got;
+}
+
+/* What news there may be of the lanes that are known, when nobody answers: their states lie in their own memory. True: some have changed. */
+static bool look_at_states(struct numapool_receiver *receiver)
+{
+    bool changed = false;
+    for (unsigned i = 0; i < receiver->lane_count; i++) {
+        struct np_receiver_lane *lane = &receiver->lanes[i];
+        uint32_t state = lane->shared ? np_load32(&lane->shared->state, memory_order_acquire) : lane->state; /* pairs with roll forward */
+        if (state == lane->state)
+            continue;
+        lane->state = state;
+        lane->orphaned = np_load64(&lane->shared->orphaned, memory_order_relaxed); /* relaxed: ordered by the acquire of the state */
+        changed = true;
+    }
+    if (changed)
+        np_receiver_set_order(receiver);
+    return changed;
+}
+
+/* Undoes poll_lanes. A dead sender's lane is an orphan before its successor can send what follows, so who has read a
+ * successor's message and looks for news then finds it. */
+static void put_back(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+{
+    while (n-- > 0)
+        receiver->lanes[messages[n].lane].head = messages[n].lane_seq;
+}
+
+static void set_flags(struct numapool_receiver *receiver, uint32_t up)
+{
+    for (unsigned i = 0; i < receiver->order_count; i++) /* relaxed: the heavy barrier follows; lowered late costs a vain ring */
+        np_store32(&receiver->lanes[receiver->order[i]].shared->receiver_sleeps, up, memory_order_relaxed);
+}
+
+static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns);
+
+int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+{
+    if (!np_receiver_is_live(receiver))
+        return -EINVAL;
+    if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
+        return np_error(-EINVAL, "receive of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
+                        NP_LANE_SLOTS_MAX);
+    if (receiver->order_count == 1 && receiver->orphan_count == 0) { /* the usual case: one sender, and nothing new */
+        struct np_receiver_lane *lane = &receiver->lanes[receiver->order[0]];
+        uint64_t room = lane->done + lane->mask + 1 - lane->head;
+        unsigned got = take_common(lane, &receiver->endpoint.pool->arenas[0].arena, receiver->order[0], messages, room < n ? (unsigned)room : n);
+        if (got > 0 && !np_endpoint_has_news(&receiver->endpoint)) {
+            lane->head += got;
+            return (int)got;
+        }
+    }
+    return receive_or_wait(receiver, messages, n, timeout_ns);
+}
+
+static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+{
+    struct np_waiting waiting;
+    bool waits = false, armed = false;
+    for (int result = 0;;) {
+        bool scribbled = false;
+        if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint)) {
+            if (armed)
+                set_flags(receiver, 0);
+            armed = false; /* a lane that comes now has no flag up */
+            np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver); /* unanswered: the lanes that are known will do */
+        }
+        unsigned got = armed && NP_MUTANT(SLEEP_NO_SECOND_LOOK) ? 0 : poll_lanes(receiver, messages, n, &scribbled);
+        if (got > 0 && np_endpoint_has_news(&receiver->endpoint) &&
+            (np_endpoint_may_ask(&receiver->endpoint) || look_at_states(receiver))) {
+            put_back(receiver, messages, got); /* what came may have overtaken a lane that is an orphan since */
+            continue;
+        }
+        if (got > 0 || scribbled) {
+            if (armed)
+                set_flags(receiver, 0);
+            return got > 0 ? (int)got : -EBADMSG;
+        }
+        if (timeout_ns == 0)
+            return np_error_static(-EAGAIN, "no message is there");
+        if (result == -ETIMEDOUT)
+            return np_error_static(-ETIMEDOUT, "no message came in time");
+        if (!waits)
+            np_waiting_begin(&waiting, &receiver->endpoint, timeout_ns);
+        waits = true;
+        if (armed) {
+            result = np_waiting_sleep(&waiting, &receiver->endpoint); /* the second look was in vain */
+            set_flags(receiver, 0);
+            armed = false;
+        } else if (np_waiting_spins(&waiting)) {
+            if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE)
+                np_pause();
+        } else {
+            np_waiting_arm(&waiting, &receiver->endpoint);
+            set_flags(receiver, 1);
+            np_waiting_fence(&waiting);
+            armed = true;
+        }
+    }
+}
