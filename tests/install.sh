@@ -115,6 +115,40 @@ if [ "${#cxx_compiler[@]}" -ne 0 ]; then
 fi
 try "the README's example, static library" compile_and_run "$example-static" \
     "${c_compiler[@]}" -std=c99 "$example.c" "${static_flags[@]}"
+# ---- the rules of numapool_process(7) about linking
+
+read -r -a whole_flags <<<"$(pkg-config --cflags --libs --static numapool)"
+try "the README's example, wholly static" compile_and_run "$example-whole" \
+    "${c_compiler[@]}" -std=c99 -static "$example.c" "${whole_flags[@]}"
+cat >"$scratch/unload.c" <<'END'
+#include <dlfcn.h>
+#include <numapool.h>
+#include <stdio.h>
+/* Loads, works, unloads with a pool open, and loads again: what was open still is. */
+int main(int argc, char **argv)
+{
+    struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
+    struct numapool_pool *pool;
+    for (int round = 0; argc == 2 && round < 2; round++) {
+        void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+        int (*create)(struct numapool_pool **, const struct numapool_options *);
+        int (*close_pool)(struct numapool_pool *);
+        if (!library)
+            return fprintf(stderr, "%s\n", dlerror()), 1;
+        *(void **)&create = dlsym(library, "numapool_create");
+        *(void **)&close_pool = dlsym(library, "numapool_close");
+        if (round == 1)
+            return close_pool(pool);
+        options.name = "p", options.slot_bytes = 64, options.slots = 64;
+        if (create(&pool, &options) < 0 || dlclose(library) != 0)
+            return 1;
+    }
+    return 1;
+}
+END
+try "dlopen, dlclose with a pool open, dlopen" "${c_compiler[@]}" -std=c99 "-I$include_directory" -o "$scratch/unload" "$scratch/unload.c" -ldl
+try "what was open before dlclose still is" "$scratch/unload" "$library_directory/libnumapool.so"
+
 needs_no_shared_library() { ! readelf -d "$1" | grep -q 'NEEDED.*libnumapool'; }
 try "the static one needs no libnumapool.so" needs_no_shared_library "$example-static"
 

@@ -11,6 +11,7 @@
 #include "broker/embedded.h"
 
 #include "broker/broker.h"
+#include "core/cancel.h"
 #include "core/error.h"
 #include "core/pool.h"
 #include "core/wipe.h"
@@ -328,6 +329,9 @@ int numapool_create(struct numapool_pool **pool, const struct numapool_options *
     int result = np_pool_options(&known, options);
     if (result < 0)
         return result;
+    int cancel = np_cancel_defer();
     int count = plan(&known, slots, nodes);
-    return count < 0 ? count : np_embedded_create(pool, &known, slots, nodes, (unsigned)count);
+    result = count < 0 ? count : np_embedded_create(pool, &known, slots, nodes, (unsigned)count);
+    np_cancel_restore(cancel);
+    return result;
 }

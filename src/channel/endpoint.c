@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/cancel.h"
 #include "core/error.h"
 
 int np_channel_options(struct numapool_channel_options *known, const struct numapool_channel_options *given)
@@ -85,7 +86,9 @@ int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *se
     int result = np_endpoint_sync(endpoint, changed, self);
     while ((result == -ENOTCONN || result == -EAGAIN || result == -ETIMEDOUT) && np_monotonic_ns() < deadline_ns) {
         struct timespec pause = { 0, NP_SYNC_RETRY_NS };
+        int cancel = np_cancel_defer();
         nanosleep(&pause, NULL);
+        np_cancel_restore(cancel);
         endpoint->asked_in_vain = false; /* who opens waits for the answer */
         result = np_endpoint_sync(endpoint, changed, self);
     }

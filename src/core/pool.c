@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/cancel.h"
 #include "core/error.h"
 
 int np_pool_check(const struct numapool_pool *pool)
@@ -223,6 +224,8 @@ int numapool_close(struct numapool_pool *pool)
         atomic_store_explicit(&pool->opens, 1, memory_order_release); /* pairs with the exchange of the next closer or opener */
         return result;
     }
+    int cancel = np_cancel_defer();
     pool->destroy(pool);
+    np_cancel_restore(cancel);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/cancel.h"
 #include "core/error.h"
 #include "core/wipe.h"
 #include "numa/pages.h"
@@ -220,7 +221,7 @@ static int prefault_open(struct np_direct_pool *direct)
     return 0;
 }
 
-int numapool_open(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool)
+static int open_by_name(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool)
 {
     struct np_direct_pool *direct;
     int result = np_client_check(client);
@@ -256,5 +257,13 @@ int numapool_open(struct numapool_client *client, const char *name, uint64_t fla
     pthread_mutex_unlock(&client->opening);
     if (result == 0)
         *pool = &direct->pool;
+    return result;
+}
+
+int numapool_open(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool)
+{
+    int cancel = np_cancel_defer();
+    int result = open_by_name(client, name, flags, pool);
+    np_cancel_restore(cancel);
     return result;
 }

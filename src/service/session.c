@@ -9,9 +9,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/cancel.h"
 #include "core/error.h"
+#include "core/tell.h"
 #include "core/wipe.h"
 #include "numa/placement.h"
+#include "service/inherit.h"
 
 int np_client_check(const struct numapool_client *client)
 {
@@ -55,6 +58,7 @@ static void drop_connection(struct numapool_client *client, int code)
     /* A program that closed all its descriptors has closed ours, and its number may be somebody else's by now. */
     if (client->fd >= 0 && code != -EBADF && code != -ENOTSOCK) {
         shutdown(client->fd, SHUT_RDWR); /* a forked child may have it too, and the daemon must see the end */
+        np_inherit_forget(client->fd);
         close(client->fd);
     }
     client->fd = -1;
@@ -81,6 +85,8 @@ static int refusal(const struct np_wire_answer *answer)
 
 static int stale(struct numapool_client *client)
 {
+    if (!client->stale)
+        np_tell(NUMAPOOL_LOG_ERROR, "the daemon at '%s' that client %u belonged to is gone, with its memory", client->path, client->id);
     client->stale = true;
     drop_connection(client, 0);
     return np_error(-ESTALE, "the daemon at '%s' that this session was made with is gone, with its memory: close what is open on it, "
@@ -124,6 +130,8 @@ static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *a
         *again = is_broken(code);
         return code;
     }
+    bool first = client->id == 0;
+    np_inherit_note(client->fd);
     request.of.hello.layout = np_wire_layout();
     request.of.hello.cookie = client->cookie;
     memcpy(request.of.hello.uuid, client->uuid, sizeof client->uuid);
@@ -140,7 +148,7 @@ static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *a
         result = refusal(&answer);
     else if (answer.descriptors != 1)
         result = np_error(-EPROTO, "numapoold at '%s' gave %u descriptors for a greeting", client->path, answer.descriptors);
-    else if (client->id == 0)
+    else if (first)
         result = take_identity(client, &answer, fds[0]);
     else if (memcmp(answer.of.hello.uuid, client->uuid, sizeof client->uuid) != 0 || answer.of.hello.client != client->id)
         result = stale(client); /* our number there is somebody else's */
@@ -149,6 +157,8 @@ static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *a
         drop_connection(client, 0);
     else
         client->unreachable = false;
+    if (result == 0 && !first)
+        np_tell(NUMAPOOL_LOG_INFO, "client %u is connected to numapoold at '%s' again", client->id, client->path);
     *again = result == -EAGAIN;
     return result;
 }
@@ -260,6 +270,8 @@ static int call_until(struct numapool_client *client, struct np_wire_request *re
             continue;
         if (result == -EAGAIN)
             return result;
+        if (!client->unreachable)
+            np_tell(NUMAPOOL_LOG_WARN, "numapoold at '%s' does not answer client %u: what is mapped goes on working", client->path, client->id);
         client->unreachable = true;
         return np_error_within(-ENOTCONN, "lost numapoold at '%s'; what is mapped here goes on working", client->path);
     }
@@ -268,9 +280,11 @@ static int call_until(struct numapool_client *client, struct np_wire_request *re
 int np_session_call(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
                     int fds[NP_WIRE_FDS_MAX], unsigned descriptors, int64_t patience_ns)
 {
+    int cancel = np_cancel_defer();
     pthread_mutex_lock(&client->calling);
     int result = call_until(client, request, answer, fds, descriptors, patience_ns);
     pthread_mutex_unlock(&client->calling);
+    np_cancel_restore(cancel);
     return result;
 }
 
@@ -328,11 +342,13 @@ int numapool_connect(struct numapool_client **result_client, const char *socket_
     if (!client)
         return -ENOMEM;
     client->fd = -1;
+    int cancel = np_cancel_defer();
     int result = remember_path(client, socket_path);
     if (result == 0) {
         np_bell_register();
         result = first_hello(client);
     }
+    np_cancel_restore(cancel);
     if (result < 0) {
         np_wipe_free(client, sizeof *client);
         return result;
@@ -382,8 +398,10 @@ int numapool_disconnect(struct numapool_client *client)
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
     /* A daemon that does not hear it finds out that nothing of its memory is mapped here any more. */
+    int cancel = np_cancel_defer();
     np_session_call(client, &request, &answer, fds, 0, patience_ns);
     drop_connection(client, 0);
+    np_cancel_restore(cancel);
     np_memory_unmap(client->bells, client->bells_bytes);
     free(client->debts);
     pthread_mutex_destroy(&client->calling);
