@@ -22,7 +22,7 @@ enum {
     WHERE_BYTES = 160
 };
 
-static const char *const scalar_names[NP_CONFIG_SCALARS] = { "socket", "clients", "channels", "endpoints", "lanes", "log" };
+static const char *const scalar_names[NP_CONFIG_SCALARS] = { "socket", "clients", "channels", "endpoints", "lanes", "log", "admin" };
 
 void np_config_start(struct np_config *config)
 {
@@ -62,6 +62,8 @@ static int set_scalar(struct np_config *config, enum np_config_scalar scalar, co
             return np_error(-EINVAL, "%s: '%.40s' is no level of log: error, warn, info or debug", where, value);
         return 0;
     }
+    if (scalar == NP_CONFIG_ADMIN)
+        return np_access_add(config->admins, NP_RIGHT_ADMIN, value, where);
     if (np_config_number(value, &number) < 0 || number == 0 || number > UINT32_MAX)
         return np_error(-EINVAL, "%s: '%.40s' is no number of %s: 1 or more, up to what numapoold(1) says; K, M and G may follow it", where,
                         value, scalar_names[scalar]);
@@ -211,7 +213,7 @@ static int take_value(void *context, const char *section, const char *name, cons
     case IN_DAEMON:
         reading->result = np_config_set(reading->config, name, value, text, false);
         if (reading->result == -ENOENT)
-            reading->result = np_error(-EINVAL, "%s: [daemon] has no setting '%s': socket, clients, channels, endpoints, lanes, log",
+            reading->result = np_error(-EINVAL, "%s: [daemon] has no setting '%s': socket, clients, channels, endpoints, lanes, log, admin",
                                        text, name);
         break;
     }

@@ -8,6 +8,7 @@
  *   clients = 1024              count = 1M
  *   lanes = 4096                pages = 2m
  *   log = info                  fallback = yes
+ *   admin = alice @ops          readonly = @audit
  */
 #ifndef NP_DAEMON_CONFIG_H
 #define NP_DAEMON_CONFIG_H
@@ -18,10 +19,11 @@
 #include <sys/un.h>
 
 #include "broker/board.h"
+#include "daemon/access.h"
 #include "daemon/log.h"
 
 #define NP_CONFIG_POOL_SHARERS_DEFAULT 8u
-#define NP_CONFIG_SPEC_BYTES 256u /* longest text of np_config_pool_spec, with its closing zero */
+#define NP_CONFIG_SPEC_BYTES (256u + NP_ACCESS_TEXT_BYTES) /* longest text of np_config_pool_spec, with its closing zero */
 
 struct np_config_pool {
     char name[NUMAPOOL_NAME_BYTES];
@@ -30,6 +32,7 @@ struct np_config_pool {
     uint64_t flags; /* of numapool_flags */
     uint32_t magazine_slots;
     uint32_t sharers;
+    struct np_access access[NP_ACCESS_MAX];
     bool has_size, has_count, has_pages, has_fallback, has_magazine, has_sharers, has_exact;
 };
 
@@ -41,6 +44,7 @@ enum np_config_scalar {
     NP_CONFIG_ENDPOINTS,
     NP_CONFIG_LANES,
     NP_CONFIG_LOG,
+    NP_CONFIG_ADMIN,
     NP_CONFIG_SCALARS
 };
 
@@ -48,6 +52,7 @@ struct np_config {
     char socket_path[sizeof((struct sockaddr_un *)0)->sun_path]; /* "": the default one */
     struct np_board_limits limits;
     enum np_log_level log_level;
+    struct np_access admins[NP_ACCESS_MAX]; /* who may make, enlarge and destroy pools, and look at everything */
     unsigned from_command_line, from_file;
     unsigned pool_count;
     struct np_config_pool pools[NP_POOLS_MAX];
@@ -58,12 +63,12 @@ void np_config_start(struct np_config *config);
 /* A number with an optional K, M or G (2^10, 2^20, 2^30). -EINVAL: not one; -ERANGE: beyond 64 bits. No sentence. */
 int np_config_number(const char *text, uint64_t *number);
 
-/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log". `where` begins the sentence:
+/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log", "admin". `where` begins the sentence:
  * "--lanes", "x.ini:3". -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
 int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
 
-/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,sharers=N][,exact]. -EINVAL with the
- * sentence. */
+/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,sharers=N][,exact]
+ * [,direct=ID:ID...][,readonly=ID...][,admin=ID...] (access.h). -EINVAL with the sentence. */
 int np_config_pool_add(struct np_config *config, const char *spec, const char *where);
 
 /* The same text from a pool: adding it elsewhere gives the same pool. */

@@ -125,6 +125,10 @@ static void exec_worker(const struct keeper *keeper, int records)
     snprintf(text[n++], ARGUMENT_BYTES, "--endpoints=%u", config->limits.endpoints);
     snprintf(text[n++], ARGUMENT_BYTES, "--lanes=%u", config->limits.lanes);
     snprintf(text[n++], ARGUMENT_BYTES, "--log=%s", np_log_level_name(config->log_level));
+    char admins[NP_ACCESS_TEXT_BYTES];
+    np_access_format(config->admins, NP_RIGHT_ADMIN, admins, sizeof admins);
+    if (admins[0])
+        snprintf(text[n++], ARGUMENT_BYTES, "--admin=%s", admins);
     for (unsigned i = 0; i < config->pool_count; i++) {
         char spec[NP_CONFIG_SPEC_BYTES];
         np_config_pool_spec(&config->pools[i], spec);

@@ -21,7 +21,8 @@ enum option_key {
     OPTION_ENDPOINTS,
     OPTION_LANES,
     OPTION_READY_FD,
-    OPTION_WORKER
+    OPTION_WORKER,
+    OPTION_ADMIN
 };
 
 struct command_line {
@@ -37,11 +38,13 @@ static const struct argp_option options[] = {
     { "pool", 'p', "SPEC", 0,
       "Make a pool: NAME,size=BYTES,count=SLOTS and, if wanted, pages=best|thp|2m, fallback (smaller pages where there are not "
       "enough), magazine=SLOTS, clients=N (processes to share what may be cached), exact (count each get and put). May be given "
-      "several times. K, M and G are 2^10, 2^20 and 2^30.", 1 },
-    { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log; [pool NAME] with size, count, ... "
+      "several times. direct=ID:ID..., readonly=ID..., admin=ID...: users, and groups after '@', with that right. K, M and G are 2^10, 2^20 and 2^30.", 1 },
+    { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log, admin; [pool NAME] with size, count, ... "
       "The command line wins over it.", 1 },
     { "socket", 's', "PATH", 0, "Listen at PATH (default: $NUMAPOOL_SOCKET, $XDG_RUNTIME_DIR/numapool.sock, /run/numapool/numapool.sock)", 2 },
     { "log", 'l', "LEVEL", 0, "error, warn, info (default) or debug; to the standard error", 2 },
+    { "admin", OPTION_ADMIN, "ID[:ID...]", 0, "Users, and groups after '@', who may make, enlarge and destroy pools and look at everything, as the "
+      "daemon's user and root may", 2 },
     { "ready-fd", OPTION_READY_FD, "N", 0, "Write a newline to descriptor N when all pools are there and verified, and close it", 2 },
     { "clients", OPTION_CLIENTS, "N", 0, "Most clients at once (default 1024)", 3 },
     { "channels", OPTION_CHANNELS, "N", 0, "Most channels (default 1024)", 3 },
@@ -86,6 +89,8 @@ static int take(struct command_line *line, int key, char *value)
         return set(line, "socket", value);
     case 'l':
         return set(line, "log", value);
+    case OPTION_ADMIN:
+        return set(line, "admin", value);
     case OPTION_CLIENTS:
         return set(line, "clients", value);
     case OPTION_CHANNELS:

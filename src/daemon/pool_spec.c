@@ -80,6 +80,14 @@ static int once(bool *has, const char *where, const char *pool, const char *key)
     return 0;
 }
 
+/* May be given several times, since a line of a file is short: each adds to the list. */
+static int set_access(struct np_config_pool *pool, unsigned right, const char *key, const char *value, const char *where)
+{
+    char text[192];
+    snprintf(text, sizeof text, "%.100s: %s of pool '%s'", where, key, pool->name);
+    return np_access_add(pool->access, right, value ? value : "", text);
+}
+
 int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *value, const char *where)
 {
     uint64_t number;
@@ -92,11 +100,14 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
                  { "pages", &pool->has_pages, false },       { "magazine", &pool->has_magazine, false },
                  { "sharers", &pool->has_sharers, false },   { "fallback", &pool->has_fallback, true },
                  { "exact", &pool->has_exact, true } };
-    unsigned at = 0, count = sizeof keys / sizeof keys[0];
+    unsigned at = 0, count = sizeof keys / sizeof keys[0], right = np_access_right_named(key);
+    if (right)
+        return set_access(pool, right, key, value, where);
     while (at < count && strcmp(key, keys[at].key) != 0)
         at++;
     if (at == count)
-        return np_error(-EINVAL, "%s: pool '%s' has no setting '%.40s': size, count, pages, fallback, magazine, sharers, exact",
+        return np_error(-EINVAL, "%s: pool '%s' has no setting '%.40s': size, count, pages, fallback, magazine, sharers, exact, "
+                        "direct, readonly, admin",
                         where, pool->name, key);
     if (!value && !keys[at].is_switch)
         return np_error(-EINVAL, "%s: %s of pool '%s' wants a value: %s=...", where, key, pool->name, key);
@@ -194,6 +205,12 @@ void np_config_pool_spec(const struct np_config_pool *pool, char spec[NP_CONFIG_
                         pool->sharers);
     if (pool->magazine_slots)
         used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, ",magazine=%" PRIu32, pool->magazine_slots);
-    snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, "%s%s", pool->flags & NUMAPOOL_PAGES_FALLBACK ? ",fallback" : "",
+    used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, "%s%s", pool->flags & NUMAPOOL_PAGES_FALLBACK ? ",fallback" : "",
              pool->flags & NUMAPOOL_EXACT_COUNTS ? ",exact" : "");
+    for (unsigned right = NP_RIGHT_DIRECT; right <= NP_RIGHT_ADMIN; right *= 2) {
+        char ids[NP_ACCESS_TEXT_BYTES];
+        np_access_format(pool->access, right, ids, sizeof ids);
+        if (ids[0])
+            used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, ",%s=%s", np_access_right_name(right), ids);
+    }
 }

@@ -285,6 +285,7 @@ static int make_pool(struct np_worker *worker, const struct np_config_pool *want
     entry->magazine_slots = wanted->magazine_slots;
     entry->sharers = wanted->sharers;
     entry->uid = geteuid();
+    memcpy(entry->access, wanted->access, sizeof entry->access);
     result = share_out(entry, wanted->slots, nodes, node_count);
     for (unsigned arena = 0; result == 0 && arena < np_pool_arenas(entry); arena++)
         result = make_arena(worker, entry, arena);

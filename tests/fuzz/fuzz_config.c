@@ -4,6 +4,22 @@
 #include "daemon/config.h"
 #include "fuzz.h"
 
+static unsigned rights_in(const struct np_access *list, const struct np_access *who)
+{
+    unsigned i = 0;
+    while (i < NP_ACCESS_MAX && list[i].rights != 0 && (list[i].id != who->id || list[i].is_group != who->is_group))
+        i++;
+    return i < NP_ACCESS_MAX ? list[i].rights : 0;
+}
+
+static void check_access(const struct np_access *list, const struct np_access *again)
+{
+    for (unsigned i = 0; i < NP_ACCESS_MAX; i++) {
+        FUZZ_MUST(list[i].rights == 0 || rights_in(again, &list[i]) == list[i].rights);
+        FUZZ_MUST(again[i].rights == 0 || rights_in(list, &again[i]) == again[i].rights);
+    }
+}
+
 static void check_taken(const struct np_config *config)
 {
     FUZZ_MUST(config->pool_count <= NP_POOLS_MAX);
@@ -18,6 +34,7 @@ static void check_taken(const struct np_config *config)
         FUZZ_MUST(np_config_pool_add(&again, spec, "again") == 0);
         FUZZ_MUST(again.pools[0].slot_bytes == pool->slot_bytes && again.pools[0].slots == pool->slots &&
                   again.pools[0].flags == pool->flags && strcmp(again.pools[0].name, pool->name) == 0);
+        check_access(pool->access, again.pools[0].access);
     }
 }
 
@@ -55,6 +72,8 @@ int main(int argc, char **argv)
              "fallback = yes\n"),
         TEXT("[pool a]\nsize=1\ncount=1\n[pool b]\nsize=1G\ncount=4294967295\nmagazine=7\nsharers=3\nexact=yes\n"),
         TEXT("pay,size=128,count=1M"),
+        TEXT("pay,size=128,count=1M,direct=root:7:@8,readonly=@root:7,admin=0"),
+        TEXT("[daemon]\nadmin = root 7 @8\n[pool p]\nsize=1\ncount=1\nreadonly = 7, @8\ndirect = @8:9\nreadonly = 5\n"),
         TEXT("x.y-z_9,size=64K,count=4G,pages=thp,fallback,magazine=1,sharers=65534,exact"),
         TEXT("; comment\n# another\n[pool pay]\nsize = 18446744073709551615\ncount = 99999999999999999999K\n"),
     };
