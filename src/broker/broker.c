@@ -45,7 +45,7 @@ int np_broker_attach_pool(struct np_broker *broker, uint32_t pool, unsigned aren
         return np_error_within(result, "pool '%.47s'", entry->name);
     if (arena >= bp->arena_count)
         bp->arena_count = arena + 1;
-    bp->mapped = bp->arena_count == np_pool_arenas(entry);
+    bp->mapped = bp->arena_count >= np_pool_arenas(entry); /* one that is being added is attached before it counts */
     return 0;
 }
 

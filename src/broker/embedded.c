@@ -299,7 +299,6 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     pool->flags = options->flags;
     pool->slot_bytes = np_arena_stride(options->slot_bytes);
     pool->magazine_slots = options->magazine_slots ? options->magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
-    pool->arena_count = count;
     pool->own_node = np_node_of_this_thread;
     pool->authority = &embedded_authority;
     pool->authority_context = embedded;
@@ -311,6 +310,7 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
         result = make_arena(pool, embedded, options, i, slots[i], nodes[i]);
     if (result == 0)
         result = fill_board(embedded, options, slots, nodes, count);
+    atomic_store_explicit(&pool->arena_count, count, memory_order_release); /* nobody else has it yet */
     if (result == 0)
         result = np_pool_start(pool, options->sharers ? options->sharers : 1);
     if (result < 0) {

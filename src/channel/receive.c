@@ -39,6 +39,21 @@ static inline unsigned take_common(const struct np_receiver_lane *lane, const st
     return (unsigned)(message - messages);
 }
 
+/* A cell names an arena: one that is not known here belongs to a pool that has grown, or is a scribble, which the pool's maker tells
+ * apart. False: he does not answer now. The message stays where it is, for the next call. */
+static bool know_arena(struct numapool_receiver *receiver, unsigned arena)
+{
+    struct numapool_pool *pool = receiver->endpoint.pool;
+    receiver->unknown = arena >= np_pool_arena_count(pool);
+    if (!receiver->unknown)
+        return true;
+    if (np_endpoint_may_ask(&receiver->endpoint)) {
+        int learned = np_pool_learn(pool);
+        receiver->unknown = np_endpoint_asked(&receiver->endpoint, learned < 0 ? learned : 0) < 0;
+    }
+    return !receiver->unknown;
+}
+
 /* Takes what is announced on a lane. A count. A cell that does not fit ends it and sets *scribbled; when nothing came
  * before it in this call (`first`), it is passed over, else it is left for the next call, which begins with it and reports
  * it. */
@@ -48,7 +63,6 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
     struct np_receiver_lane *lane = &receiver->lanes[place];
     /* In locals, for a store to a message might be one to any of these for all that the compiler knows. */
     const struct np_pool_arena *arenas = receiver->endpoint.pool->arenas;
-    const unsigned arena_count = receiver->endpoint.pool->arena_count;
     const struct np_cell *cells = lane->cells;
     const uint64_t mask = lane->mask, redelivered_until = lane->redelivered_until;
     uint64_t position = lane->head, limit = lane->done + lane->mask + 1;
@@ -70,7 +84,9 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
                 limit = lane->done + lane->mask + 1;
                 continue;
             }
-            if (np_cell_arena(what) < arena_count) {
+            if (np_cell_arena(what) != known_arena && !know_arena(receiver, np_cell_arena(what)))
+                break;
+            if (np_cell_arena(what) < np_pool_arena_count(receiver->endpoint.pool)) {
                 known_arena = np_cell_arena(what);
                 arena = &arenas[known_arena].arena;
                 slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride, data = arena->data;
@@ -125,8 +141,12 @@ static void leave_drained_orphans(struct numapool_receiver *receiver)
 static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool *scribbled)
 {
     unsigned got = 0;
-    for (unsigned i = 0; i < receiver->orphan_count && got < n && !*scribbled; i++)
+    for (unsigned i = 0; i < receiver->orphan_count && got < n && !*scribbled; i++) {
+        receiver->unknown = false;
         got += poll_lane(receiver, receiver->order[i], messages + got, n - got, got == 0, scribbled);
+        if (receiver->unknown)
+            return got; /* younger lanes wait for it */
+    }
     if (receiver->orphan_count > 0 && !*scribbled) {
         if (got > 0)
             return got; /* the successors of the dead wait */

@@ -35,6 +35,7 @@ struct numapool_receiver {
     unsigned *order;                /* indices of lanes: orphans first, then the others in turn */
     unsigned order_count, orphan_count;
     unsigned turn;
+    bool unknown; /* the lane looked at last goes on with an arena that cannot be learned of now */
 };
 
 /* False, with the sentence: closed, or the parent's of a forked process. */

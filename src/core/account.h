@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * What is counted, and where: a page of rows for each client and pool, which the client writes and the daemon reads without asking. */
+ * What is counted, and where: pages of rows for each client and pool, which the client writes and the daemon reads without asking. */
 #ifndef NP_CORE_ACCOUNT_H
 #define NP_CORE_ACCOUNT_H
 
+#include "core/arena.h"
 #include "core/shm.h"
 
 /* One client at one arena. All relaxed: statistics. */
@@ -12,6 +13,10 @@ struct np_account_row {
     uint64_t reserved[8];
 };
 _Static_assert(sizeof(struct np_account_row) == 128, "a row is two lines, written by one process");
+
+/* Of a client and pool: a row for each arena that the pool may ever get. */
+#define NP_ACCOUNT_BYTES (NP_ARENAS_MAX * sizeof(struct np_account_row))
+_Static_assert(NP_ACCOUNT_BYTES % 4096 == 0, "whole pages");
 
 static inline void np_count(np_shm64 *counter, uint64_t n)
 {

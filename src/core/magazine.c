@@ -71,7 +71,7 @@ static int arena_for_node(const struct numapool_pool *pool, int node, unsigned *
         return 0;
     if (own)
         node = pool->own_node();
-    for (unsigned i = 0; i < pool->arena_count; i++)
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
         if (pool->arenas[i].arena.node == node) {
             *arena = i;
             return 0;
@@ -115,11 +115,11 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
     pthread_mutex_lock(&pool->lock);
     uint32_t granted = granted_capacity(pool, arena, capacity);
     magazine->slots = aligned_alloc(NP_CACHE_LINE, np_arena_stride((granted + 1) * sizeof *magazine->slots));
-    if (pool->arena_count > 1) {
-        magazine->outbound = calloc((size_t)pool->arena_count * NP_OUTBOUND_SLOTS, sizeof *magazine->outbound);
-        magazine->outbound_count = calloc(pool->arena_count, sizeof *magazine->outbound_count);
+    if (np_pool_arena_count(pool) > 1) {
+        magazine->outbound = calloc((size_t)np_pool_arena_count(pool) * NP_OUTBOUND_SLOTS, sizeof *magazine->outbound);
+        magazine->outbound_count = calloc(np_pool_arena_count(pool), sizeof *magazine->outbound_count);
     }
-    if (!magazine->slots || (pool->arena_count > 1 && (!magazine->outbound || !magazine->outbound_count))) {
+    if (!magazine->slots || (np_pool_arena_count(pool) > 1 && (!magazine->outbound || !magazine->outbound_count))) {
         pthread_mutex_unlock(&pool->lock);
         free(magazine->slots);
         free(magazine->outbound);
@@ -133,7 +133,7 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
     magazine->outbound_max = granted / 8 < NP_OUTBOUND_SLOTS ? granted / 8 : NP_OUTBOUND_SLOTS;
     if (magazine->outbound_max == 0)
         magazine->outbound_max = 1;
-    magazine->cache_slots = granted + (pool->arena_count - 1) * (uint64_t)(magazine->outbound_max - 1);
+    magazine->cache_slots = granted + (np_pool_arena_count(pool) - 1) * (uint64_t)(magazine->outbound_max - 1);
     *top_of(magazine) = magazine->slots;
     magazine->fast.base = (uintptr_t)pool->arenas[arena].arena.data;
     magazine->fast.span = pool->arenas[arena].arena.data_bytes;
@@ -164,7 +164,7 @@ static void empty_into_depots(struct np_magazine *magazine)
     np_depot_put(magazine->pool, magazine->arena, magazine->slots, count_of(magazine));
     *top_of(magazine) = magazine->slots;
     if (magazine->outbound)
-        for (unsigned i = 0; i < magazine->pool->arena_count; i++)
+        for (unsigned i = 0; i < np_pool_arena_count(magazine->pool); i++)
             send_home(magazine, i);
     publish_tallies(magazine);
 }
@@ -230,8 +230,8 @@ static void *refill(struct np_magazine *magazine)
     take_back(magazine);
     if (*top > magazine->slots)
         return *--*top;
-    for (unsigned step = 0; step < pool->arena_count; step++) { /* with capacity 0 what was taken back is in the depot */
-        unsigned arena = (magazine->arena + step) % pool->arena_count;
+    for (unsigned step = 0; step < np_pool_arena_count(pool); step++) { /* with capacity 0 what was taken back is in the depot */
+        unsigned arena = (magazine->arena + step) % np_pool_arena_count(pool);
         if (magazine->outbound)
             send_home(magazine, arena);
         if (np_depot_get(pool, arena, &slot, 1) == 1) {
@@ -433,7 +433,7 @@ int numapool_flush(struct numapool_magazine *fast)
         return -EINVAL;
     take_back(magazine);
     empty_into_depots(magazine);
-    for (unsigned i = 0; i < magazine->pool->arena_count; i++) {
+    for (unsigned i = 0; i < np_pool_arena_count(magazine->pool); i++) {
         struct np_pool_arena *pa = &magazine->pool->arenas[i];
         pthread_mutex_lock(&pa->depot.lock);
         np_arena_give(&pa->arena, pa->depot.slots, pa->depot.count);

@@ -26,17 +26,30 @@ static int depot_start(struct np_depot *depot, uint64_t capacity)
     return 0;
 }
 
-int np_pool_start(struct numapool_pool *pool, unsigned clients)
+static uint64_t slots_of(const struct numapool_pool *pool, unsigned arenas)
 {
     uint64_t slots = 0;
-    for (unsigned i = 0; i < pool->arena_count; i++)
+    for (unsigned i = 0; i < arenas; i++)
         slots += pool->arenas[i].arena.slots;
-    pool->cache_slots_max = slots / 2 / (clients ? clients : 1);
+    return slots;
+}
+
+/* A depot's share of one half of what may be cached; 128 bits, for a large pool's product would not fit 64. */
+static uint64_t depot_share(uint64_t cache_slots_max, uint64_t slots_here, uint64_t slots)
+{
+    return (uint64_t)((unsigned __int128)(cache_slots_max / 2) * slots_here / slots);
+}
+
+int np_pool_start(struct numapool_pool *pool, unsigned clients)
+{
+    unsigned count = np_pool_arena_count(pool);
+    uint64_t slots = slots_of(pool, count);
+    pool->sharers = clients ? clients : 1;
+    pool->cache_slots_max = slots / 2 / pool->sharers;
     pthread_mutex_init(&pool->lock, NULL);
-    for (unsigned i = 0; i < pool->arena_count; i++) {
+    for (unsigned i = 0; i < count; i++) {
         struct np_pool_arena *pa = &pool->arenas[i];
-        /* its share of one half; 128 bits, for a large pool's product would not fit 64 */
-        int result = depot_start(&pa->depot, (uint64_t)((unsigned __int128)(pool->cache_slots_max / 2) * pa->arena.slots / slots));
+        int result = depot_start(&pa->depot, depot_share(pool->cache_slots_max, pa->arena.slots, slots));
         if (result < 0) {
             while (i-- > 0)
                 free(pool->arenas[i].depot.slots);
@@ -45,6 +58,32 @@ int np_pool_start(struct numapool_pool *pool, unsigned clients)
     }
     pool->live = NP_POOL_LIVE;
     return 0;
+}
+
+int np_pool_add_arena(struct numapool_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    unsigned count = np_pool_arena_count(pool);
+    struct np_pool_arena *pa = &pool->arenas[count];
+    uint64_t slots = slots_of(pool, count) + pa->arena.slots, cache_slots_max = slots / 2 / pool->sharers;
+    /* the share of those that are there already is the same of more, and does not change */
+    int result = depot_start(&pa->depot, depot_share(cache_slots_max, pa->arena.slots, slots));
+    if (result == 0) {
+        pool->cache_slots_max = cache_slots_max;
+        /* Who sleeps has raised its bit in those that it knew; who goes to sleep after this finds the new one under the lock. */
+        if (pool->sleepers > 0)
+            np_arena_sleep_begin(&pa->arena, pool->client);
+        atomic_store_explicit(&pool->arena_count, count + 1, memory_order_release); /* pairs with np_pool_arena_count */
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (result == 0)
+        np_arena_wake(&pa->arena);
+    return result;
+}
+
+int np_pool_learn(struct numapool_pool *pool)
+{
+    return pool->learn ? pool->learn(pool) : 0;
 }
 
 int np_pool_stop(struct numapool_pool *pool)
@@ -58,7 +97,7 @@ int np_pool_stop(struct numapool_pool *pool)
     }
     pool->live = 0;
     pthread_mutex_unlock(&pool->lock);
-    for (unsigned i = 0; i < pool->arena_count; i++) {
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
         struct np_pool_arena *pa = &pool->arenas[i];
         np_arena_give(&pa->arena, pa->depot.slots, pa->depot.count);
         pthread_mutex_destroy(&pa->depot.lock);
@@ -71,7 +110,7 @@ int np_pool_stop(struct numapool_pool *pool)
 
 struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const void *slot, uint64_t *index)
 {
-    for (unsigned i = 0; i < pool->arena_count; i++) {
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
         int64_t found = np_arena_index_of(&pool->arenas[i].arena, slot);
         if (found >= 0) {
             *index = (uint64_t)found;
@@ -127,7 +166,7 @@ void np_pool_sleep_begin(struct numapool_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     if (pool->sleepers++ == 0)
-        for (unsigned i = 0; i < pool->arena_count; i++)
+        for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
             np_arena_sleep_begin(&pool->arenas[i].arena, pool->client);
     pthread_mutex_unlock(&pool->lock);
     np_fence(); /* pairs with np_arena_wake's */
@@ -137,7 +176,7 @@ void np_pool_sleep_end(struct numapool_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     if (--pool->sleepers == 0)
-        for (unsigned i = 0; i < pool->arena_count; i++)
+        for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
             np_arena_sleep_end(&pool->arenas[i].arena, pool->client);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -191,7 +230,9 @@ int numapool_resolve(const struct numapool_pool *pool, numapool_handle handle, v
     if (result < 0)
         return result;
     uint64_t arena = (handle.bits >> 56) - 1, index = handle.bits >> 24 & UINT32_MAX;
-    if (arena >= pool->arena_count || index >= pool->arenas[arena].arena.slots)
+    if (arena < NP_ARENAS_MAX && arena >= np_pool_arena_count(pool) && index < NP_SLOTS_MAX)
+        np_pool_learn((struct numapool_pool *)(uintptr_t)pool); /* of slots that another process had before this one */
+    if (arena >= np_pool_arena_count(pool) || index >= pool->arenas[arena].arena.slots)
         return np_error(-EINVAL, "handle %016llx was never one of pool '%s'", (unsigned long long)handle.bits, pool->name);
     const struct np_arena *a = &pool->arenas[arena].arena;
     uint64_t word = np_load64(&a->words[index], memory_order_acquire); /* pairs with the FREE store that made it stale */

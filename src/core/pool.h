@@ -58,8 +58,9 @@ struct numapool_pool {
     uint64_t flags;
     uint64_t slot_bytes;
     uint32_t magazine_slots;
-    unsigned arena_count;
-    struct np_pool_arena *arenas;
+    unsigned sharers; /* processes to share what may be cached among */
+    _Atomic unsigned arena_count;    /* np_pool_arena_count(); never shrinks */
+    struct np_pool_arena *arenas;    /* [NP_ARENAS_MAX]; complete below arena_count, and where they are they stay */
     struct np_bell *bells;
     uint32_t bell_count;
     int (*own_node)(void); /* node of the calling thread */
@@ -74,6 +75,9 @@ struct numapool_pool {
     /* who admits senders and receivers and gives lanes: the broker inside this process or the daemon */
     const struct np_authority *authority;
     void *authority_context;
+    /* Adds (np_pool_add_arena) what the pool has got since; how many, 0: it has no more than are known here; -errno: that cannot be
+     * found out now. NULL: all are known here always. */
+    int (*learn)(struct numapool_pool *pool);
     void (*destroy)(struct numapool_pool *pool); /* unmaps and frees what the maker made */
     void *maker;
 };
@@ -106,6 +110,20 @@ struct np_magazine {
 
 /* Prepares a zeroed pool whose name, mode, client, geometry, arenas and bells are set. -ENOMEM. */
 int np_pool_start(struct numapool_pool *pool, unsigned clients);
+
+/* How many arenas there are; others may be added at any time, by another thread of this process. */
+static inline unsigned np_pool_arena_count(const struct numapool_pool *pool)
+{
+    /* pairs with the release store of np_pool_add_arena: what is below the count is complete */
+    return atomic_load_explicit(&pool->arena_count, memory_order_acquire);
+}
+
+/* Makes pool->arenas[np_pool_arena_count()], which the maker has attached, one of the pool's: with a depot, a share in what may be
+ * cached, and whoever sleeps for a slot is woken. One thread at a time. -ENOMEM: it is none of the pool's. */
+int np_pool_add_arena(struct numapool_pool *pool);
+
+/* Asks for arenas that are not known here yet: as pool->learn. */
+int np_pool_learn(struct numapool_pool *pool);
 /* Gives all depots back. -EBUSY when something is open. */
 int np_pool_stop(struct numapool_pool *pool);
 

@@ -317,11 +317,6 @@ int np_premises_make_pools(struct np_worker *worker)
 
 /* ---------------------------------------------------------------- accounts */
 
-static size_t account_bytes(uint32_t arenas)
-{
-    return (arenas * sizeof(struct np_account_row) + 4095) / 4096 * 4096;
-}
-
 int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool)
 {
     struct np_store_key key = key_of(NP_STORE_ACCOUNT, client, pool);
@@ -336,8 +331,7 @@ int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool
     struct np_memory memory;
     char what[64];
     snprintf(what, sizeof what, "the account of client %u", client);
-    size_t bytes = account_bytes(np_pool_arenas(&worker->board.pools[pool]));
-    int result = np_memory_create(&memory, what, bytes, -1, NP_WORKER_PAGE_FLAGS(bytes), NP_SHARED);
+    int result = np_memory_create(&memory, what, NP_ACCOUNT_BYTES, -1, NP_WORKER_PAGE_FLAGS(NP_ACCOUNT_BYTES), NP_SHARED);
     if (result < 0)
         return result;
     np_memory_unmap(memory.address, memory.bytes);
@@ -354,10 +348,10 @@ void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_
     int fd = np_store_get(&worker->store, key_of(NP_STORE_ACCOUNT, client, pool));
     void *rows;
     /* A worker that dies here counts some twice: statistics. */
-    if (fd >= 0 && np_memory_map(&rows, fd, account_bytes(np_pool_arenas(entry)), false, false, "a client's account") == 0) {
+    if (fd >= 0 && np_memory_map(&rows, fd, NP_ACCOUNT_BYTES, false, false, "a client's account") == 0) {
         for (uint32_t i = 0; i < np_pool_arenas(entry); i++)
             np_account_add(&entry->arena[i].departed, (const struct np_account_row *)rows + i);
-        np_memory_unmap(rows, account_bytes(np_pool_arenas(entry)));
+        np_memory_unmap(rows, NP_ACCOUNT_BYTES);
     }
     np_and64(&worker->board.clients[client].pools, ~(UINT64_C(1) << pool), memory_order_release);
     np_worker_forget(worker, key_of(NP_STORE_ACCOUNT, client, pool));

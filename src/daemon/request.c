@@ -176,7 +176,7 @@ static int pool_memory(struct np_connection *connection, const struct np_wire_re
     if (result < 0)
         return result;
     if (arena >= np_pool_arenas(entry))
-        return np_error(-EINVAL, "pool '%s' has %u arenas and none numbered %u", entry->name, np_pool_arenas(entry), arena);
+        return np_error(-ENXIO, "pool '%s' has %u arenas and none numbered %u", entry->name, np_pool_arenas(entry), arena);
     answer->of.pool_memory.slots = entry->arena[arena].slots;
     answer->of.pool_memory.meta_bytes = np_premises_bytes(worker, (struct np_store_key){ NP_STORE_META, pool, arena });
     answer->of.pool_memory.data_bytes = np_premises_bytes(worker, (struct np_store_key){ NP_STORE_DATA, pool, arena });

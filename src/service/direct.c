@@ -10,6 +10,7 @@
 
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/tell.h"
 #include "core/wipe.h"
 #include "numa/pages.h"
 #include "numa/placement.h"
@@ -49,15 +50,22 @@ static int check_arena(const struct np_wire_answer *answer, const struct numapoo
 
 /* ---------------------------------------------------------------- taking apart */
 
+static void unmap_arena(struct np_direct_pool *direct, unsigned index)
+{
+    struct np_pool_arena *pa = &direct->pool.arenas[index];
+    np_memory_unmap(direct->arena_memory[index][META], pa->meta_bytes);
+    np_memory_unmap(direct->arena_memory[index][DATA], pa->data_map_bytes);
+    direct->arena_memory[index][META] = direct->arena_memory[index][DATA] = NULL;
+}
+
 static void discard(struct np_direct_pool *direct)
 {
     struct numapool_pool *pool = &direct->pool;
-    for (unsigned i = 0; pool->arenas && i < pool->arena_count; i++) {
-        np_memory_unmap(direct->arena_memory[i][META], pool->arenas[i].meta_bytes);
-        np_memory_unmap(direct->arena_memory[i][DATA], pool->arenas[i].data_map_bytes);
-    }
-    np_memory_unmap(direct->account, direct->account_bytes);
+    for (unsigned i = 0; pool->arenas && i < NP_ARENAS_MAX; i++)
+        unmap_arena(direct, i);
+    np_memory_unmap(direct->account, NP_ACCOUNT_BYTES);
     free(pool->arenas);
+    pthread_mutex_destroy(&direct->learning);
     np_wipe_free(direct, sizeof *direct);
 }
 
@@ -87,14 +95,14 @@ static void destroy(struct numapool_pool *pool)
 
 /* ---------------------------------------------------------------- putting together */
 
-static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefault)
+static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefault, int64_t patience_ns)
 {
     struct numapool_pool *pool = &direct->pool;
     struct np_pool_arena *pa = &pool->arenas[index];
     struct np_wire_request request = { .operation = NP_WIRE_POOL_MEMORY, .of.pool_memory = { pool->id, index } };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
-    int result = np_session_call(direct->client, &request, &answer, fds, 2, NP_SESSION_PATIENT_NS);
+    int result = np_session_call(direct->client, &request, &answer, fds, 2, patience_ns);
     if (result < 0)
         return result;
     result = check_arena(&answer, pool, index);
@@ -116,6 +124,31 @@ static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefaul
                            pool->bells, pool->bell_count);
 }
 
+/* Its word decides how many there are, whatever a hint in memory that clients can write says. */
+static int learn(struct numapool_pool *pool)
+{
+    struct np_direct_pool *direct = (struct np_direct_pool *)pool;
+    int came = 0, result = 0;
+    pthread_mutex_lock(&direct->learning);
+    while (result == 0 && np_pool_arena_count(pool) < NP_ARENAS_MAX) {
+        unsigned index = np_pool_arena_count(pool);
+        result = map_arena(direct, index, direct->prefault, NP_SESSION_BRIEF_NS);
+        if (result == 0)
+            result = np_pool_add_arena(pool);
+        if (result < 0)
+            unmap_arena(direct, index);
+        else
+            came++;
+    }
+    unsigned count = np_pool_arena_count(pool);
+    pthread_mutex_unlock(&direct->learning);
+    if (came > 0)
+        np_tell(NUMAPOOL_LOG_INFO, "pool '%s' has grown: it has %u arenas now", pool->name, count);
+    else if (result < 0 && result != -ENXIO)
+        np_tell(NUMAPOOL_LOG_WARN, "pool '%s' has grown or not: %s", pool->name, np_error_sentence());
+    return came > 0 || result == -ENXIO ? came : result;
+}
+
 static int describe(struct np_direct_pool *direct, const char *name, const struct np_wire_answer *answer)
 {
     struct numapool_pool *pool = &direct->pool;
@@ -133,15 +166,15 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     pool->own_node = np_node_of_this_thread;
     pool->authority = &np_remote_authority;
     pool->authority_context = pool;
+    pool->learn = learn;
     pool->destroy = destroy;
     pool->maker = client;
     pool->opens = 1;
-    size_t bytes = np_arena_stride(answer->of.pool_open.arenas * sizeof *pool->arenas); /* whole lines, as aligned_alloc wants */
+    const size_t bytes = NP_ARENAS_MAX * sizeof *pool->arenas; /* whole lines, as aligned_alloc wants */
     pool->arenas = aligned_alloc(NP_CACHE_LINE, bytes);
     if (!pool->arenas)
-        return np_error(-ENOMEM, "no memory for %u arenas of pool '%s'", answer->of.pool_open.arenas, name);
+        return np_error(-ENOMEM, "no memory for the table of arenas of pool '%s'", name);
     memset(pool->arenas, 0, bytes);
-    pool->arena_count = answer->of.pool_open.arenas;
     return 0;
 }
 
@@ -154,6 +187,8 @@ static int open_new(struct numapool_client *client, const char *name, bool prefa
     if (!direct)
         return -ENOMEM;
     direct->client = client;
+    direct->prefault = prefault;
+    pthread_mutex_init(&direct->learning, NULL);
     strcpy(request.of.pool_open.name, name);
     int result = np_session_call(client, &request, &answer, fds, 1, NP_SESSION_PATIENT_NS);
     if (result < 0) {
@@ -164,12 +199,13 @@ static int open_new(struct numapool_client *client, const char *name, bool prefa
     if (result == 0)
         result = describe(direct, name, &answer);
     if (result == 0) {
-        direct->account_bytes = (direct->pool.arena_count * sizeof(struct np_account_row) + 4095) / 4096 * 4096;
-        result = np_memory_map(&direct->account, fds[0], direct->account_bytes, true, false, "a client's account");
+        result = np_memory_map(&direct->account, fds[0], NP_ACCOUNT_BYTES, true, false, "a client's account");
     }
     np_session_close_descriptors(fds);
-    for (unsigned i = 0; result == 0 && i < direct->pool.arena_count; i++)
-        result = map_arena(direct, i, prefault);
+    const unsigned arenas = result == 0 ? answer.of.pool_open.arenas : 0;
+    for (unsigned i = 0; result == 0 && i < arenas; i++)
+        result = map_arena(direct, i, prefault, NP_SESSION_PATIENT_NS);
+    atomic_store_explicit(&direct->pool.arena_count, arenas, memory_order_release); /* nobody else has it yet */
     if (result == 0)
         result = np_pool_start(&direct->pool, answer.of.pool_open.sharers);
     if (result < 0) {
@@ -209,7 +245,7 @@ static bool open_once_more(struct numapool_pool *pool)
 
 static int prefault_open(struct np_direct_pool *direct)
 {
-    for (unsigned i = 0; i < direct->pool.arena_count; i++) {
+    for (unsigned i = 0; i < np_pool_arena_count(&direct->pool); i++) {
         const struct np_pool_arena *pa = &direct->pool.arenas[i];
         int result = np_pages_prefault(direct->arena_memory[i][META], pa->meta_bytes, NP_SMALL_PAGE_BYTES, true);
         if (result == 0)

@@ -3,7 +3,7 @@
  * A client's session with the daemon. The connection may break at any time, for the daemon's worker may die: whatever was
  * asked is then asked again on a new connection. Only a daemon with another uuid ends a session, for it has not the memory.
  *
- * Locks, outermost first: opening, calling. Private to the process. A pool's own lock is never held around them.
+ * Locks, outermost first: opening, learning (of a pool), calling. Private to the process. A pool's own lock is never held around them.
  */
 #ifndef NP_SERVICE_SESSION_H
 #define NP_SERVICE_SESSION_H
@@ -83,9 +83,10 @@ struct np_direct_pool {
     struct numapool_pool pool;
     struct numapool_client *client;
     struct np_direct_pool *next;
+    pthread_mutex_t learning; /* one thread asks for new arenas */
+    bool prefault;            /* page tables of new arenas too */
     uint64_t slot_bytes; /* as the pool was made; what is usable is rounded up to whole lines */
     void *account;
-    size_t account_bytes;
     void *arena_memory[NP_ARENAS_MAX][2]; /* meta, data: what was mapped of each, NULL: nothing */
 };
 

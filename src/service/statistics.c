@@ -87,7 +87,7 @@ int numapool_stats_read(struct numapool_pool *pool, int node, struct numapool_st
         return np_error(-EINVAL, "statistics of pool '%s': size is %zu; set it to sizeof(struct numapool_stats), here %zu",
                         pool->name, stats ? stats->size : 0, sizeof *stats);
     struct numapool_stats sum = { .size = stats->size };
-    for (unsigned i = 0; i < pool->arena_count; i++)
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
         if (node == NUMAPOOL_ANY_NODE || pool->arenas[i].arena.node == node)
             add_arena(&sum, &pool->arenas[i]);
     if (sum.slots == 0)
@@ -117,7 +117,7 @@ int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced_pages)
     if (!misplaced_pages)
         return np_error_static(-EINVAL, "numapool_verify: misplaced_pages is NULL");
     uint64_t sum = 0;
-    for (unsigned i = 0; i < pool->arena_count; i++) {
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
         const struct np_pool_arena *pa = &pool->arenas[i];
         uint64_t of_data, of_words;
         result = verify(pa->arena.data, pa->data_map_bytes, pa->page_bytes, pa->arena.node, pool->name, &of_data);

@@ -25,6 +25,7 @@ uint64_t np_wire_layout(void)
                                 np_lane_layout(),
                                 np_board_layout(),
                                 sizeof(struct np_account_row),
+                                NP_ACCOUNT_BYTES,
                                 sizeof(struct np_wire_request),
                                 sizeof(struct np_wire_answer),
                                 offsetof(struct np_wire_answer, sentence),

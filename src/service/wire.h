@@ -10,7 +10,7 @@
  *   LOOK             uuid; [board read-only, bells read-only]         instead of HELLO: may only look
  *   GOODBYE          -                                                this process holds nothing any more
  *   POOL_OPEN        geometry; [account]                              then POOL_MEMORY for each arena
- *   POOL_MEMORY      -; [meta, data]                                  LOOK: [meta] read-only
+ *   POOL_MEMORY      -; [meta, data]                                  LOOK: [meta] read-only. -ENXIO: the pool has no such arena (yet)
  *   POOL_CLOSE       -
  *   ENDPOINT_OPEN    endpoint, bell
  *   ENDPOINT_CLOSE   -

@@ -191,7 +191,7 @@ static void start(void)
     make_memory(&fake.bells, np_board_bells(&limits) * sizeof(struct np_bell));
     make_memory(&fake.meta, np_arena_meta_bytes(SLOTS, limits.clients + 1));
     make_memory(&fake.data, SLOTS * STRIDE);
-    make_memory(&fake.account, sizeof(struct np_account_row));
+    make_memory(&fake.account, NP_ACCOUNT_BYTES);
     make_memory(&fake.lane, np_lane_bytes(LANE_SLOTS));
     np_arena_format(fake.meta.address, SLOTS, SLOT_BYTES, 2, 0, 0, limits.clients + 1);
     np_lane_format(fake.lane.address, LANE, LANE_SLOTS, 2, 1);

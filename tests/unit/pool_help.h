@@ -70,7 +70,7 @@ static inline struct numapool_magazine *open_magazine(struct numapool_pool *pool
 static inline struct np_arena_census pool_census(const struct numapool_pool *pool)
 {
     struct np_arena_census sum = { 0 };
-    for (unsigned i = 0; i < pool->arena_count; i++) {
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
         struct np_arena_census one;
         np_arena_census(&pool->arenas[i].arena, &one);
         sum.free_slots += one.free_slots;
@@ -85,7 +85,7 @@ static inline struct np_arena_census pool_census(const struct numapool_pool *poo
 static inline uint64_t pool_slots(const struct numapool_pool *pool)
 {
     uint64_t slots = 0;
-    for (unsigned i = 0; i < pool->arena_count; i++)
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
         slots += pool->arenas[i].arena.slots;
     return slots;
 }
@@ -107,7 +107,7 @@ static inline void assert_account(struct numapool_pool *pool, uint64_t held, uin
     ck_assert_uint_eq(now.held, held);
     ck_assert_uint_eq(now.sent, in_flight);
     uint64_t hint = 0;
-    for (unsigned i = 0; i < pool->arena_count; i++)
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
         hint += np_arena_free_hint(&pool->arenas[i].arena);
     ck_assert_uint_eq(hint, now.free_slots);
 }

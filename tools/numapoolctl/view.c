@@ -296,8 +296,7 @@ int np_view_map_account(struct np_view *view, uint32_t client, uint32_t pool, st
     int result = np_view_call(view, &request, &answer, fds, 1, CALL_NS);
     if (result < 0)
         return result;
-    result = map_whole(&account->memory, &account->bytes, fds[0], np_pool_arenas(&view->board.pools[pool]) * sizeof *account->rows,
-                       "a client's account");
+    result = map_whole(&account->memory, &account->bytes, fds[0], NP_ACCOUNT_BYTES, "a client's account");
     account->rows = account->memory;
     close_descriptors(fds);
     return result;
