@@ -45,6 +45,7 @@ int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, e
     memset(endpoint, 0, sizeof *endpoint);
     endpoint->pool = pool;
     endpoint->registered = np_bell_registered();
+    endpoint->foreign = pool->mode == NUMAPOOL_MODE_READONLY;
     endpoint->spin_ns = options->spin_ns == 0 ? NP_SPIN_NS_DEFAULT : options->spin_ns < 0 ? 0 : options->spin_ns;
     int result = pool->authority->endpoint_open(pool->authority_context, &request, &grant);
     if (result < 0)
@@ -95,10 +96,19 @@ int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *se
     return result;
 }
 
-void np_waiting_begin(struct np_waiting *waiting, const struct np_endpoint *endpoint, int64_t timeout_ns)
+void np_endpoint_ring(const struct np_endpoint *endpoint, uint32_t sleeps, const np_shm32 *bell, np_shm32 *ring)
+{
+    /* A foreign end that finds ON_BELL meets a sender that slept before the lane was its: the broker has rung that one's bell, or is about to. */
+    if (sleeps == NP_SLEEPS_ON_LANE || endpoint->foreign)
+        np_ring(ring);
+    else
+        endpoint->pool->authority->ring(endpoint->pool->authority_context, np_load32(bell, memory_order_acquire));
+}
+
+void np_waiting_begin(struct np_waiting *waiting, int64_t spin_ns, int64_t timeout_ns)
 {
     waiting->deadline_ns = np_deadline_ns(timeout_ns);
-    waiting->spin_until_ns = np_deadline_ns(endpoint->spin_ns);
+    waiting->spin_until_ns = np_deadline_ns(spin_ns);
     waiting->reached = false;
     waiting->looks = 0;
 }
@@ -112,9 +122,10 @@ bool np_waiting_spins(struct np_waiting *waiting)
     return now < waiting->spin_until_ns && now < waiting->deadline_ns;
 }
 
-void np_waiting_arm(struct np_waiting *waiting, const struct np_endpoint *endpoint)
+void np_waiting_arm(struct np_endpoint *endpoint)
 {
-    waiting->seen = np_load32(&endpoint->bell->ring, memory_order_acquire); /* pairs with np_bell_ring */
+    np_sleep_reset(&endpoint->sleep);
+    np_sleep_on(&endpoint->sleep, &endpoint->bell->ring);
 }
 
 void np_waiting_fence(struct np_waiting *waiting)
@@ -122,14 +133,16 @@ void np_waiting_fence(struct np_waiting *waiting)
     waiting->reached = np_bell_heavy_barrier();
 }
 
+int64_t np_endpoint_until_ns(const struct np_endpoint *endpoint, int64_t until_ns)
+{
+    return endpoint->asked_in_vain ? np_sooner_ns(until_ns, endpoint->retry_ns) : until_ns;
+}
+
 int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpoint)
 {
-    int64_t until_ns = waiting->deadline_ns;
-    if (!waiting->reached || endpoint->asked_in_vain) {
-        int64_t bounded = waiting->reached ? np_deadline_ns(endpoint->retry_ns) : np_deadline_ns(NP_BELL_BOUNDED_NS);
-        until_ns = bounded < until_ns ? bounded : until_ns;
-    }
-    np_bell_wait(endpoint->bell, waiting->seen, until_ns);
+    int64_t until_ns = waiting->reached ? np_endpoint_until_ns(endpoint, waiting->deadline_ns)
+                                        : np_sooner_ns(waiting->deadline_ns, NP_BELL_BOUNDED_NS);
+    np_sleep_until(&endpoint->sleep, until_ns);
     /* the clock decides: a bell that is rung all the time must not put the end off */
     return np_monotonic_ns() < waiting->deadline_ns ? 0 : -ETIMEDOUT;
 }

@@ -25,11 +25,13 @@ struct np_endpoint {
     uint32_t bell_id;
     uint32_t news_seen;
     bool registered; /* this process's light barrier is a compiler barrier (bell.h) */
+    bool foreign;    /* it has no table of bells: it sleeps on its lanes, and rings the other end there */
     bool asked_in_vain;
     int64_t spin_ns;
     int64_t ask_again_ns;
     int64_t retry_ns;
     uint64_t stamp; /* the last change of a lane that is known here */
+    struct np_sleep sleep; /* what it sleeps on; here rather than on the stack of a warm call */
 };
 
 /* Asks the authority to admit the endpoint; `options` have been checked. */
@@ -70,31 +72,36 @@ static inline int np_endpoint_asked(struct np_endpoint *endpoint, int result)
     return result;
 }
 
+/* Rings who sleeps as its flag says (enum np_sleeps): on its bell, or on the lane's ring where one of the two ends has no bells. */
+void np_endpoint_ring(const struct np_endpoint *endpoint, uint32_t sleeps, const np_shm32 *bell, np_shm32 *ring);
+
 /* Fast side: after an announcement or release, rings the other end when its flag is up. */
-static inline void np_endpoint_wake(const struct np_endpoint *endpoint, np_shm32 *sleeps, np_shm32 *bell)
+static inline void np_endpoint_wake(const struct np_endpoint *endpoint, const np_shm32 *sleeps, const np_shm32 *bell, np_shm32 *ring)
 {
     np_bell_light_barrier(endpoint->registered);
-    if (__builtin_expect(np_load32(sleeps, memory_order_relaxed) != 0, 0)) /* relaxed: ordered by the barrier */
-        endpoint->pool->authority->ring(endpoint->pool->authority_context, np_load32(bell, memory_order_acquire));
+    uint32_t how = np_load32(sleeps, memory_order_relaxed); /* relaxed: ordered by the barrier */
+    if (__builtin_expect(how != NP_SLEEPS_NOT, 0))
+        np_endpoint_ring(endpoint, how, bell, ring);
 }
 
 /* A wait: looks again and again until spin_until_ns, then raises flags, looks once more and sleeps, as bell.h describes. */
 struct np_waiting {
     int64_t deadline_ns, spin_until_ns;
-    uint32_t seen;
     uint32_t looks;
     bool reached;
 };
-void np_waiting_begin(struct np_waiting *waiting, const struct np_endpoint *endpoint, int64_t timeout_ns);
+void np_waiting_begin(struct np_waiting *waiting, int64_t spin_ns, int64_t timeout_ns);
 /* The first looks of a wait are made without a pause between them: the other end may be about to answer. */
 #define NP_LOOKS_WITHOUT_PAUSE 64u
 /* True while there is still spinning to do; false once flags should be raised. */
 bool np_waiting_spins(struct np_waiting *waiting);
-/* Before the flags are raised. */
-void np_waiting_arm(struct np_waiting *waiting, const struct np_endpoint *endpoint);
+/* Before the flags are raised: what is slept on begins with the endpoint's bell; lanes may add their words. */
+void np_waiting_arm(struct np_endpoint *endpoint);
 /* After the flags are raised, before the second look. */
 void np_waiting_fence(struct np_waiting *waiting);
 /* After a second look in vain. 0: look again; -ETIMEDOUT. */
 int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpoint);
+/* Until when a sleep of this endpoint may last: no longer than `until_ns`, nor than what it could not ask is to be asked again. */
+int64_t np_endpoint_until_ns(const struct np_endpoint *endpoint, int64_t until_ns);
 
 #endif

@@ -188,6 +188,8 @@ void np_lane_ring(struct np_lane_shared *lane, const struct np_lane_pool *pool)
 {
     ring(pool, np_load32(&lane->receiver_bell, memory_order_acquire));
     ring(pool, np_load32(&lane->sender_bell, memory_order_acquire));
+    np_ring(&lane->receiver_ring);
+    np_ring(&lane->sender_ring);
 }
 
 uint64_t np_lane_depth(struct np_lane_shared *lane, uint32_t capacity)

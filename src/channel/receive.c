@@ -138,12 +138,13 @@ static void leave_drained_orphans(struct numapool_receiver *receiver)
         np_receiver_set_order(receiver);
 }
 
-static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool *scribbled)
+/* takes: a scribbled cell is passed over and told; else it stays, and is only seen. */
+static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool takes, bool *scribbled)
 {
     unsigned got = 0;
     for (unsigned i = 0; i < receiver->orphan_count && got < n && !*scribbled; i++) {
         receiver->unknown = false;
-        got += poll_lane(receiver, receiver->order[i], messages + got, n - got, got == 0, scribbled);
+        got += poll_lane(receiver, receiver->order[i], messages + got, n - got, takes && got == 0, scribbled);
         if (receiver->unknown)
             return got; /* younger lanes wait for it */
     }
@@ -156,8 +157,8 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
     for (unsigned tried = 0; tried < others && got < n && !*scribbled; tried++) {
         if (++receiver->turn >= others)
             receiver->turn = 0;
-        got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got, got == 0,
-                         scribbled);
+        got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got,
+                         takes && got == 0, scribbled);
     }
     if (*scribbled && got > 0)
         receiver->turn = (receiver->turn + others - 1) % (others ? others : 1);
@@ -190,10 +191,34 @@ static void put_back(struct numapool_receiver *receiver, const struct numapool_m
         receiver->lanes[messages[n].lane].head = messages[n].lane_seq;
 }
 
-static void set_flags(struct numapool_receiver *receiver, uint32_t up)
+bool np_receiver_peek(struct numapool_receiver *receiver)
 {
-    for (unsigned i = 0; i < receiver->order_count; i++) /* relaxed: the heavy barrier follows; lowered late costs a vain ring */
-        np_store32(&receiver->lanes[receiver->order[i]].shared->receiver_sleeps, up, memory_order_relaxed);
+    struct numapool_msg message;
+    bool scribbled = false;
+    if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint))
+        np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver);
+    unsigned turn = receiver->turn;
+    unsigned got = poll_lanes(receiver, &message, 1, false, &scribbled);
+    put_back(receiver, &message, got);
+    receiver->turn = turn;
+    return got > 0 || scribbled;
+}
+
+void np_receiver_raise_flags(struct numapool_receiver *receiver, struct np_sleep *sleep)
+{
+    for (unsigned i = 0; i < receiver->order_count; i++) {
+        struct np_lane_shared *shared = receiver->lanes[receiver->order[i]].shared;
+        if (receiver->endpoint.foreign)
+            np_sleep_on(sleep, &shared->receiver_ring);
+        np_store32(&shared->receiver_sleeps, receiver->endpoint.foreign ? NP_SLEEPS_ON_LANE : NP_SLEEPS_ON_BELL,
+                   memory_order_relaxed); /* relaxed: the heavy barrier follows */
+    }
+}
+
+void np_receiver_lower_flags(struct numapool_receiver *receiver)
+{
+    for (unsigned i = 0; i < receiver->order_count && !receiver->keeps_flags; i++) /* relaxed: lowered late costs a vain ring */
+        np_store32(&receiver->lanes[receiver->order[i]].shared->receiver_sleeps, NP_SLEEPS_NOT, memory_order_relaxed);
 }
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns);
@@ -221,15 +246,16 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
 {
     struct np_waiting waiting;
     bool waits = false, armed = false;
+    uint32_t armed_changes = 0;
     for (int result = 0;;) {
         bool scribbled = false;
         if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint)) {
             if (armed)
-                set_flags(receiver, 0);
+                np_receiver_lower_flags(receiver);
             armed = false; /* a lane that comes now has no flag up */
             np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver); /* unanswered: the lanes that are known will do */
         }
-        unsigned got = armed && NP_MUTANT(SLEEP_NO_SECOND_LOOK) ? 0 : poll_lanes(receiver, messages, n, &scribbled);
+        unsigned got = armed && NP_MUTANT(SLEEP_NO_SECOND_LOOK) ? 0 : poll_lanes(receiver, messages, n, true, &scribbled);
         if (got > 0 && np_endpoint_has_news(&receiver->endpoint) &&
             (np_endpoint_may_ask(&receiver->endpoint) || look_at_states(receiver))) {
             put_back(receiver, messages, got); /* what came may have overtaken a lane that is an orphan since */
@@ -237,7 +263,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
         }
         if (got > 0 || scribbled) {
             if (armed)
-                set_flags(receiver, 0);
+                np_receiver_lower_flags(receiver);
             return got > 0 ? (int)got : -EBADMSG;
         }
         if (timeout_ns == 0)
@@ -245,20 +271,22 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
         if (result == -ETIMEDOUT)
             return np_error_static(-ETIMEDOUT, "no message came in time");
         if (!waits)
-            np_waiting_begin(&waiting, &receiver->endpoint, timeout_ns);
+            np_waiting_begin(&waiting, receiver->endpoint.spin_ns, timeout_ns);
         waits = true;
         if (armed) {
-            result = np_waiting_sleep(&waiting, &receiver->endpoint); /* the second look was in vain */
-            set_flags(receiver, 0);
+            if (receiver->changes == armed_changes) /* else a lane that it would sleep on has been left */
+                result = np_waiting_sleep(&waiting, &receiver->endpoint); /* the second look was in vain */
+            np_receiver_lower_flags(receiver);
             armed = false;
         } else if (np_waiting_spins(&waiting)) {
             if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE)
                 np_pause();
         } else {
-            np_waiting_arm(&waiting, &receiver->endpoint);
-            set_flags(receiver, 1);
+            np_waiting_arm(&receiver->endpoint);
+            np_receiver_raise_flags(receiver, &receiver->endpoint.sleep);
             np_waiting_fence(&waiting);
             armed = true;
+            armed_changes = receiver->changes;
         }
     }
 }

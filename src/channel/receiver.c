@@ -35,6 +35,7 @@ static void sort_by_age(struct numapool_receiver *receiver, unsigned n)
 void np_receiver_set_order(struct numapool_receiver *receiver)
 {
     receiver->order_count = receiver->orphan_count = 0;
+    receiver->changes++;
     for (unsigned orphans = 2; orphans-- > 0;) {
         for (unsigned i = 0; i < receiver->lane_count; i++)
             if (receiver->lanes[i].shared && (receiver->lanes[i].state == NP_LANE_ORPHAN) == (orphans == 1))
@@ -106,7 +107,8 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
     /* relaxed: read by people; the bell is the sender's when the flag goes up */
     np_store32(&shared->receiver_registered, receiver->endpoint.registered, memory_order_relaxed);
     np_store32(&shared->receiver_sleeps, 0, memory_order_relaxed); /* it may be up since an earlier receiver's death */
-    np_store32(&shared->receiver_bell, receiver->endpoint.bell_id, memory_order_release);
+    /* a foreign one's is in a page of its own, and nobody's number in the table */
+    np_store32(&shared->receiver_bell, receiver->endpoint.foreign ? UINT32_MAX : receiver->endpoint.bell_id, memory_order_release);
     np_receiver_set_order(receiver);
     return 0;
 }

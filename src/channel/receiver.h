@@ -36,6 +36,9 @@ struct numapool_receiver {
     unsigned order_count, orphan_count;
     unsigned turn;
     bool unknown; /* the lane looked at last goes on with an arena that cannot be learned of now */
+    uint32_t changes; /* goes up when lanes come, go or change: flags that are up are not on all of them any more */
+    struct numapool_waitset *waitset; /* that it is in; NULL: none */
+    bool keeps_flags; /* its wait-set sleeps on it, so that its own waits leave the flags up (waitset.h) */
 };
 
 /* False, with the sentence: closed, or the parent's of a forked process. */
@@ -48,6 +51,11 @@ static inline bool np_receiver_is_live(const struct numapool_receiver *receiver)
 /* The authority's news of a lane; a callback of np_endpoint_sync. */
 int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant);
 void np_receiver_set_order(struct numapool_receiver *receiver);
+/* Whether a receive would have something to say: looks as it would, and leaves all as it was. Asks for news. */
+bool np_receiver_peek(struct numapool_receiver *receiver);
+/* "The receiver sleeps", on every lane: on its bell, or, when it is foreign, on the lanes, whose words are added. */
+void np_receiver_raise_flags(struct numapool_receiver *receiver, struct np_sleep *sleep);
+void np_receiver_lower_flags(struct numapool_receiver *receiver);
 void np_receiver_forget_lane(struct numapool_receiver *receiver, struct np_receiver_lane *lane);
 /* The lane of a received and unreleased message; NULL with the sentence: it is none. */
 struct np_receiver_lane *np_receiver_lane_of(struct numapool_receiver *receiver, const struct numapool_msg *message);
@@ -60,7 +68,7 @@ static inline void np_receiver_publish(struct numapool_receiver *receiver, struc
     lane->released = lane->done;
     /* release: our loads of payload and our word stores are before it. Pairs with the sender's acquire. */
     np_store64(&lane->shared->released, lane->done, memory_order_release);
-    np_endpoint_wake(&receiver->endpoint, &lane->shared->sender_sleeps, &lane->shared->sender_bell);
+    np_endpoint_wake(&receiver->endpoint, &lane->shared->sender_sleeps, &lane->shared->sender_bell, &lane->shared->sender_ring);
 }
 
 /* Marks one as done; `released` follows by np_receiver_publish. */

@@ -139,7 +139,8 @@ static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane,
         np_prefetch_write(&cells[(first + sent + CELLS_AHEAD + i) & mask]);
     lane->head = first + sent;
     np_store64(&lane->shared->tail, lane->head, memory_order_release); /* for who counts */
-    np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell);
+    np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell,
+                     &lane->shared->receiver_ring);
     return (int)sent;
 }
 
@@ -151,8 +152,8 @@ static int wait_for_room(struct numapool_sender *sender, struct np_waiting *wait
         np_pause();
         return 0;
     }
-    np_waiting_arm(waiting, &sender->endpoint);
-    np_sender_raise_flags(sender, sender->endpoint.bell_id);
+    np_waiting_arm(&sender->endpoint);
+    np_sender_raise_flags(sender, sender->endpoint.bell_id, &sender->endpoint.sleep);
     np_waiting_fence(waiting);
     int result = 0;
     bool again = np_endpoint_has_news(&sender->endpoint) && np_endpoint_may_ask(&sender->endpoint);
@@ -189,7 +190,7 @@ int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *me
         if (timeout_ns == 0)
             return done > 0 ? (int)done : np_error_static(-EAGAIN, full_sentence);
         if (!waits)
-            np_waiting_begin(&waiting, &sender->endpoint, timeout_ns);
+            np_waiting_begin(&waiting, sender->endpoint.spin_ns, timeout_ns);
         waits = true;
         if (wait_for_room(sender, &waiting) == -ETIMEDOUT)
             return done > 0 ? (int)done : np_error_static(-ETIMEDOUT, full_sentence);

@@ -104,12 +104,16 @@ static unsigned reclaimer_take_back(struct np_reclaimer *self)
     return took;
 }
 
-void np_sender_raise_flags(struct numapool_sender *sender, uint32_t bell)
+void np_sender_raise_flags(struct numapool_sender *sender, uint32_t bell, struct np_sleep *sleep)
 {
     for (unsigned i = 0; i < sender->lane_count; i++) {
         struct np_lane_shared *shared = sender->lanes[i].shared;
+        /* relaxed: after the acquire of the bell's ring, which the broker rings after it has changed this */
+        bool foreign = np_load32(&shared->receiver_foreign, memory_order_relaxed) != 0;
+        if (foreign)
+            np_sleep_on(sleep, &shared->sender_ring);
         np_store32(&shared->sender_bell, bell, memory_order_relaxed); /* relaxed: before the flag, by its release */
-        np_store32(&shared->sender_sleeps, 1, memory_order_release);
+        np_store32(&shared->sender_sleeps, foreign ? NP_SLEEPS_ON_LANE : NP_SLEEPS_ON_BELL, memory_order_release);
     }
 }
 
@@ -119,9 +123,9 @@ void np_sender_lower_flags(struct numapool_sender *sender)
         np_store32(&sender->lanes[i].shared->sender_sleeps, 0, memory_order_relaxed);
 }
 
-static void reclaimer_sleep_begin(struct np_reclaimer *self, uint32_t bell)
+static void reclaimer_sleep_begin(struct np_reclaimer *self, uint32_t bell, struct np_sleep *sleep)
 {
-    np_sender_raise_flags(of_reclaimer(self), bell);
+    np_sender_raise_flags(of_reclaimer(self), bell, sleep);
 }
 
 static void reclaimer_sleep_end(struct np_reclaimer *self)
@@ -239,7 +243,7 @@ static uint64_t unreleased(struct numapool_sender *sender)
 static void wait_until_released(struct numapool_sender *sender, int64_t timeout_ns)
 {
     struct np_waiting waiting;
-    np_waiting_begin(&waiting, &sender->endpoint, timeout_ns);
+    np_waiting_begin(&waiting, sender->endpoint.spin_ns, timeout_ns);
     while (unreleased(sender) > 0) {
         if (np_endpoint_has_news(&sender->endpoint) || sender->endpoint.asked_in_vain)
             np_sender_sync(sender);
@@ -247,8 +251,8 @@ static void wait_until_released(struct numapool_sender *sender, int64_t timeout_
             np_pause();
             continue;
         }
-        np_waiting_arm(&waiting, &sender->endpoint);
-        np_sender_raise_flags(sender, sender->endpoint.bell_id);
+        np_waiting_arm(&sender->endpoint);
+        np_sender_raise_flags(sender, sender->endpoint.bell_id, &sender->endpoint.sleep);
         np_waiting_fence(&waiting);
         int result = unreleased(sender) > 0 ? np_waiting_sleep(&waiting, &sender->endpoint) : 0;
         np_sender_lower_flags(sender);

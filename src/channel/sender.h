@@ -61,8 +61,8 @@ unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_la
 unsigned np_sender_take_back_all(struct numapool_sender *sender);
 /* Slots that were taken back, but the youngest `keep`, go into the magazine. */
 void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep);
-/* "The sender sleeps", on every lane. */
-void np_sender_raise_flags(struct numapool_sender *sender, uint32_t bell);
+/* "The sender sleeps", on every lane: on that bell, whose word is named already, or on the lane where its receiver has no bells. */
+void np_sender_raise_flags(struct numapool_sender *sender, uint32_t bell, struct np_sleep *sleep);
 void np_sender_lower_flags(struct numapool_sender *sender);
 
 /* Sends messages whose words make the given claims (NULL: HELD by this client). The first k; -errno with k == 0. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Bells: futex words on which sleepers sleep, and the asymmetric fence between a sleeper and those who never sleep.
+ * Bells: futex words on which sleepers sleep (sleep.h), and the asymmetric fence between a sleeper and those who never sleep.
  *
  *   fast side:  make the thing true (announce, release, free)    sleeper:  load bell.ring
  *               light barrier (a compiler barrier when                     raise the flag
@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "core/shm.h"
+#include "core/sleep.h"
 
 /* Shared: one line a bell. Number 0 is the daemon's, 1 .. clients_max the clients', the rest endpoints'. */
 struct np_bell {
@@ -32,7 +33,7 @@ _Static_assert(sizeof(struct np_bell) == 64, "one line a bell");
 #define NP_BELL_OF_DAEMON 0u
 
 /* Longest sleep when the heavy barrier is not to be had. */
-#define NP_BELL_BOUNDED_NS INT64_C(1000000)
+#define NP_BELL_BOUNDED_NS NP_SLEEP_BOUNDED_NS
 
 /* Registers this process as a fast side; once per process, again in a forked child. True when the light barrier is
  * enough. */
@@ -55,18 +56,5 @@ static inline void np_bell_light_barrier(bool registered)
 bool np_bell_heavy_barrier(void);
 
 void np_bell_ring(struct np_bell *bell);
-
-/* Sleeps until the bell is rung past `seen`, `deadline_ns` (CLOCK_MONOTONIC; INT64_MAX: none), or a signal. 0, or
- * -ETIMEDOUT. */
-int np_bell_wait(struct np_bell *bell, uint32_t seen, int64_t deadline_ns);
-
-int64_t np_monotonic_ns(void);
-/* now + timeout, saturating. */
-int64_t np_deadline_ns(int64_t timeout_ns);
-
-#ifdef NUMAPOOL_HOOKS
-/* Replaces sleeping in simulations: returns when the test's scheduler says so. NULL: really sleep. */
-extern int (*np_bell_wait_hook)(struct np_bell *bell, uint32_t seen, int64_t deadline_ns);
-#endif
 
 #endif

@@ -262,6 +262,36 @@ void *numapool_get_call(struct numapool_magazine *magazine)
     return numapool_get(magazine);
 }
 
+static int wait_for_slot(struct np_magazine *magazine, void **slot, int64_t timeout_ns)
+{
+    struct numapool_pool *pool = magazine->pool;
+    struct np_sleep sleep;
+    int64_t deadline_ns = np_deadline_ns(timeout_ns);
+    int result = 0;
+    while (!*slot && result == 0) {
+        np_sleep_reset(&sleep);
+        np_sleep_on(&sleep, &pool->bells[pool->client].ring);
+        np_pool_sleep_begin(pool);
+        if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
+            for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)
+                r->sleep_begin(r, pool->client, &sleep);
+        bool reached = np_bell_heavy_barrier();
+        if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK))
+            *slot = numapool_get(&magazine->fast);
+        if (!*slot) {
+            np_sleep_until(&sleep, reached ? deadline_ns : np_sooner_ns(deadline_ns, NP_BELL_BOUNDED_NS));
+            result = np_monotonic_ns() < deadline_ns ? 0 : -ETIMEDOUT; /* the clock decides: a bell that others ring too may never be silent */
+        }
+        if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
+            for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)
+                r->sleep_end(r);
+        np_pool_sleep_end(pool);
+        if (!*slot)
+            *slot = numapool_get(&magazine->fast);
+    }
+    return *slot ? 0 : np_error_static(-ETIMEDOUT, "no slot came free in time: the pool stayed empty");
+}
+
 int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeout_ns)
 {
     struct np_magazine *magazine = live_magazine(fast);
@@ -272,35 +302,7 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
     *slot = numapool_get(fast);
     if (*slot || timeout_ns == 0)
         return *slot ? 0 : -EAGAIN;
-
-    struct numapool_pool *pool = magazine->pool;
-    struct np_bell *bell = &pool->bells[pool->client];
-    int64_t deadline_ns = np_deadline_ns(timeout_ns);
-    int result = 0;
-    while (!*slot && result == 0) {
-        uint32_t seen = np_load32(&bell->ring, memory_order_acquire);
-        np_pool_sleep_begin(pool);
-        if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
-            for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)
-                r->sleep_begin(r, pool->client);
-        bool reached = np_bell_heavy_barrier();
-        if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK))
-            *slot = numapool_get(fast);
-        if (!*slot) {
-            int64_t until_ns = deadline_ns;
-            if (!reached && np_deadline_ns(NP_BELL_BOUNDED_NS) < until_ns)
-                until_ns = np_deadline_ns(NP_BELL_BOUNDED_NS);
-            np_bell_wait(bell, seen, until_ns);
-            result = np_monotonic_ns() < deadline_ns ? 0 : -ETIMEDOUT; /* the clock decides: a bell that others ring too may never be silent */
-        }
-        if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
-            for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)
-                r->sleep_end(r);
-        np_pool_sleep_end(pool);
-        if (!*slot)
-            *slot = numapool_get(fast);
-    }
-    return *slot ? 0 : np_error_static(-ETIMEDOUT, "no slot came free in time: the pool stayed empty");
+    return wait_for_slot(magazine, slot, timeout_ns);
 }
 
 int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)

@@ -87,7 +87,8 @@ struct numapool_pool {
 struct np_reclaimer {
     struct np_reclaimer *next;
     unsigned (*take_back)(struct np_reclaimer *self); /* released slots go into the magazine; how many */
-    void (*sleep_begin)(struct np_reclaimer *self, uint32_t bell);
+    /* flags up; adds the words of lanes that do not ring this bell */
+    void (*sleep_begin)(struct np_reclaimer *self, uint32_t bell, struct np_sleep *sleep);
     void (*sleep_end)(struct np_reclaimer *self);
 };
 

@@ -88,7 +88,7 @@ struct run {
 enum process_state {
     PROCESS_NONE,
     PROCESS_RUNNABLE,
-    PROCESS_SLEEPING, /* on a bell */
+    PROCESS_SLEEPING, /* on bells */
     PROCESS_ASKING,   /* the daemon */
     PROCESS_NAPPING,  /* until a time */
     PROCESS_IDLE,     /* the daemon, without work */
@@ -134,8 +134,7 @@ struct process {
     unsigned priority;
     bool wrote_last;
 
-    struct np_bell *bell; /* SLEEPING */
-    uint32_t bell_seen;
+    const struct np_sleep *sleep; /* SLEEPING: until one of these words has changed */
     int64_t deadline_ns;
     struct question question;
 

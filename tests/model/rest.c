@@ -27,14 +27,20 @@ static unsigned client_of_sender(const struct np_lane_entry *entry)
 
 /* ---------------------------------------------------------------- sleepers (O6) */
 
+/* A sleeper's own bell is the first of its words. */
+static bool sleeps_on(const struct process *p, const struct np_bell *bell)
+{
+    return p->state == PROCESS_SLEEPING && p->sleep->words[0].word == &bell->ring;
+}
+
 static bool sleeps_for_slot(const struct process *p)
 {
-    return p->state == PROCESS_SLEEPING && p->client != 0 && p->bell == &world.bells[p->client];
+    return p->client != 0 && sleeps_on(p, &world.bells[p->client]);
 }
 
 static bool sleeps_as(const struct process *p, const struct np_endpoint *endpoint)
 {
-    return p->state == PROCESS_SLEEPING && p->bell == endpoint->bell;
+    return sleeps_on(p, endpoint->bell);
 }
 
 static struct process *process_of_client(unsigned client)

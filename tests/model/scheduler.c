@@ -129,16 +129,19 @@ static void buffer_access(struct process *p, enum np_shm_kind kind, const volati
 
 /* ---------------------------------------------------------------- choosing */
 
-static uint32_t rung(const struct np_bell *bell)
+static bool rung(const struct np_sleep *sleep)
 {
-    return atomic_load_explicit(&((struct np_bell *)(uintptr_t)bell)->ring, memory_order_relaxed); /* relaxed: one thread */
+    for (unsigned i = 0; i < sleep->count; i++)
+        if (atomic_load_explicit(sleep->words[i].word, memory_order_relaxed) != sleep->words[i].seen) /* relaxed: one thread */
+            return true;
+    return false;
 }
 
 static bool is_runnable(struct process *p)
 {
     bool ready = p->state == PROCESS_RUNNABLE;
     switch (p->state) {
-    case PROCESS_SLEEPING: ready = rung(p->bell) != p->bell_seen || world.now_ns >= p->deadline_ns; break;
+    case PROCESS_SLEEPING: ready = rung(p->sleep) || world.now_ns >= p->deadline_ns; break;
     case PROCESS_ASKING: ready = !p->question.pending; break;
     case PROCESS_NAPPING: ready = world.now_ns >= p->deadline_ns; break;
     case PROCESS_IDLE: ready = daemon_has_work(); break;
@@ -323,17 +326,18 @@ static void access_hook(enum np_shm_kind kind, const volatile void *address, uns
     p->wrote_last = write;
 }
 
-static int wait_hook(struct np_bell *bell, uint32_t seen, int64_t deadline_ns)
+static int wait_hook(const struct np_sleep *sleep, int64_t deadline_ns)
 {
     struct process *self = world.current;
     oracle_settle(self);
-    self->bell = bell;
-    self->bell_seen = seen;
+    self->sleep = sleep;
     self->deadline_ns = deadline_ns;
     if (world.run.trace)
-        printf("%6llu %s sleeps on %s at %u\n", (unsigned long long)world.step, self->name, name_of_address(&bell->ring), seen);
+        for (unsigned i = 0; i < sleep->count; i++)
+            printf("%6llu %s sleeps on %s at %u\n", (unsigned long long)world.step, self->name, name_of_address(sleep->words[i].word),
+                   sleep->words[i].seen);
     model_block(self, PROCESS_SLEEPING);
-    return rung(bell) == seen && world.now_ns >= deadline_ns ? -ETIMEDOUT : 0;
+    return !rung(sleep) && world.now_ns >= deadline_ns ? -ETIMEDOUT : 0;
 }
 
 /* ---------------------------------------------------------------- the system under the library, simulated */
@@ -478,7 +482,7 @@ bool model_run(const struct run *run, uint64_t steps)
     choose_strategy(steps);
     oracle_start();
     np_shm_hook = access_hook;
-    np_bell_wait_hook = wait_hook;
+    np_sleep_hook = wait_hook;
     world.running = true;
     if (setjmp(run_end) == 0) {
         model_spawn(0, 0, 0, "daemon");

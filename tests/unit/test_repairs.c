@@ -401,9 +401,9 @@ static void release_hook(enum np_shm_kind kind, const volatile void *address, un
     np_shm_hook = NULL; /* the getter has looked once, and has no flag up in its lanes yet */
     ck_assert_int_eq(numapool_release(f15.r, f15.m, (unsigned)f15.n), 0);
 }
-static int must_not_sleep(struct np_bell *bell, uint32_t seen, int64_t deadline_ns)
+static int must_not_sleep(const struct np_sleep *sleep, int64_t deadline_ns)
 {
-    (void)bell, (void)seen, (void)deadline_ns;
+    (void)sleep, (void)deadline_ns;
     ck_abort_msg("sleeps with a slot in its magazine");
     return 0;
 }
@@ -439,7 +439,7 @@ START_TEST(what_is_taken_back_is_found_at_once)
         ck_assert_ptr_nonnull(numapool_get(magazine));
     } else {
         np_shm_hook = release_hook;
-        np_bell_wait_hook = must_not_sleep;
+        np_sleep_hook = must_not_sleep;
         ck_assert_int_eq(numapool_get_wait(magazine, &slot, 500000000), 0);
     }
 }
