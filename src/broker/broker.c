@@ -40,7 +40,7 @@ int np_broker_attach_pool(struct np_broker *broker, uint32_t pool, unsigned aren
     struct np_broker_pool *bp = &broker->pools[pool];
     struct np_pool_entry *entry = &broker->board.pools[pool];
     int result = np_arena_attach(&bp->arenas[arena], meta, meta_bytes, NULL, entry->arena[arena].slots, entry->slot_bytes, arena,
-                                 entry->arena[arena].node, 0, broker->bells, broker->bell_count);
+                                 entry->arena[arena].node, 0, broker->bells, broker->bell_count, entry->flags);
     if (result < 0)
         return np_error_within(result, "pool '%.47s'", entry->name);
     if (arena >= bp->arena_count)

@@ -149,7 +149,8 @@ static enum fault judge_word(const struct sweep *sweep, const struct np_arena *a
     case NP_WORD_HELD:
         if (owner == 0 || owner > sweep->board->limits.clients || !is_alive(&sweep->board->clients[owner].state))
             return FAULT_HELD_OWNER;
-        return np_word_seq(word) == 0 ? FAULT_NONE : FAULT_HELD_SEQ;
+        /* in a pool with checks it may be on its way out */
+        return np_word_seq(word) <= (sweep->entry->flags & NUMAPOOL_CHECKS ? 1 : 0) ? FAULT_NONE : FAULT_HELD_SEQ;
     case NP_WORD_SENT:
         return judge_sent(sweep, arena, index, word);
     case NP_WORD_KEPT:

@@ -120,10 +120,30 @@ static int check_name(const char *name)
     return 0;
 }
 
+/* Flags that exclude each other. */
+static int check_checks(const struct numapool_options *options)
+{
+    const uint64_t flags = options->flags;
+    if ((flags & (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC)) == (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC))
+        return np_error(-EINVAL, "pool '%s': NUMAPOOL_CHECKS and NUMAPOOL_MALLOC exclude each other: either the library checks its slots, "
+                        "or the checker of the heap does", options->name);
+    if (flags & NUMAPOOL_CHECK_SITES && !(flags & NUMAPOOL_CHECKS))
+        return np_error(-EINVAL, "pool '%s': NUMAPOOL_CHECK_SITES says where misuse came from, which NUMAPOOL_CHECKS finds: give both",
+                        options->name);
+    if (flags & NUMAPOOL_MALLOC && flags & (NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP))
+        return np_error(-EINVAL, "pool '%s': blocks of malloc lie on whatever pages malloc has: NUMAPOOL_MALLOC excludes huge ones",
+                        options->name);
+    if (np_arena_stride_of(options->slot_bytes, flags) > NP_STRIDE_MAX)
+        return np_error(-EINVAL, "pool '%s': slots of %llu bytes leave no room for a guard behind them: with NUMAPOOL_CHECKS 64 bytes less "
+                        "than without can be had", options->name, (unsigned long long)options->slot_bytes);
+    return 0;
+}
+
 int np_pool_options(struct numapool_options *known, const struct numapool_options *given)
 {
     static const struct numapool_options defaults = NUMAPOOL_OPTIONS_INIT;
-    const uint64_t flags = NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK | NUMAPOOL_PREFAULT | NUMAPOOL_EXACT_COUNTS;
+    const uint64_t flags = NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK | NUMAPOOL_PREFAULT | NUMAPOOL_EXACT_COUNTS |
+                           NUMAPOOL_CHECKS | NUMAPOOL_CHECK_SITES | NUMAPOOL_MALLOC;
     *known = defaults;
     if (!given || given->size < offsetof(struct numapool_options, magazine_slots))
         return np_error(-EINVAL, "pool options: size is %zu; begin with NUMAPOOL_OPTIONS_INIT", given ? given->size : 0);
@@ -142,7 +162,7 @@ int np_pool_options(struct numapool_options *known, const struct numapool_option
                         (unsigned long long)known->slots, known->nodes);
     if ((known->flags & ~flags) != 0 || known->reserved != 0)
         return np_error(-EINVAL, "pool '%s': flags %llx has a bit that is not known here", known->name, (unsigned long long)known->flags);
-    return 0;
+    return check_checks(known);
 }
 
 /* Slots of each arena and its node. */
@@ -168,7 +188,7 @@ static int plan(const struct numapool_options *options, uint64_t slots[NP_ARENAS
     if (count < 1)
         return np_error(-EINVAL, "pool '%s': there is no node that it could have slots on", options->name);
     for (int i = 0; i < count; i++)
-        if (slots[i] > NP_SLOTS_MAX || slots[i] > NP_ARENA_BYTES_MAX / np_arena_stride(options->slot_bytes))
+        if (slots[i] > NP_SLOTS_MAX || slots[i] > NP_ARENA_BYTES_MAX / np_arena_stride_of(options->slot_bytes, options->flags))
             return np_error(-EINVAL, "pool '%s': %llu slots of %llu bytes on node %d are too many: 2^32 - 1 slots, 64 TiB", options->name,
                             (unsigned long long)slots[i], (unsigned long long)options->slot_bytes, nodes[i]);
     return count;
@@ -182,6 +202,7 @@ static void unmake(struct numapool_pool *pool)
     for (uint32_t lane = 0; embedded->lanes && lane <= embedded_limits.lanes; lane++)
         np_memory_destroy(&embedded->lanes[lane]);
     for (unsigned i = 0; i < embedded->arena_count; i++) {
+        np_blocks_end(&pool->arenas[i].arena);
         np_memory_destroy(&embedded->meta[i]);
         np_memory_destroy(&embedded->data[i]);
     }
@@ -234,7 +255,7 @@ static int make_arena(struct numapool_pool *pool, struct embedded *embedded, con
 {
     char what[96];
     struct np_memory *meta = &embedded->meta[i], *data = &embedded->data[i];
-    size_t meta_bytes = np_arena_meta_bytes(slots, embedded_limits.clients + 1);
+    size_t meta_bytes = np_arena_meta_bytes(slots, embedded_limits.clients + 1, options->flags);
     meta->fd = data->fd = -1;
     embedded->arena_count = i + 1;
     snprintf(what, sizeof what, "words of pool '%s'", options->name);
@@ -242,14 +263,17 @@ static int make_arena(struct numapool_pool *pool, struct embedded *embedded, con
     if (result < 0)
         return result;
     snprintf(what, sizeof what, "payload of pool '%s'", options->name);
-    result = np_memory_create(data, what, slots * np_arena_stride(options->slot_bytes), node,
+    if (!(options->flags & NUMAPOOL_MALLOC))
+        result = np_memory_create(data, what, slots * np_arena_stride_of(options->slot_bytes, options->flags), node,
                               options->flags & (NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK), NP_PRIVATE);
     if (result < 0)
         return result;
-    np_arena_format(meta->address, slots, options->slot_bytes, 0, i, node, embedded_limits.clients + 1);
+    np_arena_format(meta->address, slots, options->slot_bytes, 0, i, node, embedded_limits.clients + 1, options->flags);
     struct np_pool_arena *pa = &pool->arenas[i];
     result = np_arena_attach(&pa->arena, meta->address, meta->bytes, data->address, slots, options->slot_bytes, i, node,
-                             EMBEDDED_CLIENT, embedded->bells, pool->bell_count);
+                             EMBEDDED_CLIENT, embedded->bells, pool->bell_count, options->flags);
+    if (result == 0 && options->flags & NUMAPOOL_MALLOC)
+        result = np_blocks_begin(&pa->arena);
     pa->account = &embedded->account[i];
     pa->meta_bytes = meta->bytes;
     pa->data_map_bytes = data->bytes;
@@ -267,6 +291,7 @@ static int fill_board(struct embedded *embedded, const struct numapool_options *
     if (result < 0)
         return result;
     entry->slot_bytes = options->slot_bytes;
+    entry->flags = options->flags;
     np_store32(&entry->arenas, count, memory_order_release);
     for (unsigned i = 0; i < count && result == 0; i++) {
         entry->arena[i].slots = slots[i];
@@ -297,7 +322,7 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     pool->mode = NUMAPOOL_MODE_EMBEDDED;
     pool->client = EMBEDDED_CLIENT;
     pool->flags = options->flags;
-    pool->slot_bytes = np_arena_stride(options->slot_bytes);
+    pool->slot_bytes = np_arena_stride_of(options->slot_bytes, options->flags);
     pool->magazine_slots = options->magazine_slots ? options->magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
     pool->own_node = np_node_of_this_thread;
     pool->authority = &embedded_authority;

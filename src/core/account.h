@@ -10,7 +10,8 @@
 struct np_account_row {
     np_shm64 gets, puts, refills, flushes, home_returns, failures, spilled;
     np_shm64 misplaced_pages; /* of payload, when this client last verified */
-    uint64_t reserved[8];
+    np_shm64 faults; /* misuse found, in a pool with checks */
+    uint64_t reserved[7];
 };
 _Static_assert(sizeof(struct np_account_row) == 128, "a row is two lines, written by one process");
 
@@ -33,6 +34,7 @@ static inline void np_account_add(struct np_account_row *sum, const struct np_ac
     np_count(&sum->home_returns, np_load64(&row->home_returns, memory_order_relaxed));
     np_count(&sum->failures, np_load64(&row->failures, memory_order_relaxed));
     np_count(&sum->spilled, np_load64(&row->spilled, memory_order_relaxed));
+    np_count(&sum->faults, np_load64(&row->faults, memory_order_relaxed));
 }
 
 #endif

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/layout.h"
 #include "core/probe.h"
+#include "numapool.h"
 
 #define GROUP_SLOTS 64u
 
@@ -19,6 +20,7 @@ uint64_t np_arena_layout(void)
                                        offsetof(struct np_arena_header, taken),
                                        offsetof(struct np_arena_header, low_water),
                                        offsetof(struct np_arena_header, sleepers_summary),
+                                       sizeof(struct np_guard_record),
                                        NP_ARENA_HEADER_BYTES,
                                        NP_ARENA_LEVELS_MAX,
                                        NP_WORD_SEQ_BITS,
@@ -52,8 +54,21 @@ static uint64_t sleepers_words_of(uint32_t sleepers_max)
     return divide_up(sleepers_max, 64);
 }
 
-size_t np_arena_meta_bytes(uint64_t slots, uint32_t sleepers_max)
+uint64_t np_arena_stride_of(uint64_t slot_bytes, uint64_t flags)
 {
+    return np_arena_stride(flags & NUMAPOOL_CHECKS ? slot_bytes + NP_GUARD_BYTES_MIN : slot_bytes);
+}
+
+/* Where the check records begin: a line after what a pool without checks has. */
+static uint64_t shadow_offset_of(uint64_t slots, uint32_t sleepers_max)
+{
+    return np_arena_stride(np_arena_meta_bytes(slots, sleepers_max, 0));
+}
+
+size_t np_arena_meta_bytes(uint64_t slots, uint32_t sleepers_max, uint64_t flags)
+{
+    if (flags & NUMAPOOL_CHECKS)
+        return shadow_offset_of(slots, sleepers_max) + divide_up(slots * sizeof(struct np_guard_record), 4096) * 4096;
     uint64_t level_words[NP_ARENA_LEVELS_MAX], words = slots + sleepers_words_of(sleepers_max);
     unsigned levels = levels_of(slots, level_words);
     for (unsigned level = 0; level < levels; level++)
@@ -62,13 +77,14 @@ size_t np_arena_meta_bytes(uint64_t slots, uint32_t sleepers_max)
 }
 
 void np_arena_format(void *meta, uint64_t slots, uint64_t slot_bytes, uint32_t pool, uint32_t index, int node,
-                     uint32_t sleepers_max)
+                     uint32_t sleepers_max, uint64_t flags)
 {
     struct np_arena_header *header = meta;
     header->layout = np_arena_layout();
     header->slots = slots;
     header->slot_bytes = slot_bytes;
-    header->stride = np_arena_stride(slot_bytes);
+    header->stride = np_arena_stride_of(slot_bytes, flags);
+    header->shadow_offset = flags & NUMAPOOL_CHECKS ? shadow_offset_of(slots, sleepers_max) : 0;
     header->pool = pool;
     header->index = index;
     header->node = node;
@@ -92,7 +108,8 @@ void np_arena_format(void *meta, uint64_t slots, uint64_t slot_bytes, uint32_t p
 }
 
 int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void *data, uint64_t slots, uint64_t slot_bytes,
-                    uint32_t index, int node, unsigned client, struct np_bell *bells, uint32_t bell_count)
+                    uint32_t index, int node, unsigned client, struct np_bell *bells, uint32_t bell_count,
+                    uint64_t flags)
 {
     struct np_arena_header *header = meta;
     if (header->magic != NP_ARENA_MAGIC)
@@ -101,15 +118,18 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
     if (header->layout != np_arena_layout())
         return np_error(-EPROTO, "arena %u has layout %016llx, this library %016llx: use the library that came with the daemon",
                         index, (unsigned long long)header->layout, (unsigned long long)np_arena_layout());
+    const uint32_t sleepers_max = header->sleepers_max; /* once: clients can write it */
+    const uint64_t shadow = flags & NUMAPOOL_CHECKS ? shadow_offset_of(slots, sleepers_max) : 0;
     if (header->slots != slots || header->slot_bytes != slot_bytes || header->index != index ||
-        header->sleepers_max > bell_count || np_arena_meta_bytes(slots, header->sleepers_max) > meta_bytes)
+        header->shadow_offset != shadow || sleepers_max > bell_count || np_arena_meta_bytes(slots, sleepers_max, flags) > meta_bytes)
         return np_error(-EBADMSG, "arena %u: its header does not agree with the daemon's description of it", index);
 
+    const bool special = (flags & (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC)) != 0;
     memset(arena, 0, sizeof *arena);
     arena->header = header;
     arena->words = (np_shm64 *)((char *)meta + NP_ARENA_HEADER_BYTES);
     arena->sleepers = arena->words + slots;
-    arena->sleepers_words = sleepers_words_of(header->sleepers_max);
+    arena->sleepers_words = sleepers_words_of(sleepers_max);
     arena->levels = levels_of(slots, arena->level_words);
     np_shm64 *bitmap = arena->sleepers + arena->sleepers_words;
     for (unsigned level = 0; level < arena->levels; level++) {
@@ -120,12 +140,15 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
     arena->node = node;
     arena->client = client;
     arena->slots = slots;
-    arena->stride = np_arena_stride(slot_bytes);
-    arena->slot_bytes = arena->stride; /* what is usable */
+    arena->cell_slots = flags & NUMAPOOL_MALLOC ? 0 : slots;
+    arena->stride = np_arena_stride_of(slot_bytes, flags);
+    arena->slot_bytes = special ? slot_bytes : arena->stride;
+    if (shadow != 0)
+        arena->records = (struct np_guard_record *)((char *)meta + shadow);
     arena->stride_lines = arena->stride / NP_CACHE_LINE;
     if (arena->stride_lines > 1) /* ceil(2^64 / d) = floor((2^64 - 1) / d) + 1, for d of any kind: 2^64 - 1 = q d + r, r < d */
         arena->stride_inverse = UINT64_MAX / arena->stride_lines + 1;
-    if ((arena->stride & (arena->stride - 1)) == 0)
+    if ((arena->stride & (arena->stride - 1)) == 0 && !special)
         arena->stride_shift = (unsigned)__builtin_ctzll(arena->stride);
     arena->data = data;
     arena->data_bytes = data ? slots * arena->stride : 0;
@@ -248,6 +271,12 @@ static int64_t find_group(struct np_arena *arena, uint64_t from)
 
 /* ---------------------------------------------------------------- taking */
 
+/* Where a slot lies, or would if it were not a block of its own: for the hooks. */
+static void *place_of(const struct np_arena *arena, uint64_t index)
+{
+    return (void *)((uintptr_t)arena->data + index * arena->stride);
+}
+
 /* Claims the slots of `mask` in a group, word by word. */
 static unsigned claim(struct np_arena *arena, uint64_t group, uint64_t mask, void **slots)
 {
@@ -261,7 +290,7 @@ static unsigned claim(struct np_arena *arena, uint64_t group, uint64_t mask, voi
         /* acquire: pairs with the FREE store of who had it before, whose use of the payload is over */
         if (np_word_state(word) == NP_WORD_FREE &&
             np_cas64(&arena->words[index], &word, np_word_held(arena->client, np_word_gen(word)), memory_order_acquire))
-            slots[got++] = np_arena_slot(arena, index);
+            slots[got++] = place_of(arena, index);
         /* else its bit was wrong, and is out now */
     }
     return got;
@@ -312,7 +341,7 @@ static unsigned take_by_scan(struct np_arena *arena, void **slots, unsigned n)
         uint64_t word = np_load64(&arena->words[index], memory_order_relaxed); /* relaxed: the CAS decides */
         if (np_word_state(word) == NP_WORD_FREE &&
             np_cas64(&arena->words[index], &word, np_word_held(arena->client, np_word_gen(word)), memory_order_acquire))
-            slots[got++] = np_arena_slot(arena, index);
+            slots[got++] = place_of(arena, index);
     }
     if (got == 0)
         atomic_store_explicit(&arena->scanned_given, given + 1, memory_order_relaxed);
@@ -364,6 +393,8 @@ unsigned np_arena_take(struct np_arena *arena, void **slots, unsigned n)
     if (got > 0) {
         np_add64(&arena->header->taken, got, memory_order_relaxed); /* relaxed: a statistic */
         note_low_water(arena);
+        if (__builtin_expect(arena->hooks != NULL, 0))
+            got = arena->hooks->taken(arena, slots, got);
     } else {
         np_add64(&arena->header->empty_refills, 1, memory_order_relaxed);
     }
@@ -374,6 +405,7 @@ unsigned np_arena_take(struct np_arena *arena, void **slots, unsigned n)
 
 unsigned np_arena_give(struct np_arena *arena, void *const *slots, unsigned n)
 {
+    const struct np_arena_hooks *const hooks = arena->hooks;
     uint64_t group = 0, mask = 0;
     unsigned freed = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -382,7 +414,7 @@ unsigned np_arena_give(struct np_arena *arena, void *const *slots, unsigned n)
             continue;
         np_shm64 *address = &arena->words[index];
         uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: HELD by us, nobody else writes it */
-        if (!np_word_is_held_by(word, arena->client))
+        if (__builtin_expect(hooks ? !hooks->giving(arena, (uint64_t)index, word) : !np_word_is_held_by(word, arena->client), 0))
             continue;
         /* release: our use of the payload is over; pairs with the acquire CAS of the next getter */
         np_store64(address, NP_MUTANT(FREE_KEEPS_GENERATION) ? np_word_free(np_word_gen(word)) : np_word_freed(word),

@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/block.h"
+#include "core/guard.h"
 #include "core/shm.h"
 #include "core/word.h"
 
@@ -71,6 +73,16 @@ _Static_assert(offsetof(struct np_arena_header, notices) == 640, "arena header l
 _Static_assert(offsetof(struct np_arena_header, taken) == 128, "arena header layout");
 _Static_assert(offsetof(struct np_arena_header, sleepers_summary) == 512, "arena header layout");
 
+struct np_arena;
+
+/* What a pool with checks, or of blocks of malloc, does besides. A pool without has none. */
+struct np_arena_hooks {
+    /* n slots are HELD by the client since now; slots[i] is where it would lie in one piece of payload. How many it leaves. */
+    unsigned (*taken)(struct np_arena *arena, void **slots, unsigned n);
+    /* The slot is going to be FREE. False: its word does not say that it is the caller's to give. */
+    bool (*giving)(struct np_arena *arena, uint64_t index, uint64_t word);
+};
+
 /* One process's view. Private memory: nobody else can change what is checked against. */
 struct np_arena {
     struct np_arena_header *header;
@@ -84,32 +96,43 @@ struct np_arena {
     int node;
     unsigned client; /* this process's number in words */
     uint64_t slots;
-    uint64_t slot_bytes;
+    uint64_t cell_slots; /* what a cell's slot is compared with where data + index x stride is its address; 0: it is not */
+    uint64_t slot_bytes; /* usable: the stride, or with CHECKS or MALLOC exactly what was asked for */
     uint64_t stride;
     uint64_t stride_lines; /* stride / 64 */
     uint64_t stride_inverse; /* ceil(2^64 / stride_lines); 0 when stride_lines is 1 */
-    unsigned stride_shift; /* log2 of the stride; 0: it is not a power of two */
+    unsigned stride_shift; /* log2 of the stride; 0: it is not a power of two, or each send is checked */
     char *data;
-    size_t data_bytes; /* slots x stride: what a pointer is checked against */
+    size_t data_bytes; /* slots x stride: what a pointer is checked against; 0: see blocks */
+    struct np_blocks *blocks; /* MALLOC */
+    struct np_guard_record *records; /* CHECKS; shared */
+    struct np_guard *guard;
+    const struct np_arena_hooks *hooks; /* NULL: a pool without such */
     _Atomic uint64_t cursor; /* group where the next search begins; any value will do */
     _Atomic uint64_t scanned_given; /* `given` at the last full scan that found nothing, plus 1 */
     struct np_bell *bells; /* who sleeps is woken through these; NULL: nobody ever sleeps here */
     uint32_t bell_count;
 };
 
+/* flags, here and below: the pool's numapool_flags, of which CHECKS and MALLOC change where things lie (guard.h, block.h). */
+
 /* Bytes of meta for so many slots, whole pages. */
-size_t np_arena_meta_bytes(uint64_t slots, uint32_t sleepers_max);
+size_t np_arena_meta_bytes(uint64_t slots, uint32_t sleepers_max, uint64_t flags);
+/* Rounded up to whole lines. */
 uint64_t np_arena_stride(uint64_t slot_bytes);
+/* From one slot to the next: with CHECKS there is a guard behind each. */
+uint64_t np_arena_stride_of(uint64_t slot_bytes, uint64_t flags);
 
 /* Makes a new arena in zeroed meta: all slots FREE, all bits set. */
 void np_arena_format(void *meta, uint64_t slots, uint64_t slot_bytes, uint32_t pool, uint32_t index, int node,
-                     uint32_t sleepers_max);
+                     uint32_t sleepers_max, uint64_t flags);
 
 /* Builds the private view. What the header says is compared with `slots`, `slot_bytes`, `index`, which came by a way that
  * clients cannot write. -EPROTO: another layout; -EBADMSG: a header that does not fit. data may be NULL for who only
  * sweeps. */
 int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void *data, uint64_t slots, uint64_t slot_bytes,
-                    uint32_t index, int node, unsigned client, struct np_bell *bells, uint32_t bell_count);
+                    uint32_t index, int node, unsigned client, struct np_bell *bells, uint32_t bell_count,
+                    uint64_t flags);
 
 /* Takes up to n free slots for arena->client; pointers go to slots[]. Returns how many. Each is HELD(client) when it
  * returns. Searches by the hints, and through all words before it returns 0. Any thread. */
@@ -154,12 +177,14 @@ static inline int64_t np_arena_index_of(const struct np_arena *arena, const void
     if (arena->stride_inverse != 0)
         /* exact while lines x stride_lines < 2^64 (Granlund and Montgomery 1994): 2^40 x 2^24 at most here */
         index = (uint64_t)((unsigned __int128)index * arena->stride_inverse >> 64);
-    return offset < arena->data_bytes && index * arena->stride == offset ? (int64_t)index : -1;
+    if (__builtin_expect(offset < arena->data_bytes && index * arena->stride == offset, 1))
+        return (int64_t)index;
+    return arena->blocks ? np_blocks_index_of(arena->blocks, slot) : -1;
 }
 
 static inline void *np_arena_slot(const struct np_arena *arena, uint64_t index)
 {
-    return arena->data + index * arena->stride;
+    return arena->blocks ? np_blocks_at(arena->blocks, index) : arena->data + index * arena->stride;
 }
 
 #endif

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/fault.h"
 
 int np_pool_check(const struct numapool_pool *pool)
 {
@@ -34,10 +36,24 @@ static uint64_t slots_of(const struct numapool_pool *pool, unsigned arenas)
     return slots;
 }
 
+/* What the process may cache of so many: nothing where each slot is to be checked, or malloc's. */
+static uint64_t cache_slots_of(const struct numapool_pool *pool, uint64_t slots)
+{
+    return pool->flags & (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC) ? 0 : slots / 2 / pool->sharers;
+}
+
 /* A depot's share of one half of what may be cached; 128 bits, for a large pool's product would not fit 64. */
 static uint64_t depot_share(uint64_t cache_slots_max, uint64_t slots_here, uint64_t slots)
 {
     return (uint64_t)((unsigned __int128)(cache_slots_max / 2) * slots_here / slots);
+}
+
+static int start_arena(struct numapool_pool *pool, struct np_pool_arena *pa, uint64_t cache_slots_max, uint64_t slots)
+{
+    int result = depot_start(&pa->depot, depot_share(cache_slots_max, pa->arena.slots, slots));
+    if (result == 0 && pool->checks && (result = np_guard_begin(pool, pa)) < 0)
+        free(pa->depot.slots);
+    return result;
 }
 
 int np_pool_start(struct numapool_pool *pool, unsigned clients)
@@ -45,14 +61,18 @@ int np_pool_start(struct numapool_pool *pool, unsigned clients)
     unsigned count = np_pool_arena_count(pool);
     uint64_t slots = slots_of(pool, count);
     pool->sharers = clients ? clients : 1;
-    pool->cache_slots_max = slots / 2 / pool->sharers;
+    pool->process = (uint32_t)getpid();
+    pool->checks = (pool->flags & NUMAPOOL_CHECKS) != 0 && pool->mode != NUMAPOOL_MODE_READONLY;
+    pool->cache_slots_max = cache_slots_of(pool, slots);
     pthread_mutex_init(&pool->lock, NULL);
     for (unsigned i = 0; i < count; i++) {
         struct np_pool_arena *pa = &pool->arenas[i];
-        int result = depot_start(&pa->depot, depot_share(pool->cache_slots_max, pa->arena.slots, slots));
+        int result = start_arena(pool, pa, pool->cache_slots_max, slots);
         if (result < 0) {
-            while (i-- > 0)
+            while (i-- > 0) {
+                np_guard_end(&pool->arenas[i]);
                 free(pool->arenas[i].depot.slots);
+            }
             return result;
         }
     }
@@ -65,9 +85,9 @@ int np_pool_add_arena(struct numapool_pool *pool)
     pthread_mutex_lock(&pool->lock);
     unsigned count = np_pool_arena_count(pool);
     struct np_pool_arena *pa = &pool->arenas[count];
-    uint64_t slots = slots_of(pool, count) + pa->arena.slots, cache_slots_max = slots / 2 / pool->sharers;
+    uint64_t slots = slots_of(pool, count) + pa->arena.slots, cache_slots_max = cache_slots_of(pool, slots);
     /* the share of those that are there already is the same of more, and does not change */
-    int result = depot_start(&pa->depot, depot_share(cache_slots_max, pa->arena.slots, slots));
+    int result = start_arena(pool, pa, cache_slots_max, slots);
     if (result == 0) {
         pool->cache_slots_max = cache_slots_max;
         /* Who sleeps has raised its bit in those that it knew; who goes to sleep after this finds the new one under the lock. */
@@ -97,12 +117,15 @@ int np_pool_stop(struct numapool_pool *pool)
     }
     pool->live = 0;
     pthread_mutex_unlock(&pool->lock);
+    if (pool->checks)
+        np_guard_tell_left(pool);
     for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
         struct np_pool_arena *pa = &pool->arenas[i];
         np_arena_give(&pa->arena, pa->depot.slots, pa->depot.count);
         pthread_mutex_destroy(&pa->depot.lock);
         free(pa->depot.slots);
         pa->depot.slots = NULL;
+        np_guard_end(pa);
     }
     pthread_mutex_destroy(&pool->lock);
     return 0;
@@ -217,6 +240,10 @@ int numapool_handle_of(const struct numapool_pool *pool, const void *slot, numap
     if (result < 0)
         return result;
     struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
+    if (!pa && pool->checks) {
+        NP_CALL_ENTER();
+        return np_guard_bad_pointer((struct numapool_pool *)(uintptr_t)pool, slot);
+    }
     if (!pa)
         return not_a_slot(pool, slot);
     uint64_t word = np_load64(&pa->arena.words[index], memory_order_relaxed); /* relaxed: the caller has the slot, its generation stands */
@@ -236,9 +263,16 @@ int numapool_resolve(const struct numapool_pool *pool, numapool_handle handle, v
         return np_error(-EINVAL, "handle %016llx was never one of pool '%s'", (unsigned long long)handle.bits, pool->name);
     const struct np_arena *a = &pool->arenas[arena].arena;
     uint64_t word = np_load64(&a->words[index], memory_order_acquire); /* pairs with the FREE store that made it stale */
-    if (np_word_gen(word) != (handle.bits & NP_WORD_GEN_MASK) || np_word_state(word) == NP_WORD_FREE)
+    if (np_word_gen(word) != (handle.bits & NP_WORD_GEN_MASK) || np_word_state(word) == NP_WORD_FREE) {
+        if (pool->checks) {
+            NP_CALL_ENTER();
+            np_guard_stale((struct numapool_pool *)(uintptr_t)pool, &pool->arenas[arena], index, handle.bits & NP_WORD_GEN_MASK);
+        }
         return np_error(-ESTALE, "handle %016llx of pool '%s': its slot %llu of node %d has been freed since",
                         (unsigned long long)handle.bits, pool->name, (unsigned long long)index, a->node);
+    }
+    if (pool->checks)
+        np_guard_looked_at(&pool->arenas[arena], index);
     *slot = np_arena_slot(a, index);
     return 0;
 }

@@ -56,13 +56,15 @@ struct numapool_pool {
     uint32_t id;
     unsigned client;
     uint64_t flags;
-    uint64_t slot_bytes;
+    uint64_t slot_bytes; /* from one to the next */
     uint32_t magazine_slots;
     unsigned sharers; /* processes to share what may be cached among */
     _Atomic unsigned arena_count;    /* np_pool_arena_count(); never shrinks */
     struct np_pool_arena *arenas;    /* [NP_ARENAS_MAX]; complete below arena_count, and where they are they stay */
     struct np_bell *bells;
     uint32_t bell_count;
+    uint32_t process; /* this one's number */
+    bool checks; /* every arena has a guard (guard.h) */
     int (*own_node)(void); /* node of the calling thread */
 
     pthread_mutex_t lock;
@@ -139,6 +141,11 @@ struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const voi
 void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots, unsigned n);
 /* Up to n out of the depot, else out of the arena. */
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
+
+/* What numapool_get and numapool_put do, for the library's own calls: no name and site of their own (fault.h). */
+void *np_magazine_get(struct np_magazine *magazine);
+int np_magazine_put(struct np_magazine *magazine, void *slot);
+int np_magazine_get_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns);
 
 /* For senders: puts back a slot of any arena, without counting it as the user's put. */
 int np_magazine_return(struct np_magazine *magazine, void *slot);

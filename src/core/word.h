@@ -26,6 +26,8 @@ enum np_word_state { NP_WORD_FREE = 0, NP_WORD_HELD = 1, NP_WORD_SENT = 2, NP_WO
 #define NP_WORD_SEQ_BITS 28
 #define NP_WORD_SEQ_MASK ((UINT64_C(1) << NP_WORD_SEQ_BITS) - 1)
 #define NP_WORD_GEN_MASK UINT64_C(0xffff)
+/* HELD, of a pool with checks: some thread of its client is putting or sending it (guard.h). */
+#define NP_WORD_PUTTING (UINT64_C(1) << 16)
 #define NP_WORD_OWNER_MASK UINT64_C(0xffff)
 
 static inline unsigned np_word_state(uint64_t word)

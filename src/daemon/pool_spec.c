@@ -158,7 +158,7 @@ int np_pool_spec_finish(const struct np_config_pool *pool, const char *where)
     if (!pool->has_size || !pool->has_count)
         return np_error(-EINVAL, "%s: pool '%s' has no %s: give it size=BYTES and count=SLOTS", where, pool->name,
                         pool->has_size ? "count" : "size");
-    if (pool->slots > NP_ARENA_BYTES_MAX / np_arena_stride(pool->slot_bytes))
+    if (pool->slots > NP_ARENA_BYTES_MAX / np_arena_stride_of(pool->slot_bytes, pool->flags))
         return np_error(-EINVAL, "%s: pool '%s' would have more than 2^46 bytes: make size or count smaller", where, pool->name);
     return 0;
 }

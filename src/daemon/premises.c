@@ -229,8 +229,8 @@ static int make_memory(struct np_worker *worker, struct np_pool_entry *entry, un
 {
     bool is_meta = kind == NP_STORE_META;
     char what[96];
-    size_t bytes = is_meta ? np_arena_meta_bytes(entry->arena[arena].slots, worker->board.limits.clients + 1)
-                           : entry->arena[arena].slots * np_arena_stride(entry->slot_bytes);
+    size_t bytes = is_meta ? np_arena_meta_bytes(entry->arena[arena].slots, worker->board.limits.clients + 1, entry->flags)
+                           : entry->arena[arena].slots * np_arena_stride_of(entry->slot_bytes, entry->flags);
     snprintf(what, sizeof what, "%s of pool '%s' on node %d", is_meta ? "slot words" : "payload", entry->name,
              entry->arena[arena].node);
     return np_memory_create(memory, what, bytes, entry->arena[arena].node, is_meta ? NP_WORKER_PAGE_FLAGS(bytes) : entry->flags,
@@ -252,7 +252,7 @@ static int make_arena(struct np_worker *worker, struct np_pool_entry *entry, uns
     if (result < 0)
         return result;
     np_arena_format(meta.address, entry->arena[arena].slots, entry->slot_bytes, entry->id, arena, entry->arena[arena].node,
-                    worker->board.limits.clients + 1);
+                    worker->board.limits.clients + 1, entry->flags);
     result = np_worker_keep(worker, key_of(NP_STORE_META, entry->id, arena), meta.fd);
     if (result < 0)
         return result;

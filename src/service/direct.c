@@ -121,7 +121,7 @@ static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefaul
     pa->account = (struct np_account_row *)direct->account + index;
     return np_arena_attach(&pa->arena, direct->arena_memory[index][META], pa->meta_bytes, direct->arena_memory[index][DATA],
                            answer.of.pool_memory.slots, direct->slot_bytes, index, answer.of.pool_memory.node, pool->client,
-                           pool->bells, pool->bell_count);
+                           pool->bells, pool->bell_count, pool->flags);
 }
 
 /* Its word decides how many there are, whatever a hint in memory that clients can write says. */
@@ -159,7 +159,7 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     pool->client = client->id;
     pool->flags = answer->of.pool_open.flags;
     direct->slot_bytes = answer->of.pool_open.slot_bytes;
-    pool->slot_bytes = np_arena_stride(direct->slot_bytes);
+    pool->slot_bytes = np_arena_stride_of(direct->slot_bytes, pool->flags);
     pool->magazine_slots = answer->of.pool_open.magazine_slots ? answer->of.pool_open.magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
     pool->bells = client->bells;
     pool->bell_count = client->bell_count;

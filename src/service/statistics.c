@@ -35,6 +35,7 @@ static void add_account(struct numapool_stats *sum, const struct np_account_row 
     sum->flushes += counted(&row->flushes);
     sum->home_returns += counted(&row->home_returns);
     sum->failures += counted(&row->failures);
+    sum->faults += counted(&row->faults);
 }
 
 static void add_arena(struct numapool_stats *sum, const struct np_pool_arena *pa)
@@ -120,6 +121,8 @@ int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced_pages)
     for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
         const struct np_pool_arena *pa = &pool->arenas[i];
         uint64_t of_data, of_words;
+        if (pa->arena.blocks)
+            continue; /* malloc's, wherever that is */
         result = verify(pa->arena.data, pa->data_map_bytes, pa->page_bytes, pa->arena.node, pool->name, &of_data);
         if (result == 0) /* whatever pages the words are on: small ones are parts of them */
             result = verify(pa->arena.header, pa->meta_bytes, NP_SMALL_PAGE_BYTES, pa->arena.node, pool->name, &of_words);

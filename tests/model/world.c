@@ -95,13 +95,13 @@ void world_make(const struct scenario *scenario)
     np_board_attach(&world.board, world.board_memory, world.board_bytes);
     world.bell_count = np_board_bells(&world.limits);
     world.bells = zeroed(world.bell_count * sizeof *world.bells);
-    world.meta_bytes = np_arena_meta_bytes(scenario->slots, world.limits.clients + 1);
+    world.meta_bytes = np_arena_meta_bytes(scenario->slots, world.limits.clients + 1, 0);
     world.meta = zeroed(world.meta_bytes);
     world.data = zeroed((size_t)scenario->slots * SLOT_BYTES);
     world.lanes = pages((size_t)LANE_GENERATIONS_MAX * np_lane_bytes(128));
-    np_arena_format(world.meta, scenario->slots, SLOT_BYTES, 0, 0, 0, world.limits.clients + 1);
+    np_arena_format(world.meta, scenario->slots, SLOT_BYTES, 0, 0, 0, world.limits.clients + 1, 0);
     np_arena_attach(&world.look, world.meta, world.meta_bytes, world.data, scenario->slots, SLOT_BYTES, 0, 0, 0, world.bells,
-                    world.bell_count);
+                    world.bell_count, 0);
     hoard(scenario);
     make_pool_entry(scenario);
     for (unsigned i = 0; i < sizeof world.kept_clients / sizeof world.kept_clients[0]; i++)
@@ -390,7 +390,7 @@ int client_connect(struct process *self)
     pool->opens = 1;
     arena->account = account;
     if (np_arena_attach(&arena->arena, world.meta, world.meta_bytes, world.data, world.run.scenario->slots, SLOT_BYTES, 0, 0,
-                        self->client, world.bells, world.bell_count) < 0 ||
+                        self->client, world.bells, world.bell_count, 0) < 0 ||
         np_pool_start(pool, world.run.scenario->sharers) < 0)
         model_fail("%s cannot open the pool: %s", self->name, numapool_errormsg());
     self->pool = pool;

@@ -189,11 +189,11 @@ static void start(void)
     snprintf(fake.path, sizeof fake.path, "%s/socket", fake.directory);
     memset(fake.uuid, 1, sizeof fake.uuid);
     make_memory(&fake.bells, np_board_bells(&limits) * sizeof(struct np_bell));
-    make_memory(&fake.meta, np_arena_meta_bytes(SLOTS, limits.clients + 1));
+    make_memory(&fake.meta, np_arena_meta_bytes(SLOTS, limits.clients + 1, 0));
     make_memory(&fake.data, SLOTS * STRIDE);
     make_memory(&fake.account, NP_ACCOUNT_BYTES);
     make_memory(&fake.lane, np_lane_bytes(LANE_SLOTS));
-    np_arena_format(fake.meta.address, SLOTS, SLOT_BYTES, 2, 0, 0, limits.clients + 1);
+    np_arena_format(fake.meta.address, SLOTS, SLOT_BYTES, 2, 0, 0, limits.clients + 1, 0);
     np_lane_format(fake.lane.address, LANE, LANE_SLOTS, 2, 1);
     listen_again();
 }

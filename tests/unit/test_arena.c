@@ -38,12 +38,12 @@ static void *pages(size_t bytes)
 
 static void make_arena(uint64_t slots, uint64_t slot_bytes)
 {
-    meta_bytes = np_arena_meta_bytes(slots, BELLS);
+    meta_bytes = np_arena_meta_bytes(slots, BELLS, 0);
     meta = pages(meta_bytes);
     data_bytes = slots * np_arena_stride(slot_bytes);
     data = pages(data_bytes);
-    np_arena_format(meta, slots, slot_bytes, 0, 2, 1, BELLS);
-    ck_assert_int_eq(np_arena_attach(&arena, meta, meta_bytes, data, slots, slot_bytes, 2, 1, ME, bells, BELLS), 0);
+    np_arena_format(meta, slots, slot_bytes, 0, 2, 1, BELLS, 0);
+    ck_assert_int_eq(np_arena_attach(&arena, meta, meta_bytes, data, slots, slot_bytes, 2, 1, ME, bells, BELLS, 0), 0);
 }
 
 static void unmake_arena(void)
@@ -269,7 +269,7 @@ START_TEST(another_arena_is_refused_by_name)
     make_arena(1000, 128);
     struct np_arena_header *header = meta;
 #define ATTACH(bytes, slots, slot_bytes, index, bell_count) \
-    np_arena_attach(&other, meta, bytes, data, slots, slot_bytes, index, 1, ME, bells, bell_count)
+    np_arena_attach(&other, meta, bytes, data, slots, slot_bytes, index, 1, ME, bells, bell_count, 0)
     ck_assert_int_eq(ATTACH(meta_bytes, 1000, 128, 2, BELLS), 0);
     ck_assert_int_eq(ATTACH(meta_bytes, 1001, 128, 2, BELLS), -EBADMSG);
     ck_assert_int_eq(ATTACH(meta_bytes, 1000, 64, 2, BELLS), -EBADMSG);
@@ -330,10 +330,10 @@ START_TEST(the_map_of_sleepers_reaches_the_last_client)
 {
     enum { MANY = 65535 };
     struct np_bell *many = calloc(MANY, sizeof *many);
-    size_t bytes = np_arena_meta_bytes(64, MANY);
+    size_t bytes = np_arena_meta_bytes(64, MANY, 0);
     void *memory = pages(bytes), *payload = pages(64 * SLOT_BYTES), *slot;
-    np_arena_format(memory, 64, SLOT_BYTES, 0, 0, 0, MANY);
-    ck_assert_int_eq(np_arena_attach(&arena, memory, bytes, payload, 64, SLOT_BYTES, 0, 0, ME, many, MANY), 0);
+    np_arena_format(memory, 64, SLOT_BYTES, 0, 0, 0, MANY, 0);
+    ck_assert_int_eq(np_arena_attach(&arena, memory, bytes, payload, 64, SLOT_BYTES, 0, 0, ME, many, MANY, 0), 0);
     static const uint32_t sleepers[] = { 4095, 4096, 8192, MANY - 1 };
     for (unsigned i = 0; i < 4; i++)
         np_arena_sleep_begin(&arena, sleepers[i]);

@@ -86,10 +86,10 @@ static void make_arenas(void)
         uint64_t slots = i == 0 ? FIRST_SLOTS : SECOND_SLOTS;
         entry->arena[i].slots = slots;
         entry->arena[i].node = (int)i;
-        meta_bytes[i] = np_arena_meta_bytes(slots, 9);
+        meta_bytes[i] = np_arena_meta_bytes(slots, 9, 0);
         void *meta = pages(meta_bytes[i]);
-        np_arena_format(meta, slots, SLOT_BYTES, POOL, i, (int)i, 9);
-        ck_assert_int_eq(np_arena_attach(&arenas[i], meta, meta_bytes[i], NULL, slots, SLOT_BYTES, i, (int)i, 0, NULL, 17), 0);
+        np_arena_format(meta, slots, SLOT_BYTES, POOL, i, (int)i, 9, 0);
+        ck_assert_int_eq(np_arena_attach(&arenas[i], meta, meta_bytes[i], NULL, slots, SLOT_BYTES, i, (int)i, 0, NULL, 17, 0), 0);
     }
     np_store32(&entry->state, NP_ACTIVE, memory_order_relaxed);
 }

@@ -26,11 +26,11 @@ static void *pages(size_t bytes)
 
 static void make_lane(void)
 {
-    meta_bytes = np_arena_meta_bytes(SLOTS, 4);
+    meta_bytes = np_arena_meta_bytes(SLOTS, 4, 0);
     for (unsigned i = 0; i < 2; i++) {
         meta[i] = pages(meta_bytes);
-        np_arena_format(meta[i], SLOTS, 64, 0, i, 0, 4);
-        ck_assert_int_eq(np_arena_attach(&arenas[i], meta[i], meta_bytes, NULL, SLOTS, 64, i, 0, 0, bells, 4), 0);
+        np_arena_format(meta[i], SLOTS, 64, 0, i, 0, 4, 0);
+        ck_assert_int_eq(np_arena_attach(&arenas[i], meta[i], meta_bytes, NULL, SLOTS, 64, i, 0, 0, bells, 4, 0), 0);
     }
     lane = pages(np_lane_bytes(CAPACITY));
     np_lane_format(lane, LANE, CAPACITY, 0, 1);

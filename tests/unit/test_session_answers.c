@@ -68,7 +68,7 @@ START_TEST(a_pool_is_opened_used_and_closed_and_nothing_is_left)
     struct np_arena_census census;
     struct np_arena arena;
     ck_assert_int_eq(np_arena_attach(&arena, fake.meta.address, fake.meta.bytes, NULL, SLOTS, SLOT_BYTES, 0, 0, 0,
-                                     fake.bells.address, np_board_bells(&limits)), 0);
+                                     fake.bells.address, np_board_bells(&limits), 0), 0);
     np_arena_census(&arena, &census);
     ck_assert_uint_eq(census.free_slots, SLOTS);
 }

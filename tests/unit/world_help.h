@@ -69,12 +69,12 @@ static void make_world(void)
     world.pool = entry->id;
     entry->slot_bytes = SLOT_BYTES;
     entry->arenas = WORLD_ARENAS;
-    world.meta_bytes = np_arena_meta_bytes(WORLD_SLOTS, WORLD_CLIENTS + 1);
+    world.meta_bytes = np_arena_meta_bytes(WORLD_SLOTS, WORLD_CLIENTS + 1, 0);
     for (unsigned i = 0; i < WORLD_ARENAS; i++) {
         entry->arena[i].slots = WORLD_SLOTS;
         world.meta[i] = plain_pages(world.meta_bytes);
         world.data[i] = plain_pages(WORLD_SLOTS * SLOT_BYTES);
-        np_arena_format(world.meta[i], WORLD_SLOTS, SLOT_BYTES, world.pool, i, 0, WORLD_CLIENTS + 1);
+        np_arena_format(world.meta[i], WORLD_SLOTS, SLOT_BYTES, world.pool, i, 0, WORLD_CLIENTS + 1, 0);
         ck_assert_int_eq(np_broker_attach_pool(&world.broker, world.pool, i, world.meta[i], world.meta_bytes), 0);
     }
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
@@ -173,7 +173,7 @@ static inline struct member *join_world(void)
     pool->opens = 1;
     for (unsigned i = 0; i < WORLD_ARENAS; i++) {
         ck_assert_int_eq(np_arena_attach(&pool->arenas[i].arena, world.meta[i], world.meta_bytes, world.data[i], WORLD_SLOTS,
-                                         SLOT_BYTES, i, 0, member->number, world.bells, pool->bell_count), 0);
+                                         SLOT_BYTES, i, 0, member->number, world.bells, pool->bell_count, 0), 0);
         pool->arenas[i].account = &member->account[i];
     }
     ck_assert_int_eq(np_pool_start(pool, WORLD_CLIENTS), 0);

@@ -139,7 +139,7 @@ static int verify_pool(struct np_view *view, uint32_t pool, json_t *rows)
         np_json_set_text(node, "pool", name);
         np_json_set(node, "node", json_integer(entry->arena[i].node));
         np_json_set_count(node, "page_bytes", entry->arena[i].page_bytes);
-        np_json_set_count(node, "payload_bytes", entry->arena[i].slots * np_arena_stride(entry->slot_bytes));
+        np_json_set_count(node, "payload_bytes", entry->arena[i].slots * np_arena_stride_of(entry->slot_bytes, entry->flags));
         np_json_set_count(node, "misplaced_pages", misplaced);
         np_json_append(nodes, node);
         sum += misplaced;

@@ -80,7 +80,7 @@ static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
     np_json_set_count(row, "number", pool);
     np_json_set_count(row, "slots", slots);
     np_json_set_count(row, "slot_bytes", entry->slot_bytes);
-    np_json_set_count(row, "payload_bytes", slots * np_arena_stride(entry->slot_bytes));
+    np_json_set_count(row, "payload_bytes", slots * np_arena_stride_of(entry->slot_bytes, entry->flags));
     np_json_set_count(row, "page_bytes", page_bytes_of(entry, arenas));
     np_json_set_flag(row, "transparent", transparent > 0);
     np_json_set_flag(row, "exact_counts", (entry->flags & NUMAPOOL_EXACT_COUNTS) != 0);
@@ -166,13 +166,13 @@ static int add_accounts(struct np_view *view, uint32_t pool, unsigned arenas, js
     return 0;
 }
 
-static void set_sizes(json_t *row, uint64_t page_bytes, bool transparent, uint64_t slot_bytes)
+static void set_sizes(json_t *row, uint64_t page_bytes, bool transparent, uint64_t slot_bytes, uint64_t stride)
 {
     uint64_t slots = np_json_count(row, "slots");
     np_json_set_count(row, "page_bytes", page_bytes);
     np_json_set_flag(row, "transparent", transparent);
     np_json_set_count(row, "slot_bytes", slot_bytes);
-    np_json_set_count(row, "payload_bytes", slots * np_arena_stride(slot_bytes));
+    np_json_set_count(row, "payload_bytes", slots * stride);
     np_json_set(row, "metadata_bytes_per_slot",
                 json_real(slots > 0 ? (double)np_json_count(row, "metadata_bytes") / (double)slots : 0));
 }
@@ -218,9 +218,10 @@ static int measure_pool(struct np_view *view, uint32_t pool, json_t *rows)
     bool transparent = false;
     for (unsigned i = 0; i < mapped.arena_count; i++) {
         transparent = transparent || entry->arena[i].transparent != 0;
-        set_sizes(json_array_get(nodes, i), entry->arena[i].page_bytes, entry->arena[i].transparent != 0, entry->slot_bytes);
+        set_sizes(json_array_get(nodes, i), entry->arena[i].page_bytes, entry->arena[i].transparent != 0, entry->slot_bytes,
+                  np_arena_stride_of(entry->slot_bytes, entry->flags));
     }
-    set_sizes(total, page_bytes_of(entry, mapped.arena_count), transparent, entry->slot_bytes);
+    set_sizes(total, page_bytes_of(entry, mapped.arena_count), transparent, entry->slot_bytes, np_arena_stride_of(entry->slot_bytes, entry->flags));
     np_json_set(row, "total", total);
     np_view_unmap_pool(&mapped);
     return result;

@@ -183,7 +183,7 @@ static int map_arena(struct np_view *view, struct np_view_pool *mapped, unsigned
                         (unsigned long long)slots);
     mapped->arena_count = index + 1;
     return np_arena_attach(&mapped->arenas[index], mapped->memory[index].meta, mapped->memory[index].bytes, NULL, slots,
-                           entry->slot_bytes, index, entry->arena[index].node, 0, NULL, np_board_bells(&view->board.limits));
+                           entry->slot_bytes, index, entry->arena[index].node, 0, NULL, np_board_bells(&view->board.limits), entry->flags);
 }
 
 int np_view_map_pool(struct np_view *view, uint32_t pool, struct np_view_pool *mapped)
