@@ -26,11 +26,11 @@ static const char remedy_sentence[] = "use the library that came with the daemon
 static int check_pool(const struct np_wire_answer *answer, const char *name)
 {
     uint32_t arenas = answer->of.pool_open.arenas;
-    uint64_t slot_bytes = answer->of.pool_open.slot_bytes;
+    uint64_t slot_bytes = answer->of.pool_open.slot_bytes, flags = answer->of.pool_open.flags;
     if (answer->of.pool_open.pool >= NP_POOLS_MAX || arenas == 0 || arenas > NP_ARENAS_MAX || slot_bytes == 0 ||
-        slot_bytes > NP_STRIDE_MAX)
-        return np_error(-EBADMSG, "the daemon describes pool '%s' as number %u with %u arenas of slots of %llu bytes: %s", name,
-                        answer->of.pool_open.pool, arenas, (unsigned long long)slot_bytes, remedy_sentence);
+        slot_bytes > NP_STRIDE_MAX || np_arena_stride_of(slot_bytes, flags) > NP_STRIDE_MAX || flags & NUMAPOOL_MALLOC)
+        return np_error(-EBADMSG, "the daemon describes pool '%s' as number %u with %u arenas of slots of %llu bytes, flags %#llx: %s", name,
+                        answer->of.pool_open.pool, arenas, (unsigned long long)slot_bytes, (unsigned long long)flags, remedy_sentence);
     return 0;
 }
 
