@@ -97,7 +97,8 @@ struct np_client_entry {
     uint64_t cookie;      /* proves to a new worker that a connection is this client's */
     uint32_t uid, gid;
     uint64_t admitted_unix_ns;
-    np_shm64 pools;       /* bit p: has an account at pool p */
+    np_shm64 pools;       /* bit p: has pool p open; an account there, but for the readonly */
+    np_shm64 readonly;    /* bit p: has pool p open read-only, and no account there */
     np_shm64 opened;      /* bit p: may hold slots of pool p; all set when it is not known. Not cleared before the client is gone */
     np_shm32 connected;   /* its socket is open */
     np_shm32 foreign;     /* 1: it has no bells, but a page of its own (readonly) */
@@ -140,10 +141,12 @@ struct np_lane_entry {
     np_shm64 rolled_forward;
     uint32_t kind;            /* enum np_lane_kind */
     uint32_t home;            /* BROADCAST: its home lane, which outlives it */
+    np_shm32 orphaning;       /* 1: the daemon is taking its sender's place, and goes on with it after a death */
+    uint32_t reserved;
 };
 
-_Static_assert(sizeof(struct np_pool_entry) == 11120 && sizeof(struct np_client_entry) == 104 && sizeof(struct np_channel_entry) == 72 &&
-                   sizeof(struct np_endpoint_entry) == 40 && sizeof(struct np_lane_entry) == 56, "board entries' layout");
+_Static_assert(sizeof(struct np_pool_entry) == 11120 && sizeof(struct np_client_entry) == 112 && sizeof(struct np_channel_entry) == 72 &&
+                   sizeof(struct np_endpoint_entry) == 40 && sizeof(struct np_lane_entry) == 64, "board entries' layout");
 
 /* Where the tables lie, for limits. The tables follow the header in this order. */
 struct np_board {

@@ -17,9 +17,10 @@ int np_broker_start(struct np_broker *broker, const struct np_board *board, stru
     *broker = (struct np_broker){ .board = *board, .bells = bells, .bell_count = np_board_bells(&board->limits),
                                   .environment = *environment };
     broker->pools = calloc(NP_POOLS_MAX, sizeof *broker->pools);
+    broker->pages = calloc(board->limits.clients + 1, sizeof *broker->pages);
     broker->lane_memory = calloc(board->limits.lanes + 1, sizeof *broker->lane_memory);
     broker->scratch = malloc((2 * (size_t)board->limits.endpoints + board->limits.lanes) * sizeof *broker->scratch);
-    if (broker->pools && broker->lane_memory && broker->scratch)
+    if (broker->pools && broker->pages && broker->lane_memory && broker->scratch)
         return 0;
     np_broker_stop(broker);
     return np_error(-ENOMEM, "no memory for a broker of %u lanes", board->limits.lanes);
@@ -28,9 +29,11 @@ int np_broker_start(struct np_broker *broker, const struct np_board *board, stru
 void np_broker_stop(struct np_broker *broker)
 {
     free(broker->pools);
+    free(broker->pages);
     free(broker->lane_memory);
     free(broker->scratch);
     broker->pools = NULL;
+    broker->pages = NULL;
     broker->scratch = NULL;
     broker->lane_memory = NULL;
 }
@@ -82,8 +85,8 @@ void np_broker_recover(struct np_broker *broker)
             np_store32(&board->lanes[lane].state, NP_DYING, memory_order_release); /* its ends have it, and words name it */
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
         if (broker->lane_memory[lane] && np_load32(&board->lanes[lane].sender, memory_order_acquire) != 0 &&
-            np_load32(&broker->lane_memory[lane]->state, memory_order_acquire) == NP_LANE_ORPHAN)
-            np_broker_lane_orphaned(broker, lane); /* rolled forward by who died before saying so */
+            np_load32(&board->lanes[lane].orphaning, memory_order_acquire) != 0)
+            np_broker_orphan(broker, lane); /* its state says nothing: the receiver can write that */
     for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
         struct np_endpoint_entry *endpoint = &board->endpoints[e];
         /* FORMING, or a client's who has been cleared: nobody was told its number */
@@ -236,7 +239,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
     for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
         struct np_endpoint_entry *entry = &board->endpoints[e];
         if (np_entry_is(&entry->state, NP_ACTIVE) && entry->client == client && entry->tag == request->tag) {
-            *grant = (struct np_endpoint_grant){ e, np_bell_of_endpoint(board, e), entry->generation, 0 };
+            *grant = np_broker_grant(broker, e);
             return 0;
         }
         if (vacant == 0 && np_entry_is(&entry->state, NP_NONE))
@@ -245,7 +248,8 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
     if (vacant == 0)
         return np_error(-ENOSPC, "there are %u senders and receivers and there can be no more: raise the daemon's limit (--endpoints)",
                         board->limits.endpoints);
-    result = channel_for(broker, request, &channel);
+    int bell = np_broker_bell_for(broker, client, request);
+    result = bell < 0 ? bell : channel_for(broker, request, &channel);
     if (result < 0)
         return result;
     struct np_endpoint_entry *entry = &board->endpoints[vacant];
@@ -255,6 +259,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
     entry->tag = request->tag;
     entry->lane_slots = request->lane_slots;
     entry->generation++;
+    entry->bell = (uint32_t)bell;
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     result = np_broker_reconcile(broker, channel);
     if (result < 0) { /* not all its lanes could be had: it does not join by halves */
@@ -263,7 +268,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
         np_broker_reconcile(broker, channel);
         return result;
     }
-    *grant = (struct np_endpoint_grant){ vacant, np_bell_of_endpoint(board, vacant), entry->generation, 0 };
+    *grant = np_broker_grant(broker, vacant);
     return 0;
 }
 
@@ -306,7 +311,9 @@ void np_broker_lane_changed(struct np_broker *broker, uint32_t lane)
     for (unsigned i = 0; i < 2; i++) {
         if (ends[i] == 0 || ends[i] > board->limits.endpoints)
             continue;
-        struct np_bell *bell = &broker->bells[np_bell_of_endpoint(board, ends[i])];
+        struct np_bell *bell = np_broker_bell(broker, ends[i]);
+        if (!bell)
+            continue;
         np_add32(&bell->news, 1, memory_order_release); /* pairs with np_endpoint_has_news */
         np_bell_ring(bell);
     }
@@ -372,8 +379,7 @@ int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t end
         uint32_t state = np_load32(&shared->state, memory_order_acquire);
         if (state != NP_LANE_DRAIN && state != NP_LANE_ORPHAN) /* ORPHAN: a predecessor died in the middle of this */
             return np_error(-EINVAL, "lane %u is in use: its sender can leave it when it is to be drained", lane);
-        np_lane_roll_forward(shared, lane, entry->capacity, &pool, np_broker_next_stamp(broker));
-        np_broker_lane_orphaned(broker, lane);
+        np_broker_orphan(broker, lane);
     } else if (np_load32(&entry->receiver, memory_order_acquire) == endpoint) {
         if (np_load32(&shared->state, memory_order_acquire) != NP_LANE_ORPHAN)
             return np_error(-EINVAL, "lane %u has a sender: its receiver cannot leave it", lane);
@@ -420,6 +426,7 @@ static int make_lane(struct np_broker *broker, uint32_t channel, uint32_t sender
     entry->capacity = capacity_for(broker, channel, sender);
     np_store32(&entry->sender, sender, memory_order_relaxed); /* relaxed, all of these: before the state, by its release */
     np_store32(&entry->receiver, receiver, memory_order_relaxed);
+    np_store32(&entry->orphaning, 0, memory_order_relaxed);
     np_store64(&entry->redelivered, 0, memory_order_relaxed);
     np_store64(&entry->rolled_forward, 0, memory_order_relaxed);
     void *memory;
@@ -429,6 +436,7 @@ static int make_lane(struct np_broker *broker, uint32_t channel, uint32_t sender
         return result;
     }
     np_lane_format(memory, lane, entry->capacity, board->channels[channel].pool, channel);
+    np_broker_note_receiver(broker, memory, receiver);
     broker->lane_memory[lane] = memory;
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     np_broker_lane_changed(broker, lane);
@@ -488,6 +496,7 @@ static void give_lane(struct np_broker *broker, const uint32_t *lanes, unsigned 
             }
     if (active && active_lanes(broker, lanes, lane_count, sender, receiver, lane) > 0)
         np_store32(&shared->state, NP_LANE_DRAIN, memory_order_release); /* R2; read by the sender at its next sync */
+    np_broker_note_receiver(broker, shared, receiver);
     if (np_cas32(&entry->receiver, &nobody, receiver, memory_order_acq_rel))
         np_broker_lane_changed(broker, lane);
 }

@@ -27,6 +27,8 @@ struct np_broker_environment {
 };
 
 #define NP_DRAINING_LANES_MAX 8u
+#define NP_PAGE_BELLS 256u /* in the page of one who opens pools read-only: so many receivers */
+#define NP_PAGE_BYTES (NP_PAGE_BELLS * sizeof(struct np_bell))
 
 struct np_broker_pool {
     bool mapped;
@@ -40,6 +42,7 @@ struct np_broker {
     uint32_t bell_count;
     struct np_broker_environment environment;
     struct np_broker_pool *pools;          /* [NP_POOLS_MAX] */
+    struct np_bell **pages;                /* [limits.clients + 1]: the own bells of those who open pools read-only; NULL: none */
     struct np_lane_shared **lane_memory;   /* [limits.lanes + 1]; NULL: not mapped */
     uint32_t *scratch;                     /* np_broker_reconcile's lists: it must not fail for want of memory after a death */
 };
@@ -72,7 +75,7 @@ struct np_scavenged {
 /* The kernel says that the client's process is gone: gives everything back. Can be done twice. */
 void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_scavenged *what);
 
-/* 0 or -errno: -ENOSPC tables, -EINVAL. The same client's same tag gives the same endpoint. */
+/* 0 or -errno: -ENOSPC tables, -EINVAL; -EROFS: a sender, of a pool that the client has open read-only. The same client's same tag gives the same endpoint. */
 int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const struct np_endpoint_request *request,
                             struct np_endpoint_grant *grant);
 /* 0, also when the endpoint is not this client's: it is asked again after it was done. -EINVAL: no such number. */
@@ -99,8 +102,17 @@ struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool)
 void np_broker_lane_changed(struct np_broker *broker, uint32_t lane);
 /* What the next change of any lane will be stamped with. */
 uint64_t np_broker_next_stamp(struct np_broker *broker);
-/* The daemon becomes the sender of a lane that has been rolled forward: an orphan until it is drained. */
-void np_broker_lane_orphaned(struct np_broker *broker, uint32_t lane);
+/* Rolls a lane forward and makes the daemon its sender: an orphan until it is drained. Can be done twice. How many messages were announced. */
+unsigned np_broker_orphan(struct np_broker *broker, uint32_t lane);
+
+/* ---- bells.c */
+/* The bell on which an endpoint hears that its lanes have changed: in the table, or in its client's page. NULL: that page is not here. */
+struct np_bell *np_broker_bell(struct np_broker *broker, uint32_t endpoint);
+/* For a new endpoint: 0, the bell of its number; else one of its client's page that none of his others has, plus 1. -EROFS, -ENOSPC. */
+int np_broker_bell_for(struct np_broker *broker, uint32_t client, const struct np_endpoint_request *request);
+struct np_endpoint_grant np_broker_grant(struct np_broker *broker, uint32_t endpoint);
+/* Before the receiver can know of the lane, and before its sender is told of him: the two must agree on what to sleep. */
+void np_broker_note_receiver(struct np_broker *broker, struct np_lane_shared *shared, uint32_t receiver);
 
 /* ---- check.c: is everything somebody's, once? */
 struct np_finding {

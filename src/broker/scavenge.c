@@ -27,27 +27,29 @@ struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool)
 static void sender_gone(struct np_broker *broker, uint32_t lane, struct np_scavenged *what)
 {
     struct np_lane_entry *entry = &broker->board.lanes[lane];
-    struct np_lane_shared *shared = broker->lane_memory[lane];
-    struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
-    unsigned rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool, np_broker_next_stamp(broker));
+    unsigned rolled = np_broker_orphan(broker, lane);
     np_add64(&entry->rolled_forward, rolled, memory_order_relaxed); /* relaxed: a statistic */
     np_add64(&broker->board.header->messages_rolled_forward, rolled, memory_order_relaxed);
     NP_PROBE2(roll_forward, lane, rolled);
     what->rolled_forward += rolled;
     what->lanes++;
-    np_broker_lane_orphaned(broker, lane);
 }
 
-void np_broker_lane_orphaned(struct np_broker *broker, uint32_t lane)
+unsigned np_broker_orphan(struct np_broker *broker, uint32_t lane)
 {
+    struct np_lane_entry *entry = &broker->board.lanes[lane];
     struct np_lane_shared *shared = broker->lane_memory[lane];
+    struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
+    np_store32(&entry->orphaning, 1, memory_order_release); /* before anything that a successor would have to go on with */
+    unsigned rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool, np_broker_next_stamp(broker));
     /* The daemon is the sender now, and always asleep: who releases rings it. A failed barrier is made good by the timer that
      * runs while there are orphans; the look after the flag is the caller's orphan duty. */
     np_store32(&shared->sender_bell, NP_BELL_OF_DAEMON, memory_order_relaxed); /* relaxed: before the flag, by its release */
     np_store32(&shared->sender_sleeps, 1, memory_order_release);
     np_bell_heavy_barrier();
-    np_store32(&broker->board.lanes[lane].sender, 0, memory_order_release);
+    np_store32(&entry->sender, 0, memory_order_release);
     np_broker_lane_changed(broker, lane);
+    return rolled;
 }
 
 static void receiver_gone(struct np_broker *broker, uint32_t lane, uint32_t endpoint, struct np_scavenged *what)
