@@ -210,7 +210,8 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
             ring_lanes_of_channel(broker, channel);
     free(touched);
     NP_PROBE2(scavenged, client, what->slots);
-    np_store64(&entry->pools, 0, memory_order_relaxed); /* relaxed: before the state, by its release */
+    np_store64(&entry->pools, 0, memory_order_relaxed); /* relaxed, both: before the state, by its release */
+    np_store64(&entry->readonly, 0, memory_order_relaxed);
     np_store32(&entry->state, NP_NONE, memory_order_release);
 }
 

@@ -13,6 +13,7 @@
 #include "daemon/worker.h"
 
 #define ACCEPT_PAUSE_NS INT64_C(100000000)
+#define REFUSED_MAX 8u /* connections at once of users without any right */
 
 static void received(struct np_operation *operation, int result);
 static void sent(struct np_operation *operation, int result);
@@ -110,12 +111,6 @@ void np_connection_answer(struct np_connection *connection, int result)
     np_loop_send_message(connection->worker->loop, &connection->send, connection->fd, &connection->message);
 }
 
-static void refuse(struct np_connection *connection, int code)
-{
-    np_add64(&connection->worker->board.header->requests_refused, 1, memory_order_relaxed); /* relaxed: a statistic */
-    np_connection_answer(connection, code);
-}
-
 static void received(struct np_operation *operation, int result)
 {
     struct np_connection *connection = operation->context;
@@ -136,16 +131,17 @@ static void received(struct np_operation *operation, int result)
     int code = np_wire_check_request(connection->request, (size_t)result);
     if ((size_t)result != sizeof *request) {
         /* Whoever this is does not speak in requests, so there is no telling what an answer would be taken for. */
-        np_add64(&connection->worker->board.header->requests_refused, 1, memory_order_relaxed); /* relaxed: a statistic */
-        np_log(NP_LOG_DEBUG, "process %ld: %s: its connection is closed", (long)connection->identity.pid, np_error_sentence());
+        np_rights_refused(connection);
         np_connection_close(connection);
         return;
     }
     if (code == 0 && connection->refused)
-        code = np_error(-EACCES, "this daemon serves user %ld, and process %ld is of user %ld: run it as that user, or a daemon of its own",
-                        (long)geteuid(), (long)connection->identity.pid, (long)connection->identity.uid);
+        code = np_error(-EACCES, "this daemon serves user %ld, and no access list of it names user %ld or a group of his: "
+                        "add him (numapoold.conf: direct, readonly, admin), or run a daemon of his own", (long)geteuid(),
+                        (long)connection->identity.uid);
     if (code < 0) {
-        refuse(connection, code);
+        np_rights_refused(connection);
+        np_connection_answer(connection, code);
         return;
     }
     if (np_request_serve(connection, request, &code))
@@ -166,26 +162,43 @@ static void sent(struct np_operation *operation, int result)
 
 /* ---------------------------------------------------------------- accepting */
 
-static struct np_connection *oldest_of(struct np_worker *worker, enum np_connection_kind kind, const struct np_connection *except)
+static struct np_connection *oldest_of(struct np_worker *worker, enum np_connection_kind kind, bool refused,
+                                       const struct np_connection *except, unsigned *count)
 {
     struct np_connection *oldest = NULL;
+    *count = 0;
     for (unsigned i = 0; i < worker->connection_count; i++) {
         struct np_connection *connection = &worker->connections[i];
-        if (connection->fd >= 0 && !connection->closing && connection != except && connection->kind == kind &&
-            (!oldest || connection->accepted_ns < oldest->accepted_ns))
+        if (connection->fd < 0 || connection->closing || connection == except || connection->kind != kind ||
+            connection->refused != refused)
+            continue;
+        ++*count;
+        if (!oldest || connection->accepted_ns < oldest->accepted_ns)
             oldest = connection;
     }
     return oldest;
 }
 
-/* Makes room for one that may have something to say: who has connected longest without having said who he is, or else who
- * has looked longest, and can connect again. Clients stay: there is room for all of them. */
+/* Makes room for one that may have something to say: who has no right to say anything, or else who has connected longest without having
+ * said who he is, or else who has looked longest, and can connect again. Clients stay: there is room for all of them. */
 static void evict_silent(struct np_worker *worker, const struct np_connection *except)
 {
-    struct np_connection *oldest = oldest_of(worker, NP_CONNECTION_NEW, except);
+    unsigned count;
+    struct np_connection *oldest = oldest_of(worker, NP_CONNECTION_NEW, true, except, &count);
     if (!oldest)
-        oldest = oldest_of(worker, NP_CONNECTION_LOOK, except);
+        oldest = oldest_of(worker, NP_CONNECTION_NEW, false, except, &count);
+    if (!oldest)
+        oldest = oldest_of(worker, NP_CONNECTION_LOOK, false, except, &count);
     if (oldest)
+        np_connection_close(oldest);
+}
+
+/* Strangers' connections are few, however many they make: theirs make room for theirs. */
+static void bound_refused(struct np_worker *worker, const struct np_connection *newest)
+{
+    unsigned count;
+    struct np_connection *oldest = oldest_of(worker, NP_CONNECTION_NEW, true, newest, &count);
+    if (newest->refused && count >= REFUSED_MAX)
         np_connection_close(oldest);
 }
 
@@ -214,10 +227,11 @@ static void accepted(struct np_operation *operation, int result)
     connection->client = 0;
     connection->closing = connection->awaits_verify = false;
     connection->identity = identity;
-    connection->refused = identity.uid != geteuid();
+    connection->refused = !np_rights_has_any(connection);
     connection->accepted_ns = np_monotonic_ns();
     connection->fd_count = 0;
     receive_next(connection);
+    bound_refused(worker, connection);
     if (!worker->free_connections)
         evict_silent(worker, connection);
 }

@@ -16,6 +16,10 @@
 
 #include "core/error.h"
 
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+
 /* Of the kernel's headers from 6.5 on. */
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -29,6 +33,12 @@ int np_identity_of_socket(int socket, struct np_identity *identity)
         return np_error(-errno, "the kernel does not say who connected (SO_PEERCRED: %s)", strerror(errno));
     *identity = (struct np_identity){ credentials.pid, credentials.uid, credentials.gid };
     return 0;
+}
+
+unsigned np_identity_groups_of_socket(int socket, gid_t *groups, unsigned room)
+{
+    socklen_t bytes = room * (socklen_t)sizeof *groups;
+    return getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &bytes) == 0 ? bytes / (unsigned)sizeof *groups : 0;
 }
 
 bool np_identity_is_gone(int pidfd)

@@ -140,6 +140,7 @@ static bool is_on_board(const struct np_worker *worker, struct np_store_key key)
                (np_load64(&board->clients[key.a].pools, memory_order_relaxed) >> key.b & 1); /* relaxed: its only writer was reaped */
     case NP_STORE_LANE:
         return key.a >= 1 && key.a <= board->limits.lanes && np_entry_is(&board->lanes[key.a].state, NP_ACTIVE);
+    case NP_STORE_PAGE:
     case NP_STORE_PIDFD:
         return key.a >= 1 && key.a <= board->limits.clients && np_entry_is(&board->clients[key.a].state, NP_ACTIVE);
     default:
@@ -201,6 +202,19 @@ static void attach_lane(struct np_worker *worker, uint32_t lane)
         np_log(NP_LOG_WARN, "lane %u cannot be taken over: %s", lane, np_error_sentence());
 }
 
+static void attach_page(struct np_worker *worker, uint32_t client)
+{
+    void *page;
+    size_t bytes;
+    if (np_store_get(&worker->store, key_of(NP_STORE_PAGE, client, 0)) < 0)
+        return;
+    int result = map_stored(worker, key_of(NP_STORE_PAGE, client, 0), &page, &bytes, "a client's bells");
+    if (result < 0)
+        np_log(NP_LOG_WARN, "client %u hears no news any more: %s", client, np_error_sentence());
+    else
+        worker->broker.pages[client] = page; /* at least NP_PAGE_BYTES: this daemon made it, and its length is sealed */
+}
+
 int np_premises_take_over(struct np_worker *worker)
 {
     int result = take_board(worker);
@@ -216,6 +230,8 @@ int np_premises_take_over(struct np_worker *worker)
         else
             np_store32(&entry->state, NP_NONE, memory_order_release); /* half made: nobody has heard of it */
     }
+    for (uint32_t client = 1; result == 0 && client <= worker->board.limits.clients; client++)
+        attach_page(worker, client);
     for (uint32_t lane = 1; result == 0 && lane <= worker->board.limits.lanes; lane++)
         if (np_entry_is(&worker->board.lanes[lane].state, NP_ACTIVE))
             attach_lane(worker, lane);
@@ -321,6 +337,8 @@ int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool
 {
     struct np_store_key key = key_of(NP_STORE_ACCOUNT, client, pool);
     struct np_client_entry *entry = &worker->board.clients[client];
+    /* Left by who died in the middle of opening it read-only. */
+    np_and64(&entry->readonly, ~(UINT64_C(1) << pool), memory_order_release);
     /* Before anything else, and again whenever it is asked again: what may hold slots is swept. */
     np_or64(&entry->opened, UINT64_C(1) << pool, memory_order_release);
     int fd = np_store_get(&worker->store, key);
@@ -354,5 +372,51 @@ void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_
         np_memory_unmap(rows, NP_ACCOUNT_BYTES);
     }
     np_and64(&worker->board.clients[client].pools, ~(UINT64_C(1) << pool), memory_order_release);
+    np_and64(&worker->board.clients[client].readonly, ~(UINT64_C(1) << pool), memory_order_release);
     np_worker_forget(worker, key_of(NP_STORE_ACCOUNT, client, pool));
+}
+
+/* ---------------------------------------------------------------- those who open read-only */
+
+int np_premises_page(struct np_worker *worker, uint32_t client)
+{
+    struct np_store_key key = key_of(NP_STORE_PAGE, client, 0);
+    struct np_memory memory;
+    char what[64];
+    int fd = np_store_get(&worker->store, key);
+    if (fd >= 0 && worker->broker.pages[client])
+        return fd;
+    snprintf(what, sizeof what, "the bells of client %u", client);
+    int result = np_memory_create(&memory, what, NP_PAGE_BYTES, -1, NP_WORKER_PAGE_FLAGS(NP_PAGE_BYTES), NP_SHARED);
+    if (result < 0)
+        return result;
+    result = np_worker_keep(worker, key, memory.fd);
+    if (result < 0) {
+        np_memory_unmap(memory.address, memory.bytes);
+        return result;
+    }
+    if (worker->broker.pages[client]) /* of a client that had the number and was cleared by another worker's successor */
+        np_memory_unmap(worker->broker.pages[client], memory.bytes);
+    worker->broker.pages[client] = memory.address;
+    np_store32(&worker->board.clients[client].foreign, 1, memory_order_release); /* after it was stored (W2) */
+    return memory.fd;
+}
+
+void np_premises_drop_page(struct np_worker *worker, uint32_t client)
+{
+    np_memory_unmap(worker->broker.pages[client], np_premises_bytes(worker, key_of(NP_STORE_PAGE, client, 0)));
+    worker->broker.pages[client] = NULL;
+    np_worker_forget(worker, key_of(NP_STORE_PAGE, client, 0));
+}
+
+void np_premises_open_readonly(struct np_worker *worker, uint32_t client, uint32_t pool)
+{
+    struct np_client_entry *entry = &worker->board.clients[client];
+    np_or64(&entry->readonly, UINT64_C(1) << pool, memory_order_release); /* first: who has a pool open and not this may write to it */
+    np_or64(&entry->pools, UINT64_C(1) << pool, memory_order_release);
+}
+
+bool np_premises_is_readonly(const struct np_worker *worker, uint32_t client, uint32_t pool)
+{
+    return np_load64(&worker->board.clients[client].readonly, memory_order_relaxed) >> pool & 1; /* relaxed: written by this thread only */
 }

@@ -69,7 +69,6 @@ static int welcome(struct np_connection *connection)
     const struct np_worker *worker = connection->worker;
     struct np_wire_answer *answer = &connection->answer;
     memcpy(answer->of.hello.uuid, worker->board.header->uuid, sizeof answer->of.hello.uuid);
-    answer->of.hello.bells = np_board_bells(&worker->board.limits);
     answer->of.hello.limits = worker->board.limits;
     if (connection->kind == NP_CONNECTION_CLIENT) {
         answer->of.hello.client = connection->client;
@@ -94,6 +93,22 @@ static int reconnect(struct np_connection *connection, const struct np_wire_hell
     return 0;
 }
 
+/* The table of all bells to those who may write somewhere: with it one can ring everybody, and hide news from them. To others a page of
+ * their own. */
+static int give_bells(struct np_connection *connection)
+{
+    struct np_worker *worker = connection->worker;
+    if (np_rights_is_direct(connection)) {
+        connection->answer.of.hello.bells = np_board_bells(&worker->board.limits);
+        return attach(connection, NP_STORE_BELLS, 0, 0);
+    }
+    int result = np_premises_page(worker, connection->client);
+    if (result < 0)
+        return result;
+    np_connection_attach(connection, result, false);
+    return 0;
+}
+
 static int hello(struct np_connection *connection, const struct np_wire_request *request)
 {
     const struct np_wire_hello *said = &request->of.hello;
@@ -113,7 +128,7 @@ static int hello(struct np_connection *connection, const struct np_wire_request 
     if (result < 0)
         return result;
     welcome(connection);
-    return attach(connection, NP_STORE_BELLS, 0, 0);
+    return give_bells(connection);
 }
 
 static int look(struct np_connection *connection, const struct np_wire_request *request)
@@ -123,8 +138,13 @@ static int look(struct np_connection *connection, const struct np_wire_request *
         return result;
     if (connection->kind == NP_CONNECTION_CLIENT)
         return np_error(-EPERM, "this connection is client %u's: open another one to look", connection->client);
+    /* Words, lanes and accounts of all pools are seen by it, and messages that are carried in lanes. */
+    if (!np_rights_is_admin(connection))
+        return np_error(-EACCES, "user %ld may not look at this daemon: its user %ld, root and its admins may (numapoold --admin)",
+                        (long)connection->identity.uid, (long)geteuid());
     connection->kind = NP_CONNECTION_LOOK;
     welcome(connection);
+    connection->answer.of.hello.bells = np_board_bells(&connection->worker->board.limits);
     result = attach_readonly(connection, NP_STORE_BOARD, 0, 0);
     return result < 0 ? result : attach_readonly(connection, NP_STORE_BELLS, 0, 0);
 }
@@ -150,11 +170,22 @@ static int pool_open(struct np_connection *connection, const struct np_wire_requ
     int result = np_broker_pool_find(&worker->broker, request->of.pool_open.name, &entry);
     if (result < 0)
         return result;
-    if (entry->uid != connection->identity.uid)
-        return np_error(-EACCES, "pool '%s' is user %u's, not user %ld's", entry->name, entry->uid, (long)connection->identity.uid);
-    result = np_premises_account(worker, connection->client, entry->id);
+    bool readonly = request->of.pool_open.readonly != 0;
+    unsigned rights = np_rights_at_pool(connection, entry);
+    if (!(rights & (readonly ? NP_RIGHT_DIRECT | NP_RIGHT_READONLY : NP_RIGHT_DIRECT)))
+        return np_error(-EACCES, "user %ld may not open pool '%s'%s: %s", (long)connection->identity.uid, entry->name,
+                        readonly ? "" : " to write to it",
+                        rights & NP_RIGHT_READONLY ? "its access list says readonly (NUMAPOOL_READONLY)"
+                                                   : "its access list does not name him or a group of his (numapoold.conf: direct, readonly)");
+    bool is_open = np_load64(&worker->board.clients[connection->client].pools, memory_order_relaxed) >> entry->id & 1; /* relaxed: ours */
+    if (is_open && np_premises_is_readonly(worker, connection->client, entry->id) != readonly)
+        return np_error(-EBUSY, "client %u has pool '%s' open %s: close it first", connection->client, entry->name,
+                        readonly ? "to write to it" : "read-only");
+    result = readonly ? np_premises_page(worker, connection->client) : np_premises_account(worker, connection->client, entry->id);
     if (result < 0)
         return result;
+    if (readonly)
+        np_premises_open_readonly(worker, connection->client, entry->id);
     np_connection_attach(connection, result, false);
     connection->answer.of.pool_open.pool = entry->id;
     connection->answer.of.pool_open.arenas = np_pool_arenas(entry);
@@ -185,6 +216,8 @@ static int pool_memory(struct np_connection *connection, const struct np_wire_re
     answer->of.pool_memory.transparent = entry->arena[arena].transparent;
     if (looks)
         return attach_readonly(connection, NP_STORE_META, pool, arena);
+    if (np_premises_is_readonly(worker, connection->client, pool))
+        return attach_readonly(connection, NP_STORE_DATA, pool, arena);
     result = attach(connection, NP_STORE_META, pool, arena);
     return result < 0 ? result : attach(connection, NP_STORE_DATA, pool, arena);
 }
@@ -328,6 +361,6 @@ bool np_request_serve(struct np_connection *connection, const struct np_wire_req
         *result = services[request->operation].serve(connection, request);
     }
     if (*result == -EPERM || *result == -EACCES)
-        np_add64(&connection->worker->board.header->requests_refused, 1, memory_order_relaxed); /* relaxed: a statistic */
+        np_rights_refused(connection);
     return *result != SERVED_LATER;
 }

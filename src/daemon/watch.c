@@ -118,6 +118,7 @@ void np_watch_end(struct np_watch *watch, const char *why)
         np_store64(&worker->board.header->scavenge_ns_max, took_ns, memory_order_relaxed);
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++)
         np_premises_drop_account(worker, client, pool);
+    np_premises_drop_page(worker, client);
     np_worker_forget(worker, pidfd_key(client));
     release_watch(watch);
     if (strcmp(why, "left") != 0)
@@ -193,7 +194,7 @@ static bool is_only_client_of_process(const struct np_watch *watch)
     return true;
 }
 
-/* Accounts are this client's alone. The rest is shared by all: it says something where the process is no other client too,
+/* Accounts, and the page of bells of one who may not have the others, are this client's alone. The rest is shared by all: it says something where the process is no other client too,
  * as it is after it became another program that connected in its turn. */
 static void collect_inodes(struct np_maps_check *check, const struct np_watch *watch)
 {
@@ -203,6 +204,7 @@ static void collect_inodes(struct np_maps_check *check, const struct np_watch *w
     check->inode_count = 0;
     if (only || pools == 0)
         add_inode(check, worker, (struct np_store_key){ NP_STORE_BELLS, 0, 0 });
+    add_inode(check, worker, (struct np_store_key){ NP_STORE_PAGE, watch->client, 0 });
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++) {
         if (!(pools >> pool & 1))
             continue;

@@ -206,6 +206,7 @@ static int start(struct np_worker *worker)
     }
     worker->status = 0;
     np_add64(&worker->board.header->worker_starts, 1, memory_order_relaxed); /* relaxed: a statistic */
+    np_rights_set_socket_mode(worker);
     start_operations(worker);
     worker->ready = true;
     if (worker->config->pool_count == 0)

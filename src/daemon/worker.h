@@ -7,6 +7,7 @@
  *   premises.c    the memory it makes and takes over: board, bells, pools, lanes, accounts
  *   connection.c  sockets: a request is received, its answer sent, then the next is received
  *   request.c     what each request does
+ *   rights.c      who may ask for what
  *   watch.c       clients' lives: pidfds, and processes that have become another program
  *   verify.c      where pages are, a slice at a time
  *
@@ -50,7 +51,7 @@ struct np_connection {
     int fd; /* -1: unused */
     enum np_connection_kind kind;
     uint32_t client; /* of a CLIENT */
-    bool refused;    /* another user's: gets one answer */
+    bool refused;    /* of a user without any right: gets one answer */
     bool closing;
     bool awaits_verify;
     struct np_identity identity;
@@ -90,7 +91,7 @@ struct np_maps_check {
     uint64_t offset;
     size_t kept; /* bytes of an unfinished line at the start of the buffer */
     unsigned inode_count;
-    uint64_t inodes[1 + NP_POOLS_MAX * (1 + NP_ARENAS_MAX)];
+    uint64_t inodes[2 + NP_POOLS_MAX * (1 + NP_ARENAS_MAX)];
     char buffer[8192];
 };
 
@@ -129,6 +130,7 @@ struct np_worker {
     struct np_operation accept, signal, records, bell;
     uint32_t bell_seen;
     unsigned orphans;
+    struct np_refusals { int64_t since_ns; unsigned told, untold; } refusals; /* what the log was told of in this period */
     int64_t duty_period_ns;
     struct np_timer accept_again, duty, checks;
 };
@@ -155,6 +157,12 @@ int np_premises_make_pools(struct np_worker *worker);
 /* The client's account at a pool: made if there is none. A descriptor that stays the store's, or -errno. */
 int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool);
 void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_t pool);
+/* The page of bells of a client who gets no others: made if there is none. A descriptor that stays the store's, or -errno. */
+int np_premises_page(struct np_worker *worker, uint32_t client);
+void np_premises_drop_page(struct np_worker *worker, uint32_t client);
+/* Opening for reading only: no account, and nothing to sweep. */
+void np_premises_open_readonly(struct np_worker *worker, uint32_t client, uint32_t pool);
+bool np_premises_is_readonly(const struct np_worker *worker, uint32_t client, uint32_t pool);
 /* Length of what is stored under a key; 0: nothing. */
 uint64_t np_premises_bytes(const struct np_worker *worker, struct np_store_key key);
 
@@ -169,6 +177,18 @@ void np_connection_close(struct np_connection *connection);
 /* ---- request.c */
 /* Fills connection->answer and its descriptors; true: it can be sent now. */
 bool np_request_serve(struct np_connection *connection, const struct np_wire_request *request, int *result);
+
+/* ---- rights.c: of the process at the other end, by the kernel's word for its user and groups alone */
+/* Added up from enum np_right. The daemon's user and root have all, everywhere, and who made a pool has all there; an admin of the
+ * daemon is one of every pool. */
+unsigned np_rights_at_pool(const struct np_connection *connection, const struct np_pool_entry *pool);
+bool np_rights_is_admin(const struct np_connection *connection); /* of the daemon */
+bool np_rights_is_direct(const struct np_connection *connection); /* of one pool or more: gets the table of bells */
+bool np_rights_has_any(const struct np_connection *connection);
+/* Counts and, not too often, logs that the request was refused; the sentence is np_error's. */
+void np_rights_refused(const struct np_connection *connection);
+/* Opens the socket to all users when a list names some, and to the daemon's alone when none does. After every change of a list. */
+void np_rights_set_socket_mode(const struct np_worker *worker);
 
 /* ---- watch.c */
 int np_watches_start(struct np_worker *worker);
