@@ -114,7 +114,7 @@ int np_wire_connect(const char *path)
     case ECONNREFUSED:
         return np_error(code, "no numapoold listens at '%s': start it, or set NUMAPOOL_SOCKET to where it does", path);
     case EACCES:
-        return np_error(code, "'%s' may not be opened by this user: it belongs to the daemon's user", path);
+        return np_error(code, "'%s' may not be opened by this user: the daemon there serves its own user alone, or a directory on the way lets no others through", path);
     case EPROTOTYPE:
         return np_error(-EPROTO, "what listens at '%s' is not numapoold: set NUMAPOOL_SOCKET to where numapoold does", path);
     case EAGAIN:

@@ -293,11 +293,37 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null && as_nobody test -x "$
         wait_for as_nobody env NUMAPOOL_SOCKET="$scratch/theirs/s" "$ctl" check >/dev/null 2>&1
     }
     try "as an ordinary user" "start_theirs" "[ \$(stat -c %u '$scratch/theirs/s') = 65534 ]"
-    try "whom another user's tools get nothing from" "! NUMAPOOL_SOCKET=$scratch/theirs/s \"\$ctl\" pools >/dev/null 2>'$scratch/ctl'" \
-        "grep -q 'this daemon serves user 65534' '$scratch/ctl'"
+    try "which nobody else can connect to but root, who may everything" "[ \$(mode_of '$scratch/theirs/s') = 600 ]" \
+        "NUMAPOOL_SOCKET=$scratch/theirs/s \"\$ctl\" pools >/dev/null"
     try "and in order to its end" "end" "[ ! -e '$scratch/theirs/s' ]"
     try "where a user may not write he is told so" "! as_nobody '$build/numapoold' --socket '$scratch/s' --pool $small 2>'$scratch/err'" \
         "one_error" "complains 'Permission denied.*choose a directory'"
+
+    # ---- users of access lists
+
+    as() { local user=$1; shift; setpriv --reuid="$user" --regid="$user" --clear-groups "$@"; }
+    refused() { ! as "$1" "$ctl" pools >"$scratch/out.ctl" 2>"$scratch/ctl" && grep -q "$2" "$scratch/ctl"; }
+    refusals() { "$ctl" --json stats | tr -d ' \n' | sed -n 's/.*"requests_refused":\([0-9]*\).*/\1/p'; }
+    try "without lists the socket is the daemon's user's alone" "start --pool '$small'" "[ \$(mode_of '$socket') = 600 ]" \
+        "refused 65534 'user'" "end"
+    config '[daemon]' 'admin = 65533' "socket = $socket" '[pool p]' 'size = 128' 'count = 1000' 'direct = @65531' 'readonly = 65534'
+    try "with lists everybody can connect" "start --config '$scratch/conf'" "[ \$(mode_of '$socket') = 666 ]"
+    try "an admin of the daemon may look at everything" "as 65533 '$ctl' pools >/dev/null" "as 65533 '$ctl' check >/dev/null"
+    try "whoever has a right at a pool may not look" "refused 65534 'user 65534 may not look at this daemon'" \
+        "refused 65531 'user 65531 may not look'"
+    try "whoever has none is told so, once for each connection" "refused 65532 'no access list of it names user 65532'"
+    try "refusals are counted and logged" "[ \$(refusals) -eq 3 ]" "complains 'process [0-9]* of user 65532 is refused'"
+    flood() { local i; for ((i = 0; i < 30; i++)); do refused 65532 'no access list' || return 1; done; }
+    try "many are counted and few are logged" "flood" "[ \$(refusals) -eq 33 ]" "[ \$(grep -c 'is refused' '$scratch/err') -eq 10 ]"
+    try "and another worker refuses the same" "kill_worker" "[ \$(mode_of '$socket') = 666 ]" "refused 65532 'no access list'" \
+        "as 65533 '$ctl' pools >/dev/null" "end"
+    try "who an access list names must exist" "wrong --pool '$small,direct=no-such-user'" "one_sentence" \
+        "complains \"direct of pool 'p': 'no-such-user' is no user\"" "wrong --admin @no-such-group" "complains 'is no group'"
+    mkdir -m 700 "$scratch/narrow"
+    NUMAPOOL_SOCKET=$scratch/narrow/s
+    try "a directory on the way that lets no others through is named" "start --socket '$NUMAPOOL_SOCKET' --pool '$small,readonly=65534'" \
+        "complains \"directory '$scratch/narrow' lets none of them through\"" "end"
+    NUMAPOOL_SOCKET=$socket
 else
     leave_out "as an ordinary user (needs root, setpriv and a build that others may read)"
 fi
