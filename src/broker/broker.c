@@ -242,7 +242,8 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
             *grant = np_broker_grant(broker, e);
             return 0;
         }
-        if (vacant == 0 && np_entry_is(&entry->state, NP_NONE))
+        /* an address, number and generation, is given out once: a number that has had them all is not used any more */
+        if (vacant == 0 && np_entry_is(&entry->state, NP_NONE) && entry->generation < UINT32_MAX)
             vacant = e;
     }
     if (vacant == 0)

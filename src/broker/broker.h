@@ -26,7 +26,6 @@ struct np_broker_environment {
     void (*lane_memory_gone)(void *context, uint32_t lane, void *address, size_t bytes);
 };
 
-#define NP_DRAINING_LANES_MAX 8u
 #define NP_PAGE_BELLS 256u /* in the page of one who opens pools read-only: so many receivers */
 #define NP_PAGE_BYTES (NP_PAGE_BELLS * sizeof(struct np_bell))
 

@@ -13,6 +13,9 @@
 #include "channel/lane.h"
 #include "numapool.h"
 
+/* A sender that has so many lanes to leave (DRAIN) gets no more until it leaves some. */
+#define NP_DRAINING_LANES_MAX 8u
+
 enum np_role { NP_ROLE_SENDER = 1, NP_ROLE_RECEIVER = 2 };
 
 struct np_endpoint_request {

@@ -34,6 +34,18 @@ struct np_endpoint {
     struct np_sleep sleep; /* what it sleeps on; here rather than on the stack of a warm call */
 };
 
+/* The name of an endpoint, never used again: np_broker_endpoint_open gives a number whose generation is used up to nobody. */
+static inline uint64_t np_address(uint32_t endpoint, uint32_t generation)
+{
+    return (uint64_t)generation << 32 | endpoint;
+}
+
+/* Who is at the other end of the lane; 0: nobody. */
+static inline uint64_t np_peer_address(const struct np_lane_grant *grant)
+{
+    return grant->peer == 0 ? 0 : np_address(grant->peer, grant->peer_generation);
+}
+
 /* Asks the authority to admit the endpoint; `options` have been checked. */
 int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, enum np_role role, const char *channel,
                      const struct numapool_channel_options *options);

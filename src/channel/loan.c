@@ -1,19 +1,40 @@
 /* SPDX-License-Identifier: MIT
- * Loans: slots to fill and send, those first that were taken back. */
+ * Loans: slots to fill and send, those first that were taken back.
+ *
+ * A loan for a receiver is of that receiver's node: a slot of it that came back on its lane, else one from a further magazine of the
+ * sender, for that node. Once there is such a magazine, lanes whose receivers are on other nodes keep their slots for such loans. */
 #include <errno.h>
 
-#include "channel/sender.h"
+#include "channel/keys.h"
 #include "core/error.h"
 
 /* How many loans ahead the beginning of a slot is fetched: its receiver's processor has it. */
 #define LOANS_AHEAD 8u
+
+/* The arena with slots on the node, or -1: the sender's own node, not known, or without slots. */
+static int away_arena(const struct numapool_sender *sender, int node)
+{
+    const struct numapool_pool *pool = sender->endpoint.pool;
+    if (node < 0 || node == pool->arenas[sender->arena].arena.node)
+        return -1;
+    for (unsigned i = 0, count = np_pool_arena_count(pool); i < count; i++)
+        if (pool->arenas[i].arena.node == node)
+            return (int)i;
+    return -1;
+}
+
+/* Whether what comes back on the lane waits for loans to its receiver. */
+static bool is_away(const struct numapool_sender *sender, const struct np_sender_lane *lane)
+{
+    return __builtin_expect(sender->has_away, 0) && away_arena(sender, lane->node) >= 0;
+}
 
 /* The slot that was taken back first of those that wait, or NULL. */
 static void *recycle(struct numapool_sender *sender)
 {
     for (unsigned i = 0; i < sender->lane_count; i++) {
         struct np_sender_lane *lane = &sender->lanes[i];
-        while (lane->recycled < lane->reclaimed) {
+        while (lane->recycled < lane->reclaimed && !is_away(sender, lane)) {
             void *slot = lane->sent[lane->recycled++ & lane->mask].slot;
             if (slot) {
                 sender->loan_lane = lane;
@@ -86,6 +107,73 @@ void *numapool_loan(struct numapool_sender *sender)
         }
     }
     return loan_slow(sender);
+}
+
+/* ---------------------------------------------------------------- for a receiver */
+
+/* The lane that the next message like this will go to, or NULL: none can be told. Nothing moves on, so that the send finds the same. */
+static struct np_sender_lane *next_lane(struct numapool_sender *sender, const struct numapool_msg *message)
+{
+    if ((message->flags & NUMAPOOL_KEYED) != 0 && sender->keys) {
+        struct np_sender_lane *lane = np_keys_lane(sender, message->key);
+        if (lane && lane->state == NP_LANE_ACTIVE)
+            return lane;
+    }
+    struct np_sender_lane *full = NULL;
+    for (unsigned tried = 0; tried < sender->lane_count; tried++) {
+        struct np_sender_lane *lane = &sender->lanes[(sender->turn + 1 + tried) % sender->lane_count];
+        if (lane->state == NP_LANE_ACTIVE && np_sender_room(sender, lane) > 0)
+            return lane;
+        if (lane->state == NP_LANE_ACTIVE && !full)
+            full = lane;
+    }
+    return full;
+}
+
+/* The oldest slot of that node that came back on the lane; others go home. */
+static void *recycle_away(struct numapool_sender *sender, struct np_sender_lane *lane, int node)
+{
+    while (lane->recycled < lane->reclaimed) {
+        void *slot = lane->sent[lane->recycled++ & lane->mask].slot;
+        uint64_t index;
+        const struct np_pool_arena *pa = slot ? np_pool_locate(sender->endpoint.pool, slot, &index) : NULL;
+        if (pa && pa->arena.node == node)
+            return slot;
+        if (slot)
+            np_magazine_return(sender->magazine, slot);
+    }
+    return NULL;
+}
+
+static void *loan_away(struct numapool_sender *sender, struct np_sender_lane *lane, unsigned arena)
+{
+    struct numapool_pool *pool = sender->endpoint.pool;
+    int node = lane->node;
+    void *slot = recycle_away(sender, lane, node);
+    if (slot)
+        return slot;
+    if (!sender->away[arena]) {
+        if (numapool_magazine_open(pool, node, 0, &sender->away[arena]) < 0)
+            return NULL;
+        sender->has_away = true;
+        sender->loan_lane = NULL; /* it may be one whose slots are kept */
+    }
+    struct numapool_magazine *magazine = sender->away[arena];
+    if (magazine->top == magazine->bottom && np_sender_take_back(sender, lane) > 0 && (slot = recycle_away(sender, lane, node)) != NULL)
+        return slot; /* rather than one more from the pool */
+    return numapool_get(magazine);
+}
+
+void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_msg *message)
+{
+    if (!np_sender_is_live(sender))
+        return NULL;
+    if (np_endpoint_has_news(&sender->endpoint))
+        np_sender_sync(sender); /* as the send will do */
+    struct np_sender_lane *lane = np_pool_arena_count(sender->endpoint.pool) > 1 ? next_lane(sender, message) : NULL;
+    int arena = lane ? away_arena(sender, lane->node) : -1;
+    void *slot = arena >= 0 ? loan_away(sender, lane, (unsigned)arena) : NULL;
+    return slot ? slot : numapool_loan(sender);
 }
 
 int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns)

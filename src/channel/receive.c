@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Receiving: what is announced on the lanes, orphans first, and waiting for it. */
+ * Receiving: what is announced on the lanes, orphans first, then lanes to be drained, and waiting for it. */
 #include <errno.h>
 
 #include "channel/receiver.h"
@@ -54,6 +54,14 @@ static bool know_arena(struct numapool_receiver *receiver, unsigned arena)
     return !receiver->unknown;
 }
 
+/* Moved on before the lane came here, or directed to somebody else, who is gone: the lane was his. */
+static bool is_passed_over(const struct numapool_receiver *receiver, const struct np_cell *cell, unsigned flags)
+{
+    /* relaxed: ordered by the acquire of where */
+    return (flags & NP_CELL_SKIP) != 0 ||
+           ((flags & NP_CELL_DIRECTED) != 0 && np_load64(&cell->key, memory_order_relaxed) != np_receiver_address(receiver));
+}
+
 /* Takes what is announced on a lane. A count. A cell that does not fit ends it and sets *scribbled; when nothing came
  * before it in this call (`first`), it is passed over, else it is left for the next call, which begins with it and reports
  * it. */
@@ -79,7 +87,7 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
         uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
         uint64_t slot = np_cell_slot(where), length = np_cell_length(what);
         if (__builtin_expect((what >> 32 & 0xffff) != known_arena, 0)) { /* another node, or flags */
-            if ((np_cell_flags(what) & NP_CELL_SKIP) != 0) {
+            if (is_passed_over(receiver, cell, np_cell_flags(what))) {
                 np_receiver_finish(lane, position++);
                 limit = lane->done + lane->mask + 1;
                 continue;
@@ -104,7 +112,8 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
         }
         messages[got++] = (struct numapool_msg){
             .data = data + slot * stride, .length = (uint32_t)length, .type = np_cell_type(what),
-            .flags = position < redelivered_until ? NUMAPOOL_REDELIVERED : 0,
+            .flags = (uint16_t)((position < redelivered_until ? NUMAPOOL_REDELIVERED : 0) |
+                                (np_cell_flags(what) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0)),
             .id = np_load64(&cell->id, memory_order_relaxed), .key = np_load64(&cell->key, memory_order_relaxed),
             .lane_seq = position, .lane = place,
         };
@@ -138,6 +147,22 @@ static void leave_drained_orphans(struct numapool_receiver *receiver)
         np_receiver_set_order(receiver);
 }
 
+/* From lanes to be drained, as long as they have precedence. */
+static unsigned poll_lanes_to_drain(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool takes,
+                                    bool *scribbled)
+{
+    unsigned got = 0;
+    bool ends = false;
+    for (unsigned i = 0; i < receiver->drain_count && got < n && !*scribbled; i++) {
+        unsigned place = receiver->order[receiver->orphan_count + i];
+        got += poll_lane(receiver, place, messages + got, n - got, takes && got == 0, scribbled);
+        ends |= receiver->lanes[place].head >= receiver->lanes[place].first_until;
+    }
+    if (ends)
+        np_receiver_set_order(receiver);
+    return got;
+}
+
 /* takes: a scribbled cell is passed over and told; else it stays, and is only seen. */
 static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool takes, bool *scribbled)
 {
@@ -153,12 +178,13 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
             return got; /* the successors of the dead wait */
         leave_drained_orphans(receiver);
     }
-    unsigned others = receiver->order_count - receiver->orphan_count;
+    if (__builtin_expect(receiver->drain_count > 0, 0) && !*scribbled)
+        got = poll_lanes_to_drain(receiver, messages, n, takes, scribbled);
+    unsigned firsts = receiver->orphan_count + receiver->drain_count, others = receiver->order_count - firsts;
     for (unsigned tried = 0; tried < others && got < n && !*scribbled; tried++) {
         if (++receiver->turn >= others)
             receiver->turn = 0;
-        got += poll_lane(receiver, receiver->order[receiver->orphan_count + receiver->turn], messages + got, n - got,
-                         takes && got == 0, scribbled);
+        got += poll_lane(receiver, receiver->order[firsts + receiver->turn], messages + got, n - got, takes && got == 0, scribbled);
     }
     if (*scribbled && got > 0)
         receiver->turn = (receiver->turn + others - 1) % (others ? others : 1);
@@ -174,7 +200,7 @@ static bool look_at_states(struct numapool_receiver *receiver)
         uint32_t state = lane->shared ? np_load32(&lane->shared->state, memory_order_acquire) : lane->state; /* pairs with roll forward */
         if (state == lane->state)
             continue;
-        lane->state = state;
+        np_receiver_set_state(lane, state);
         lane->orphaned = np_load64(&lane->shared->orphaned, memory_order_relaxed); /* relaxed: ordered by the acquire of the state */
         changed = true;
     }

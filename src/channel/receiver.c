@@ -31,20 +31,41 @@ static void sort_by_age(struct numapool_receiver *receiver, unsigned n)
         }
 }
 
-/* Orphans first: what a dead sender has sent is received before what its successor sends. */
+enum precedence { ORPHANS, TO_DRAIN, OTHERS, PRECEDENCES };
+
+static enum precedence precedence_of(const struct np_receiver_lane *lane)
+{
+    if (lane->state == NP_LANE_ORPHAN)
+        return ORPHANS;
+    return lane->state == NP_LANE_DRAIN && lane->head < lane->first_until ? TO_DRAIN : OTHERS;
+}
+
+/* Orphans first: what a dead sender has sent is received before what its successor sends. Then lanes to be drained, for whose messages their
+ * senders may wait before they send more with the same keys. */
 void np_receiver_set_order(struct numapool_receiver *receiver)
 {
-    receiver->order_count = receiver->orphan_count = 0;
+    unsigned counts[PRECEDENCES] = { 0 };
+    receiver->order_count = 0;
     receiver->changes++;
-    for (unsigned orphans = 2; orphans-- > 0;) {
+    for (unsigned precedence = 0; precedence < PRECEDENCES; precedence++) {
+        unsigned before = receiver->order_count;
         for (unsigned i = 0; i < receiver->lane_count; i++)
-            if (receiver->lanes[i].shared && (receiver->lanes[i].state == NP_LANE_ORPHAN) == (orphans == 1))
+            if (receiver->lanes[i].shared && precedence_of(&receiver->lanes[i]) == precedence)
                 receiver->order[receiver->order_count++] = i;
-        if (orphans == 0)
-            continue;
-        receiver->orphan_count = receiver->order_count;
-        sort_by_age(receiver, receiver->orphan_count);
+        counts[precedence] = receiver->order_count - before;
     }
+    receiver->orphan_count = counts[ORPHANS];
+    receiver->drain_count = counts[TO_DRAIN];
+    sort_by_age(receiver, receiver->orphan_count);
+}
+
+/* A sender that has heard of it sends no more on a lane that is to be drained: what is there is a capacity at most, and has precedence. One
+ * that goes on does not put others off for ever. */
+void np_receiver_set_state(struct np_receiver_lane *lane, uint32_t state)
+{
+    if (state == NP_LANE_DRAIN && lane->state != NP_LANE_DRAIN)
+        lane->first_until = lane->head + lane->mask + 1;
+    lane->state = state;
 }
 
 void np_receiver_forget_lane(struct numapool_receiver *receiver, struct np_receiver_lane *lane)
@@ -79,7 +100,7 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
         struct np_receiver_lane *known = &receiver->lanes[i];
         if (known->shared && known->id == grant->lane && known->generation == grant->generation) {
             pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
-            known->state = grant->state;
+            np_receiver_set_state(known, grant->state);
             known->orphaned = np_load64(&known->shared->orphaned, memory_order_acquire);
             np_receiver_set_order(receiver);
             return 0;
@@ -98,14 +119,15 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
     struct np_lane_shared *shared = grant->memory;
     struct np_receiver_lane *lane = &receiver->lanes[place];
     *lane = (struct np_receiver_lane){ .shared = shared, .cells = np_lane_cells(shared), .done_bits = done_bits,
-                                       .mask = grant->capacity - 1, .id = grant->lane, .generation = grant->generation,
-                                       .state = grant->state };
+                                       .mask = grant->capacity - 1, .id = grant->lane, .generation = grant->generation };
     /* acquire: what an earlier receiver and the hand-over stored */
     lane->head = lane->done = lane->released = np_load64(&shared->released, memory_order_acquire);
+    np_receiver_set_state(lane, grant->state);
     lane->orphaned = np_load64(&shared->orphaned, memory_order_acquire);
     lane->redelivered_until = np_load64(&shared->redelivered_until, memory_order_acquire);
     /* relaxed: read by people; the bell is the sender's when the flag goes up */
     np_store32(&shared->receiver_registered, receiver->endpoint.registered, memory_order_relaxed);
+    np_store32(&shared->receiver_node, (uint32_t)(pool->own_node() + 1), memory_order_relaxed); /* a hint for the sender's loans */
     np_store32(&shared->receiver_sleeps, 0, memory_order_relaxed); /* it may be up since an earlier receiver's death */
     /* a foreign one's is in a page of its own, and nobody's number in the table */
     np_store32(&shared->receiver_bell, receiver->endpoint.foreign ? UINT32_MAX : receiver->endpoint.bell_id, memory_order_release);
@@ -198,6 +220,11 @@ int numapool_receiver_open(struct numapool_pool *pool, const char *channel, cons
     }
     *result_receiver = receiver;
     return 0;
+}
+
+uint64_t numapool_receiver_address(const struct numapool_receiver *receiver)
+{
+    return np_receiver_is_live(receiver) ? np_receiver_address(receiver) : 0;
 }
 
 int numapool_receiver_close(struct numapool_receiver *receiver)

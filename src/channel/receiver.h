@@ -20,6 +20,7 @@ struct np_receiver_lane {
     uint64_t released;  /* what `shared->released` says */
     uint64_t redelivered_until;
     uint64_t orphaned;  /* of an orphan: when it became one */
+    uint64_t first_until; /* DRAIN: up to this position it is received before ACTIVE lanes */
     uint32_t waiting;   /* bits set in done_bits */
     uint32_t mask;
     uint32_t id;
@@ -32,8 +33,8 @@ struct numapool_receiver {
     struct np_endpoint endpoint;
     struct np_receiver_lane *lanes; /* a message's `lane` is an index into it, stable while the message is unreleased */
     unsigned lane_count, lane_room;
-    unsigned *order;                /* indices of lanes: orphans first, then the others in turn */
-    unsigned order_count, orphan_count;
+    unsigned *order;                /* indices of lanes: orphans first, then those to be drained, then the others in turn */
+    unsigned order_count, orphan_count, drain_count;
     unsigned turn;
     bool unknown; /* the lane looked at last goes on with an arena that cannot be learned of now */
     uint32_t changes; /* goes up when lanes come, go or change: flags that are up are not on all of them any more */
@@ -51,12 +52,17 @@ static inline bool np_receiver_is_live(const struct numapool_receiver *receiver)
 /* The authority's news of a lane; a callback of np_endpoint_sync. */
 int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant);
 void np_receiver_set_order(struct numapool_receiver *receiver);
+void np_receiver_set_state(struct np_receiver_lane *lane, uint32_t state);
 /* Whether a receive would have something to say: looks as it would, and leaves all as it was. Asks for news. */
 bool np_receiver_peek(struct numapool_receiver *receiver);
 /* "The receiver sleeps", on every lane: on its bell, or, when it is foreign, on the lanes, whose words are added. */
 void np_receiver_raise_flags(struct numapool_receiver *receiver, struct np_sleep *sleep);
 void np_receiver_lower_flags(struct numapool_receiver *receiver);
 void np_receiver_forget_lane(struct numapool_receiver *receiver, struct np_receiver_lane *lane);
+static inline uint64_t np_receiver_address(const struct numapool_receiver *receiver)
+{
+    return np_address(receiver->endpoint.id, receiver->endpoint.generation);
+}
 /* The lane of a received and unreleased message; NULL with the sentence: it is none. */
 struct np_receiver_lane *np_receiver_lane_of(struct numapool_receiver *receiver, const struct numapool_msg *message);
 

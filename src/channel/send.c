@@ -3,28 +3,14 @@
  * Sending. A send is: room (L2), payload (the caller's), cell, word SENT, announcement, tail, a look at the sleeper's flag. */
 #include <errno.h>
 
-#include "channel/sender.h"
+#include "channel/keys.h"
 #include "core/error.h"
 
 #define CELLS_AHEAD 8u
 
 static const char full_sentence[] = "every lane of this sender is full: its receivers have not released what they were sent";
-
-static uint32_t room_on(struct numapool_sender *sender, struct np_sender_lane *lane)
-{
-    uint64_t used = lane->head - lane->recycled;
-    if (__builtin_expect(used > lane->mask || lane->head >= lane->take_back_at, 0)) {
-        if (NP_MUTANT(ROOM_BY_RELEASED)) {
-            used = lane->head - np_load64(&lane->shared->released, memory_order_acquire);
-            return used > lane->mask ? 0 : (uint32_t)(lane->mask + 1 - used);
-        }
-        np_sender_take_back(sender, lane);
-        if (lane->head - lane->recycled > lane->mask)
-            np_sender_spill(sender, lane, 0);
-        used = lane->head - lane->recycled;
-    }
-    return (uint32_t)(lane->mask + 1 - used);
-}
+static const char key_sentence[] = "earlier messages with this key, or one that shares a bucket with it, have to be released first: their lane is full or changes its receiver";
+static const char directed_sentence[] = "the lane to this receiver is full, or not known at this moment";
 
 /* The next lane in turn that has room, or NULL. */
 static struct np_sender_lane *pick_lane(struct numapool_sender *sender, uint32_t *room)
@@ -33,9 +19,27 @@ static struct np_sender_lane *pick_lane(struct numapool_sender *sender, uint32_t
         if (++sender->turn >= sender->lane_count)
             sender->turn = 0;
         struct np_sender_lane *lane = &sender->lanes[sender->turn];
-        if (lane->state == NP_LANE_ACTIVE && (*room = room_on(sender, lane)) > 0)
+        if (lane->state == NP_LANE_ACTIVE && (*room = np_sender_room(sender, lane)) > 0)
             return lane;
     }
+    return NULL;
+}
+
+/* The lane that this keyed message may go on, or NULL: there is none now. */
+static struct np_sender_lane *pick_keyed(struct numapool_sender *sender, const struct numapool_msg *message, uint32_t *room)
+{
+    struct np_sender_lane *lane = np_keys_lane(sender, message->key);
+    if (!lane)
+        return pick_lane(sender, room);
+    return lane->state == NP_LANE_ACTIVE && (*room = np_sender_room(sender, lane)) > 0 ? lane : NULL;
+}
+
+/* The lane to the receiver of that address, whether or not it has room, or NULL. */
+static struct np_sender_lane *lane_to(struct numapool_sender *sender, uint64_t address)
+{
+    for (unsigned i = 0; i < sender->lane_count; i++)
+        if (sender->lanes[i].state == NP_LANE_ACTIVE && sender->lanes[i].peer == address)
+            return &sender->lanes[i];
     return NULL;
 }
 
@@ -43,15 +47,16 @@ static struct np_sender_lane *pick_lane(struct numapool_sender *sender, uint32_t
 
 /* Fills the cell of a message and, that done, stores its word: here it is sent. */
 static inline void fill_and_store(struct np_cell *cell, struct np_sent *sent, uint32_t lane, uint64_t position,
-                                  const struct numapool_msg *message, uint64_t arena, uint32_t slot, np_shm64 *address, unsigned gen)
+                                  const struct numapool_msg *message, uint64_t arena, unsigned flags, uint64_t key, uint32_t slot,
+                                  np_shm64 *address, unsigned gen)
 {
     const uint64_t as_sent = np_word_sent(lane, position, gen);
     if (NP_MUTANT(WORD_BEFORE_CELL))
         np_store64(address, as_sent, memory_order_release);
     /* relaxed: all before the word, by its release (L1) */
-    np_store64(&cell->what, np_cell_what(message->length, (unsigned)arena, 0, message->type), memory_order_relaxed);
+    np_store64(&cell->what, np_cell_what(message->length, (unsigned)arena, flags, message->type), memory_order_relaxed);
     np_store64(&cell->id, message->id, memory_order_relaxed);
-    np_store64(&cell->key, message->key, memory_order_relaxed);
+    np_store64(&cell->key, key, memory_order_relaxed);
     np_store64(&cell->where, np_cell_where_unannounced(position, slot), memory_order_relaxed);
     sent->slot = message->data;
     sent->word = address;
@@ -60,8 +65,8 @@ static inline void fill_and_store(struct np_cell *cell, struct np_sent *sent, ui
 }
 
 /* Sends one message of any kind: from any node, of any stride, of any claim. */
-static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *message, uint64_t claim,
-                     uint64_t position)
+static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *message, unsigned flags,
+                     uint64_t key, uint64_t claim, uint64_t position)
 {
     struct numapool_pool *pool = sender->endpoint.pool;
     uint64_t index;
@@ -83,14 +88,14 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
         return false;
     }
     fill_and_store(&lane->cells[position & lane->mask], &lane->sent[position & lane->mask], lane->id, position, message, pa->arena.index,
-                   (uint32_t)index, address, np_word_gen(word));
+                   flags, key, (uint32_t)index, address, np_word_gen(word));
     return true;
 }
 
-/* Sends of the common kind: slots that this process holds, of the magazine's node, of a stride that is a power of two.
- * Stops at the first that is of another kind; how many were sent. */
-static inline unsigned send_common(struct numapool_sender *sender, const struct np_sender_lane *lane, const struct numapool_msg *messages,
-                                   unsigned n)
+/* Sends of the common kind: slots that this process holds, of the magazine's node, of a stride that is a power of two; all
+ * keyed or, with flags 0, none. Stops at the first that is of another kind; how many were sent. */
+static inline __attribute__((always_inline)) unsigned send_common(struct numapool_sender *sender, const struct np_sender_lane *lane,
+                                                                  const struct numapool_msg *messages, unsigned n, unsigned flags)
 {
     const struct np_arena *home = &sender->endpoint.pool->arenas[sender->arena].arena;
     /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
@@ -107,28 +112,23 @@ static inline unsigned send_common(struct numapool_sender *sender, const struct 
     for (uint64_t position = lane->head; message < end; message++, position++) {
         uint64_t offset = (uintptr_t)message->data - base;
         uint64_t index = offset >> shift | offset << (64 - shift); /* beyond all slots unless it is a slot's beginning */
-        if (__builtin_expect((index >= slots) | (message->length > slot_bytes), 0))
+        unsigned keyed = message->flags & NUMAPOOL_KEYED;
+        if (__builtin_expect((index >= slots) | (message->length > slot_bytes) | (flags == 0 ? keyed : !keyed), 0))
             break;
         uint64_t gen = np_load64(&words[index], memory_order_relaxed) ^ held; /* relaxed: the claim is ours or it is refused */
         if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
             break;
-        fill_and_store(&cells[position & mask], &sent[position & mask], id, position, message, arena, (uint32_t)index, &words[index],
-                       (unsigned)gen);
+        fill_and_store(&cells[position & mask], &sent[position & mask], id, position, message, arena, flags, message->key,
+                       (uint32_t)index, &words[index], (unsigned)gen);
     }
     return (unsigned)(message - messages);
 }
 
-/* Sends up to n on one lane that has room for them. claims[i], or HELD by this client where claims is NULL. */
-static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
-                    const uint64_t *claims, unsigned n)
+/* Announces `sent` messages whose words say SENT, and wakes their receiver. */
+static inline void announce(struct numapool_sender *sender, struct np_sender_lane *lane, unsigned sent)
 {
-    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head, mask = lane->mask;
+    const uint64_t first = lane->head, mask = lane->mask;
     struct np_cell *const cells = lane->cells;
-    unsigned sent = claims ? 0 : send_common(sender, lane, messages, n);
-    while (__builtin_expect(sent < n, 0) && send_any(sender, lane, &messages[sent], claims ? claims[sent] : held, first + sent))
-        sent++;
-    if (__builtin_expect(sent == 0, 0))
-        return -EINVAL;
     /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
     for (uint64_t position = first + sent; position-- > first;) {
         np_shm64 *where = &cells[position & mask].where;
@@ -141,13 +141,65 @@ static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane,
     np_store64(&lane->shared->tail, lane->head, memory_order_release); /* for who counts */
     np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell,
                      &lane->shared->receiver_ring);
+}
+
+/* Sends up to n on one lane that has room for them, until one is keyed. claims[i], or HELD by this client where claims is NULL. */
+static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
+                    const uint64_t *claims, unsigned n)
+{
+    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head;
+    unsigned sent = claims ? 0 : send_common(sender, lane, messages, n, 0);
+    while (__builtin_expect(sent < n, 0) && (messages[sent].flags & NUMAPOOL_KEYED) == 0 &&
+           send_any(sender, lane, &messages[sent], 0, messages[sent].key, claims ? claims[sent] : held, first + sent))
+        sent++;
+    if (__builtin_expect(sent == 0, 0))
+        return -EINVAL;
+    announce(sender, lane, sent);
     return (int)sent;
 }
 
-/* Nothing has room: waits until something has. 0: look again. */
-static int wait_for_room(struct numapool_sender *sender, struct np_waiting *waiting)
+/* The same of n that are all keyed. */
+static __attribute__((noinline)) int send_keyed(struct numapool_sender *sender, struct np_sender_lane *lane,
+                                                const struct numapool_msg *messages, const uint64_t *claims, unsigned n)
+{
+    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head;
+    unsigned sent = claims ? 0 : send_common(sender, lane, messages, n, NP_CELL_KEYED);
+    while (sent < n && send_any(sender, lane, &messages[sent], NP_CELL_KEYED, messages[sent].key, claims ? claims[sent] : held,
+                                first + sent))
+        sent++;
+    if (sent == 0)
+        return -EINVAL;
+    announce(sender, lane, sent);
+    np_keys_sent(sender, lane, messages, sent, first);
+    return (int)sent;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+/* What a send waits for: a lane for this message. address 0: it is not directed. */
+struct wanted {
+    const struct numapool_msg *message;
+    uint64_t address;
+};
+
+/* Whether it may be worth trying again. */
+static bool look_again(struct numapool_sender *sender, const struct wanted *wanted)
 {
     uint32_t room;
+    if (wanted->address == 0)
+        return (wanted->message->flags & NUMAPOOL_KEYED ? pick_keyed(sender, wanted->message, &room) : pick_lane(sender, &room)) != NULL;
+    struct np_sender_lane *lane = lane_to(sender, wanted->address);
+    if (lane)
+        return np_sender_room(sender, lane) > 0;
+    unsigned lanes = sender->lane_count;
+    np_sender_take_back_all(sender); /* the lane may be held back until others have been left */
+    return sender->lane_count != lanes;
+}
+
+/* Nothing has room: waits until something has. 0: look again. The flag goes up on all lanes, whatever is wanted: which of them will be
+ * the one may change meanwhile. */
+static int wait_for_room(struct numapool_sender *sender, struct np_waiting *waiting, const struct wanted *wanted)
+{
     if (np_waiting_spins(waiting)) {
         np_pause();
         return 0;
@@ -158,12 +210,37 @@ static int wait_for_room(struct numapool_sender *sender, struct np_waiting *wait
     int result = 0;
     bool again = np_endpoint_has_news(&sender->endpoint) && np_endpoint_may_ask(&sender->endpoint);
     if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK) && !again)
-        again = pick_lane(sender, &room) != NULL;
+        again = look_again(sender, wanted);
     if (!again)
         result = np_waiting_sleep(waiting, &sender->endpoint);
     np_sender_lower_flags(sender);
     np_sender_take_back_all(sender); /* lanes that are only to be drained have been released on too */
     return result;
+}
+
+/* What there is to know of lanes is known: the last question was answered, and nothing has changed since. */
+static inline void sync_if_news(struct numapool_sender *sender)
+{
+    if (np_endpoint_has_news(&sender->endpoint) || __builtin_expect(sender->endpoint.asked_in_vain, 0))
+        np_sender_sync(sender); /* when it cannot be answered now, the lanes that are known will do */
+}
+
+/* ---------------------------------------------------------------- sending */
+
+/* Sends those at the front that are keyed, as many as may go on the lane of the first. A count, 0: no lane has room; -errno. *tried: how many
+ * that would have been. */
+static __attribute__((noinline)) int send_keyed_run(struct numapool_sender *sender, const struct numapool_msg *messages,
+                                                    const uint64_t *claims, unsigned n, unsigned *tried)
+{
+    uint32_t room;
+    int result = np_keys_start(sender);
+    if (result < 0)
+        return result;
+    struct np_sender_lane *lane = pick_keyed(sender, messages, &room);
+    if (!lane)
+        return 0;
+    *tried = np_keys_run(sender, lane, messages, n < room ? n : room);
+    return send_keyed(sender, lane, messages, claims, *tried);
 }
 
 int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *messages, const uint64_t *claims, unsigned n,
@@ -174,28 +251,74 @@ int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *me
     unsigned done = 0;
     while (done < n) {
         uint32_t room;
-        if (np_endpoint_has_news(&sender->endpoint) || __builtin_expect(sender->endpoint.asked_in_vain, 0))
-            np_sender_sync(sender); /* when it cannot be answered now, the lanes that are known will do */
-        struct np_sender_lane *lane = pick_lane(sender, &room);
-        if (__builtin_expect(lane != NULL, 1)) {
-            unsigned some = n - done < room ? n - done : room;
-            int result = send_run(sender, lane, messages + done, claims ? claims + done : NULL, some);
-            if (result < 0)
-                return done > 0 ? (int)done : result;
+        unsigned some;
+        int result = 0;
+        sync_if_news(sender);
+        bool keyed = (messages[done].flags & NUMAPOOL_KEYED) != 0;
+        struct np_sender_lane *lane;
+        if (__builtin_expect(keyed, 0)) {
+            result = send_keyed_run(sender, messages + done, claims ? claims + done : NULL, n - done, &some);
+        } else if (__builtin_expect((lane = pick_lane(sender, &room)) != NULL, 1)) {
+            some = n - done < room ? n - done : room;
+            result = send_run(sender, lane, messages + done, claims ? claims + done : NULL, some);
+        }
+        if (result < 0)
+            return done > 0 ? (int)done : result;
+        if (__builtin_expect(result > 0, 1)) {
             done += (unsigned)result;
-            if ((unsigned)result < some)
-                break;
+            if ((unsigned)result < some && (keyed || (messages[done].flags & NUMAPOOL_KEYED) == 0))
+                break; /* the next one was refused */
             continue;
         }
+        const char *sentence = keyed ? key_sentence : full_sentence;
         if (timeout_ns == 0)
-            return done > 0 ? (int)done : np_error_static(-EAGAIN, full_sentence);
+            return done > 0 ? (int)done : np_error_static(-EAGAIN, sentence);
         if (!waits)
             np_waiting_begin(&waiting, sender->endpoint.spin_ns, timeout_ns);
         waits = true;
-        if (wait_for_room(sender, &waiting) == -ETIMEDOUT)
-            return done > 0 ? (int)done : np_error_static(-ETIMEDOUT, full_sentence);
+        if (wait_for_room(sender, &waiting, &(struct wanted){ &messages[done], 0 }) == -ETIMEDOUT)
+            return done > 0 ? (int)done : np_error_static(-ETIMEDOUT, sentence);
     }
     return (int)done;
+}
+
+/* Whether the broker may hold back a lane to a receiver that is there: the sender has too many to leave, or cannot ask. */
+static bool lane_may_be_missing(struct numapool_sender *sender)
+{
+    unsigned draining = 0;
+    for (unsigned i = 0; i < sender->lane_count; i++)
+        draining += sender->lanes[i].state == NP_LANE_DRAIN;
+    return draining >= NP_DRAINING_LANES_MAX || sender->endpoint.asked_in_vain;
+}
+
+int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, const uint64_t *claim,
+                      int64_t timeout_ns)
+{
+    struct np_waiting waiting;
+    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0);
+    for (bool waits = false;; waits = true) {
+        sync_if_news(sender);
+        struct np_sender_lane *lane = lane_to(sender, address);
+        if (lane && np_sender_room(sender, lane) > 0) {
+            if (!send_any(sender, lane, message, NP_CELL_DIRECTED, address, claim ? *claim : held, lane->head))
+                return -EINVAL;
+            announce(sender, lane, 1);
+            return 0;
+        }
+        if (!lane && np_endpoint_has_news(&sender->endpoint) && np_endpoint_may_ask(&sender->endpoint))
+            continue;
+        if (!lane && !lane_may_be_missing(sender))
+            return np_error(-EHOSTUNREACH, "receiver %llx has left this channel, or died: the message was not sent",
+                            (unsigned long long)address);
+        if (timeout_ns == 0 && !look_again(sender, &(struct wanted){ message, address }))
+            return np_error_static(-EAGAIN, directed_sentence);
+        if (timeout_ns == 0)
+            continue;
+        if (!waits)
+            np_waiting_begin(&waiting, sender->endpoint.spin_ns, timeout_ns);
+        if (wait_for_room(sender, &waiting, &(struct wanted){ message, address }) == -ETIMEDOUT)
+            return np_error_static(-ETIMEDOUT, directed_sentence);
+    }
 }
 
 int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
@@ -212,4 +335,14 @@ int numapool_send(struct numapool_sender *sender, const struct numapool_msg *mes
 {
     int result = numapool_send_bulk(sender, message, 1, timeout_ns);
     return result < 0 ? result : 0;
+}
+
+int numapool_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, int64_t timeout_ns)
+{
+    if (!np_sender_is_live(sender))
+        return -EINVAL;
+    if (address == 0 || timeout_ns < 0)
+        return np_error(-EINVAL, "send_to address %llx with timeout %lld: an address is what numapool_receiver_address gave, and the timeout 0 or more",
+                        (unsigned long long)address, (long long)timeout_ns);
+    return np_sender_send_to(sender, address, message, NULL, timeout_ns);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Senders: their lanes, what they take back, their beginning and end. send.c sends, loan.c loans. */
-#include "channel/sender.h"
+#include "channel/keys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,10 +30,19 @@ void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane
     }
 }
 
+/* Where the next loan looks first. With further magazines not every lane will do: a slow loan finds out. */
+static void any_loan_lane(struct numapool_sender *sender)
+{
+    sender->loan_lane = sender->lane_count > 0 && !sender->has_away ? sender->lanes : NULL;
+}
+
 unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
     uint64_t released = np_load64(&lane->shared->released, memory_order_acquire); /* pairs with the receiver's release store */
     lane->take_back_at = lane->head + NP_TAKE_BACK_EVERY;
+    np_sender_note_node(lane); /* beside `released` */
+    if (__builtin_expect(sender->has_away, 0))
+        sender->loan_lane = NULL; /* it may be one that keeps its slots from here on */
     if (released - lane->reclaimed > lane->head - lane->reclaimed)
         return 0; /* scribbled: nobody can release what was not sent */
     /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
@@ -58,6 +67,14 @@ unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_la
     return took;
 }
 
+struct np_sender_lane *np_sender_find_lane(struct numapool_sender *sender, uint32_t id, uint32_t generation)
+{
+    for (unsigned i = 0; i < sender->lane_count; i++)
+        if (sender->lanes[i].id == id && sender->lanes[i].generation == generation)
+            return &sender->lanes[i];
+    return NULL;
+}
+
 static void drop_lane(struct numapool_sender *sender, unsigned which)
 {
     struct np_sender_lane *lane = &sender->lanes[which];
@@ -66,7 +83,7 @@ static void drop_lane(struct numapool_sender *sender, unsigned which)
     authority->unmap_lane(sender->endpoint.pool->authority_context, lane->shared, lane->mask + 1);
     free(lane->sent);
     *lane = sender->lanes[--sender->lane_count];
-    sender->loan_lane = sender->lane_count > 0 ? sender->lanes : NULL;
+    any_loan_lane(sender);
 }
 
 unsigned np_sender_take_back_all(struct numapool_sender *sender)
@@ -101,6 +118,9 @@ static unsigned reclaimer_take_back(struct np_reclaimer *self)
         took += (unsigned)(sender->lanes[i].reclaimed - sender->lanes[i].recycled);
         np_sender_spill(sender, &sender->lanes[i], 0);
     }
+    for (unsigned i = 0; sender->has_away && i < NP_ARENAS_MAX; i++)
+        if (sender->away[i])
+            numapool_flush(sender->away[i]); /* nobody sleeps on slots that he caches himself */
     return took;
 }
 
@@ -139,13 +159,13 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
 {
     struct numapool_sender *sender = self;
     struct numapool_pool *pool = sender->endpoint.pool;
-    for (unsigned i = 0; i < sender->lane_count; i++) {
-        struct np_sender_lane *lane = &sender->lanes[i];
-        if (lane->id == grant->lane && lane->generation == grant->generation) {
-            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
-            lane->state = grant->state;
-            return 0;
-        }
+    struct np_sender_lane *known = np_sender_find_lane(sender, grant->lane, grant->generation);
+    if (known) {
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+        known->state = grant->state;
+        known->peer = np_peer_address(grant);
+        np_sender_note_node(known);
+        return 0;
     }
     if (sender->lane_count == sender->lane_room) {
         unsigned room = sender->lane_room ? sender->lane_room * 2 : 8;
@@ -156,7 +176,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         }
         sender->lanes = more;
         sender->lane_room = room;
-        sender->loan_lane = sender->lane_count > 0 ? more : NULL; /* it pointed into what was moved */
+        any_loan_lane(sender); /* it pointed into what was moved */
     }
     struct np_sent *sent = calloc(grant->capacity, sizeof *sent);
     if (!sent) {
@@ -166,8 +186,10 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
     sender->lanes[sender->lane_count++] = (struct np_sender_lane){
         .shared = grant->memory, .cells = np_lane_cells(grant->memory), .sent = sent, .mask = grant->capacity - 1,
         .id = grant->lane, .generation = grant->generation, .state = grant->state, .take_back_at = NP_TAKE_BACK_EVERY,
+        .peer = np_peer_address(grant),
     };
-    sender->loan_lane = sender->lanes;
+    np_sender_note_node(&sender->lanes[sender->lane_count - 1]);
+    any_loan_lane(sender);
     /* relaxed: read by people, not by the protocol */
     np_store32(&grant->memory->sender_registered, sender->endpoint.registered, memory_order_relaxed);
     return 0;
@@ -275,6 +297,10 @@ int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns)
     while (sender->lane_count > 0)
         drop_lane(sender, sender->lane_count - 1);
     free(sender->lanes);
+    np_keys_end(sender);
+    for (unsigned i = 0; sender->has_away && i < NP_ARENAS_MAX; i++)
+        if (sender->away[i])
+            numapool_magazine_close(sender->away[i]);
     struct np_reclaimer **link = &sender->magazine->reclaimers;
     while (*link != &sender->reclaimer)
         link = &(*link)->next;

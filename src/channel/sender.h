@@ -30,7 +30,11 @@ struct np_sender_lane {
     uint32_t id;
     uint32_t generation;
     uint32_t state;
+    int node;      /* what its receiver says of its own, believed only where an arena has it; -1: not known */
+    uint64_t peer; /* address of its receiver; 0: it waits for one */
 };
+
+struct np_keys;
 
 struct numapool_sender {
     uint64_t live; /* zero in a forked child */
@@ -43,6 +47,9 @@ struct numapool_sender {
     bool owns_magazine;
     struct np_sender_lane *lanes;
     struct np_reclaimer reclaimer;
+    struct np_keys *keys; /* NULL before the first keyed message (keys.h) */
+    bool has_away;
+    struct numapool_magazine *away[NP_ARENAS_MAX]; /* by arena, opened by numapool_loan_for; NULL: not yet */
 };
 
 /* Released slots are taken back every so many sends, so that an idle sender parks few and reads `released` seldom. */
@@ -54,6 +61,9 @@ static inline bool np_sender_is_live(const struct numapool_sender *sender)
 {
     return __builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE, 1) || np_sender_refuse();
 }
+
+/* Its lane of that number and generation, or NULL: it has left it. */
+struct np_sender_lane *np_sender_find_lane(struct numapool_sender *sender, uint32_t id, uint32_t generation);
 
 /* Re-marks what has been released on the lane; how many slots came back. */
 unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane);
@@ -69,7 +79,33 @@ void np_sender_lower_flags(struct numapool_sender *sender);
 int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *messages, const uint64_t *claims, unsigned n,
                    int64_t timeout_ns);
 
+/* The same for one message to the receiver of that address. 0; -EHOSTUNREACH. */
+int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, const uint64_t *claim,
+                      int64_t timeout_ns);
+
 /* Asks for changed lanes. */
 int np_sender_sync(struct numapool_sender *sender);
+
+static inline void np_sender_note_node(struct np_sender_lane *lane)
+{
+    lane->node = (int)np_load32(&lane->shared->receiver_node, memory_order_relaxed) - 1; /* relaxed: a hint */
+}
+
+/* How many messages may be sent on the lane now. */
+static inline uint32_t np_sender_room(struct numapool_sender *sender, struct np_sender_lane *lane)
+{
+    uint64_t used = lane->head - lane->recycled;
+    if (__builtin_expect(used > lane->mask || lane->head >= lane->take_back_at, 0)) {
+        if (NP_MUTANT(ROOM_BY_RELEASED)) {
+            used = lane->head - np_load64(&lane->shared->released, memory_order_acquire);
+            return used > lane->mask ? 0 : (uint32_t)(lane->mask + 1 - used);
+        }
+        np_sender_take_back(sender, lane);
+        if (lane->head - lane->recycled > lane->mask)
+            np_sender_spill(sender, lane, 0);
+        used = lane->head - lane->recycled;
+    }
+    return (uint32_t)(lane->mask + 1 - used);
+}
 
 #endif

@@ -50,6 +50,7 @@ enum np_mutant {
     NP_MUTANT_WORD_BEFORE_CELL,       /* the word is stored before the cell is complete */
     NP_MUTANT_ID_REUSED_EARLY,        /* a client's number is given out again while words or lanes name it */
     NP_MUTANT_FREE_KEEPS_GENERATION,  /* freeing does not bump the generation */
+    NP_MUTANT_KEYS_LEAVE_THEIR_LANE,  /* a key with unreleased messages goes to the next lane in turn */
     NP_MUTANT_COUNT
 };
 extern enum np_mutant np_mutant_now;
