@@ -110,8 +110,10 @@ void np_broker_recover(struct np_broker *broker)
     /* A predecessor may have died between freeing a slot and showing it: no word names client 0, so nothing is freed here, but all that is
      * free is shown. */
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++)
-        if (broker->pools[pool].mapped)
+        if (broker->pools[pool].mapped) {
             np_broker_sweep(broker, pool, NP_WORD_HELD, 0);
+            np_broker_pool_changed(broker, pool);
+        }
     /* a predecessor may have died between changing a lane and telling its ends: everybody asks again */
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
         if (broker->lane_memory[lane] && np_entry_is(&board->lanes[lane].state, NP_ACTIVE))

@@ -113,6 +113,12 @@ struct np_endpoint_grant np_broker_grant(struct np_broker *broker, uint32_t endp
 /* Before the receiver can know of the lane, and before its sender is told of him: the two must agree on what to sleep. */
 void np_broker_note_receiver(struct np_broker *broker, struct np_lane_shared *shared, uint32_t receiver);
 
+/* notify.c: tells all who have the pool how many arenas it has and whether it is ending, as the board says, and wakes who sleeps for a slot.
+ * After each such change; can be done again. */
+void np_broker_pool_changed(struct np_broker *broker, uint32_t pool);
+/* After a sweep: nodes may have recovered, and the dead may have changed something without telling. */
+void np_broker_pool_swept(struct np_broker *broker, uint32_t pool);
+
 /* ---- check.c: is everything somebody's, once? */
 struct np_finding {
     char sentence[240];

@@ -154,6 +154,8 @@ uint64_t np_broker_sweep(struct np_broker *broker, uint32_t pool, unsigned state
         if (!NP_MUTANT(SWEEP_NO_WAKE))
             np_arena_wake_all(&bp->arenas[i]);
     }
+    if (state == NP_WORD_HELD)
+        np_broker_pool_swept(broker, pool);
     np_add64(&broker->board.header->slots_scavenged, freed, memory_order_relaxed); /* relaxed: a statistic */
     return freed;
 }

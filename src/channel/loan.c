@@ -15,7 +15,7 @@
 static int away_arena(const struct numapool_sender *sender, int node)
 {
     const struct numapool_pool *pool = sender->endpoint.pool;
-    if (node < 0 || node == pool->arenas[sender->arena].arena.node)
+    if (node < 0 || node == pool->arenas[sender->magazine->arena].arena.node)
         return -1;
     for (unsigned i = 0, count = np_pool_arena_count(pool); i < count; i++)
         if (pool->arenas[i].arena.node == node)

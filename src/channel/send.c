@@ -80,6 +80,7 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
                  (unsigned long long)pa->arena.slot_bytes, pool->name);
         return false;
     }
+    sender->home = &pa->arena;
     np_shm64 *address = &pa->arena.words[index];
     uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
     if (np_word_claim(word) != claim) {
@@ -92,12 +93,12 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
     return true;
 }
 
-/* Sends of the common kind: slots that this process holds, of the magazine's node, of a stride that is a power of two; all
+/* Sends of the common kind: slots that this process holds, of the arena of the last one, of a stride that is a power of two; all
  * keyed or, with flags 0, none. Stops at the first that is of another kind; how many were sent. */
 static inline __attribute__((always_inline)) unsigned send_common(struct numapool_sender *sender, const struct np_sender_lane *lane,
                                                                   const struct numapool_msg *messages, unsigned n, unsigned flags)
 {
-    const struct np_arena *home = &sender->endpoint.pool->arenas[sender->arena].arena;
+    const struct np_arena *home = sender->home;
     /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
     struct np_cell *const cells = lane->cells;
     struct np_sent *const sent = lane->sent;

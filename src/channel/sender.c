@@ -236,7 +236,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
         return result;
     }
     sender->magazine = (struct np_magazine *)magazine;
-    sender->arena = sender->magazine->arena;
+    sender->home = &pool->arenas[sender->magazine->arena].arena;
     sender->reclaimer = (struct np_reclaimer){ sender->magazine->reclaimers, reclaimer_take_back, reclaimer_sleep_begin,
                                                reclaimer_sleep_end };
     sender->magazine->reclaimers = &sender->reclaimer;

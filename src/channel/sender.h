@@ -40,7 +40,7 @@ struct numapool_sender {
     uint64_t live; /* zero in a forked child */
     struct np_endpoint endpoint;
     struct np_magazine *magazine; /* loans and what is taken back */
-    unsigned arena;               /* the magazine's */
+    const struct np_arena *home;  /* of the slot that was looked up last: the next one is most likely of the same */
     unsigned lane_count, lane_room;
     unsigned turn;
     struct np_sender_lane *loan_lane; /* that the last loan came from; NULL: none */

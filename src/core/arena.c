@@ -21,6 +21,7 @@ uint64_t np_arena_layout(void)
                                        offsetof(struct np_arena_header, low_water),
                                        offsetof(struct np_arena_header, sleepers_summary),
                                        sizeof(struct np_guard_record),
+                                       offsetof(struct np_arena_header, notices),
                                        NP_ARENA_HEADER_BYTES,
                                        NP_ARENA_LEVELS_MAX,
                                        NP_WORD_SEQ_BITS,
@@ -104,7 +105,17 @@ void np_arena_format(void *meta, uint64_t slots, uint64_t slot_bytes, uint32_t p
         bits = level_words[level];
         bitmap += level_words[level];
     }
+    np_arena_set_low_watermark(meta, 0, true);
     header->magic = NP_ARENA_MAGIC;
+}
+
+void np_arena_set_low_watermark(void *meta, uint64_t wanted, bool first_of_node)
+{
+    struct np_arena_header *header = meta;
+    uint64_t share = header->slots / 16 ? header->slots / 16 : 1;
+    if (wanted > 0)
+        share = first_of_node ? wanted : 0;
+    header->low_watermark = share < header->slots ? share : header->slots;
 }
 
 int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void *data, uint64_t slots, uint64_t slot_bytes,
@@ -140,6 +151,7 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
     arena->node = node;
     arena->client = client;
     arena->slots = slots;
+    arena->low_watermark = header->low_watermark < slots ? header->low_watermark : slots;
     arena->cell_slots = flags & NUMAPOOL_MALLOC ? 0 : slots;
     arena->stride = np_arena_stride_of(slot_bytes, flags);
     arena->slot_bytes = special ? slot_bytes : arena->stride;

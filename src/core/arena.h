@@ -45,7 +45,7 @@ struct np_arena_header {
     uint32_t index;
     int32_t node;
     uint32_t sleepers_max; /* bells that may stand in the map of sleepers */
-    uint64_t low_watermark; /* fewer free slots than this: it runs low */
+    uint64_t low_watermark; /* its share of the node's: with fewer free slots than their sum a node runs low */
     uint64_t shadow_offset; /* of the check records behind the map of sleepers (check.h); 0: a pool without checks */
     uint64_t reserved[7];
     /* movement of slots, added at each refill and flush: what free and low water are computed from */
@@ -95,6 +95,7 @@ struct np_arena {
     unsigned index;
     int node;
     unsigned client; /* this process's number in words */
+    uint64_t low_watermark;
     uint64_t slots;
     uint64_t cell_slots; /* what a cell's slot is compared with where data + index x stride is its address; 0: it is not */
     uint64_t slot_bytes; /* usable: the stride, or with CHECKS or MALLOC exactly what was asked for */
@@ -126,6 +127,10 @@ uint64_t np_arena_stride_of(uint64_t slot_bytes, uint64_t flags);
 /* Makes a new arena in zeroed meta: all slots FREE, all bits set. */
 void np_arena_format(void *meta, uint64_t slots, uint64_t slot_bytes, uint32_t pool, uint32_t index, int node,
                      uint32_t sleepers_max, uint64_t flags);
+
+/* Its share of its node's low watermark, in what was formatted and nobody else has yet: `wanted` as in the options of the pool (0: 1/16 of
+ * the slots, at least 1), which the first arena of a node bears alone. */
+void np_arena_set_low_watermark(void *meta, uint64_t wanted, bool first_of_node);
 
 /* Builds the private view. What the header says is compared with `slots`, `slot_bytes`, `index`, which came by a way that
  * clients cannot write. -EPROTO: another layout; -EBADMSG: a header that does not fit. data may be NULL for who only

@@ -9,6 +9,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/fault.h"
+#include "core/notice.h"
 
 int np_pool_check(const struct numapool_pool *pool)
 {
@@ -56,6 +57,24 @@ static int start_arena(struct numapool_pool *pool, struct np_pool_arena *pa, uin
     return result;
 }
 
+/* What is known of its node from now on, and that nobody here needs to be told what was before. */
+static void join_node(struct numapool_pool *pool, unsigned index)
+{
+    struct np_pool_arena *pa = &pool->arenas[index], *home = pool->arenas;
+    while (home->arena.node != pa->arena.node)
+        home++;
+    pa->home = home;
+    uint64_t slots = 0, low_watermark = 0;
+    for (struct np_pool_arena *other = home; other <= pa; other++)
+        if (other->arena.node == pa->arena.node) {
+            slots += other->arena.slots;
+            low_watermark += other->arena.low_watermark;
+        }
+    atomic_store_explicit(&home->enough_slots, np_notice_recovered(low_watermark, slots), memory_order_relaxed); /* relaxed: a hint */
+    if (home == pa && pa->arena.header)
+        pa->told_lows = np_load64(&pa->arena.header->lows, memory_order_relaxed); /* relaxed: a statistic */
+}
+
 int np_pool_start(struct numapool_pool *pool, unsigned clients)
 {
     unsigned count = np_pool_arena_count(pool);
@@ -75,7 +94,9 @@ int np_pool_start(struct numapool_pool *pool, unsigned clients)
             }
             return result;
         }
+        join_node(pool, i);
     }
+    pool->told_arenas = count;
     pool->live = NP_POOL_LIVE;
     return 0;
 }
@@ -90,6 +111,7 @@ int np_pool_add_arena(struct numapool_pool *pool)
     int result = start_arena(pool, pa, cache_slots_max, slots);
     if (result == 0) {
         pool->cache_slots_max = cache_slots_max;
+        join_node(pool, count);
         /* Who sleeps has raised its bit in those that it knew; who goes to sleep after this finds the new one under the lock. */
         if (pool->sleepers > 0)
             np_arena_sleep_begin(&pa->arena, pool->client);
@@ -104,6 +126,39 @@ int np_pool_add_arena(struct numapool_pool *pool)
 int np_pool_learn(struct numapool_pool *pool)
 {
     return pool->learn ? pool->learn(pool) : 0;
+}
+
+bool np_pool_learn_hinted(struct numapool_pool *pool)
+{
+    if (__builtin_expect(!np_pool_has_grown(pool), 1))
+        return false;
+    int64_t now_ns = np_monotonic_ns();
+    /* relaxed, all of these: threads that ask at the same time ask once more than they need */
+    if (now_ns < atomic_load_explicit(&pool->learn_again_ns, memory_order_relaxed))
+        return false;
+    unsigned before = np_pool_arena_count(pool);
+    np_pool_learn(pool);
+    bool came = np_pool_arena_count(pool) > before;
+    int64_t pause_ns = atomic_load_explicit(&pool->learn_pause_ns, memory_order_relaxed) * 2;
+    if (came || pause_ns < NP_LEARN_PAUSE_NS)
+        pause_ns = NP_LEARN_PAUSE_NS;
+    if (pause_ns > NP_LEARN_PAUSE_MAX_NS)
+        pause_ns = NP_LEARN_PAUSE_MAX_NS;
+    atomic_store_explicit(&pool->learn_pause_ns, came ? 0 : pause_ns, memory_order_relaxed);
+    atomic_store_explicit(&pool->learn_again_ns, came ? 0 : np_deadline_ns(pause_ns), memory_order_relaxed);
+    return came;
+}
+
+void np_pool_note_level(struct numapool_pool *pool, struct np_pool_arena *pa)
+{
+    uint64_t enough = atomic_load_explicit(&pa->home->enough_slots, memory_order_relaxed); /* relaxed: a hint */
+    bool low = np_pool_is_low(pa);
+    if (__builtin_expect(!low && np_arena_free_hint(&pa->arena) >= enough, 1))
+        return;
+    if (!low)
+        np_pool_learn_hinted(pool); /* before it is called low for what is not known here */
+    if (low || !np_pool_has_grown(pool))
+        np_notice_level(&pool->arenas[0].arena, np_pool_arena_count(pool), sizeof pool->arenas[0], pa->arena.node);
 }
 
 int np_pool_stop(struct numapool_pool *pool)
@@ -150,10 +205,14 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
     struct np_pool_arena *pa = &pool->arenas[arena];
     struct np_depot *depot = &pa->depot;
     unsigned cached = 0;
+    const bool low = np_pool_is_low(pa);
     pthread_mutex_lock(&depot->lock);
     /* Under the lock, so that a thread of this process that has raised its flag and found the depot empty is seen (its look
      * at the depot was under the lock too). relaxed: ordered by the lock; other processes' sleepers are A4's. */
-    if (np_load64(&pa->arena.header->sleepers_summary, memory_order_relaxed) == 0) {
+    if (low) {
+        np_arena_give(&pa->arena, depot->slots, depot->count); /* what is cached here may be what others lack */
+        depot->count = 0;
+    } else if (np_load64(&pa->arena.header->sleepers_summary, memory_order_relaxed) == 0) {
         uint32_t room = depot->capacity - depot->count;
         cached = n < room ? n : room;
         memcpy(depot->slots + depot->count, slots, cached * sizeof *slots);
@@ -164,6 +223,8 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
         np_arena_give(&pa->arena, slots + cached, n - cached);
         np_count(&pa->account->flushes, 1);
     }
+    if (low || cached < n)
+        np_pool_note_level(pool, pa);
 }
 
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
@@ -180,6 +241,7 @@ unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, 
     got = np_arena_take(&pa->arena, slots, n);
     if (got > 0)
         np_count(&pa->account->refills, 1);
+    np_pool_note_level(pool, pa);
     return got;
 }
 

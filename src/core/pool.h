@@ -26,7 +26,12 @@
 #define NP_MAGAZINE_SLOTS_DEFAULT 256u
 #define NP_MAGAZINE_SLOTS_MAX 65536u
 #define NP_OUTBOUND_SLOTS 32u
+/* While a node runs low a magazine holds that part of what it was granted. */
+#define NP_LOW_SHARE 8u
 #define NP_DEPOT_SLOTS_MAX (1u << 20)
+/* A hint of new arenas that proved untrue, or could not be followed up, is followed up again no sooner than this, and twice as late each time. */
+#define NP_LEARN_PAUSE_NS INT64_C(2000000)
+#define NP_LEARN_PAUSE_MAX_NS INT64_C(512000000)
 
 /* The process depot of one arena: a stack of slots that are HELD by this client. */
 struct np_depot {
@@ -38,6 +43,10 @@ struct np_depot {
 
 struct np_pool_arena {
     struct np_arena arena;
+    struct np_pool_arena *home;    /* the first arena of its node, whose header tells of the node; maybe itself */
+    _Atomic uint64_t enough_slots; /* home: with so many free slots the node is not low and has recovered */
+    bool told_low;                 /* home: what this process has been told; under pool.lock, as in the pool */
+    uint64_t told_lows;
     struct np_depot depot;
     struct np_account_row *account;
     size_t meta_bytes;
@@ -71,6 +80,9 @@ struct numapool_pool {
     struct np_magazine *magazines;
     unsigned magazine_count, sender_count, receiver_count;
     uint64_t cache_slots_max, magazine_slots_used;
+    unsigned told_arenas;
+    bool told_ending;
+    _Atomic int64_t learn_again_ns, learn_pause_ns; /* when a hint that there are more arenas may be followed up again */
     _Atomic unsigned opens;
     unsigned sleepers; /* threads of this process that sleep for a slot; they share the client's bell */
 
@@ -101,11 +113,16 @@ struct np_magazine {
     struct np_magazine *next;
     struct np_reclaimer *reclaimers;
     unsigned arena;
-    uint32_t capacity;
-    void **slots;             /* capacity of them */
+    uint32_t capacity;        /* now: what was granted, or less while its node runs low */
+    uint32_t granted;         /* when it was bound to its arena */
+    uint32_t wanted;          /* when it was opened; 0: the pool's default */
+    uint32_t room;            /* of `slots`: granted at most */
+    void **slots;
     void **top;               /* exact-count pools: the real one; fast.top is at bottom and limit at once */
-    void **outbound;          /* on their way home: arena_count x NP_OUTBOUND_SLOTS; NULL with one arena */
+    void **outbound;          /* on their way home: outbound_arenas x NP_OUTBOUND_SLOTS, as many as there were when one was last needed */
     uint32_t *outbound_count;
+    unsigned outbound_arenas;
+    unsigned counted_arenas;  /* for which the allowance was reckoned */
     uint32_t outbound_max;    /* of one arena, before they go: an eighth of the capacity, 1 to NP_OUTBOUND_SLOTS */
     uint64_t cache_slots;     /* taken out of the pool's allowance */
     _Atomic uint64_t gets, puts; /* exact counts not yet in the account; written by the owner, read by statistics */
@@ -127,6 +144,30 @@ int np_pool_add_arena(struct numapool_pool *pool);
 
 /* Asks for arenas that are not known here yet: as pool->learn. */
 int np_pool_learn(struct numapool_pool *pool);
+/* The same where arena 0 hints that there are some, and not too often, for a hint may lie. True: one or more came. */
+bool np_pool_learn_hinted(struct numapool_pool *pool);
+
+/* Whether arena 0 hints at more arenas than are known here. */
+static inline bool np_pool_has_grown(const struct numapool_pool *pool)
+{
+    const struct np_arena_header *header = pool->arenas[0].arena.header;
+    /* acquire: pairs with np_notice_growth, though the daemon's word decides */
+    return pool->learn && header && np_load32(&header->arenas, memory_order_acquire) > np_pool_arena_count(pool);
+}
+
+/* Whether the arena's node runs low: then nobody caches more than he must. One load of a line that seldom changes. */
+static inline bool np_pool_is_low(const struct np_pool_arena *pa)
+{
+    return np_load32(&pa->home->arena.header->low, memory_order_relaxed) != 0; /* relaxed: a hint */
+}
+
+/* After slots were moved out of an arena or into it: has its node run low, or recovered? */
+void np_pool_note_level(struct numapool_pool *pool, struct np_pool_arena *pa);
+
+/* event.c: whether numapool_next_event has something to tell now. Asks the daemon where a hint says that the pool has grown. */
+bool np_pool_has_events(struct numapool_pool *pool);
+/* Names the words that are bumped after something has happened, one a node: before the look for events that comes before the sleep. */
+void np_pool_sleep_on_events(struct numapool_pool *pool, struct np_sleep *sleep);
 /* Gives all depots back. -EBUSY when something is open. */
 int np_pool_stop(struct numapool_pool *pool);
 

@@ -10,6 +10,7 @@
 
 #include "broker/embedded.h"
 #include "core/error.h"
+#include "core/notice.h"
 #include "core/pool.h"
 #include "numapool.h"
 
@@ -44,11 +45,11 @@ static inline struct numapool_pool *make_pool(uint64_t slots, uint64_t flags)
 }
 
 /* Several arenas, all of them on node 0. */
-static inline struct numapool_pool *make_pool_of_arenas(unsigned arenas, uint64_t slots_each)
+static inline struct numapool_pool *make_pool_on_one_node(unsigned arenas, uint64_t slots_each)
 {
     struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
     struct numapool_pool *pool = NULL;
-    uint64_t slots[NP_ARENAS_MAX];
+    uint64_t slots[NP_ARENAS_MAX] = { 0 };
     int nodes[NP_ARENAS_MAX] = { 0 };
     options.name = "pay";
     options.slot_bytes = SLOT_BYTES;
@@ -57,6 +58,19 @@ static inline struct numapool_pool *make_pool_of_arenas(unsigned arenas, uint64_
         options.slots += slots_each;
     }
     ck_assert_int_eq(np_embedded_create(&pool, &options, slots, nodes, arenas), 0);
+    return pool;
+}
+
+/* Several arenas, each on a node of its own as far as the pool knows; its memory is on node 0. */
+static inline struct numapool_pool *make_pool_of_arenas(unsigned arenas, uint64_t slots_each)
+{
+    struct numapool_pool *pool = make_pool_on_one_node(arenas, slots_each);
+    for (unsigned i = 0; i < arenas; i++) {
+        struct np_pool_arena *pa = &pool->arenas[i];
+        pa->arena.node = (int)i;
+        pa->home = pa;
+        atomic_store_explicit(&pa->enough_slots, np_notice_recovered(pa->arena.low_watermark, pa->arena.slots), memory_order_relaxed);
+    }
     return pool;
 }
 
