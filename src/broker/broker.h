@@ -63,6 +63,16 @@ void np_broker_recover(struct np_broker *broker);
 int np_broker_pool_add(struct np_broker *broker, const char *name, struct np_pool_entry **entry);
 int np_broker_pool_find(struct np_broker *broker, const char *name, struct np_pool_entry **entry);
 
+/* ---- pools.c: pools that grow and end */
+struct np_pool_use {
+    uint32_t clients; /* that have it open */
+    uint64_t waiting; /* messages on its lanes that are not released */
+};
+void np_broker_pool_use(struct np_broker *broker, uint32_t pool, struct np_pool_use *use);
+/* The pool's entry is DYING: its channels, endpoints and lanes are gone, and the broker's view of its arenas (which the caller
+ * unmaps). Can be done twice, and where neither arenas nor lanes were attached. */
+void np_broker_pool_remove(struct np_broker *broker, uint32_t pool);
+
 /* A client's number: FORMING until np_broker_client_activate, which comes after its pidfd is safe. -EUSERS. */
 int np_broker_client_add(struct np_broker *broker, struct np_client_entry **entry);
 void np_broker_client_activate(struct np_broker *broker, uint32_t client);

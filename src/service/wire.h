@@ -19,7 +19,7 @@
  *   LANE_MEMORY      -; [lane read-only]                              LOOK only
  *   ACCOUNT_MEMORY   -; [account read-only]                           LOOK only
  *   VERIFY           misplaced pages of each arena                    LOOK only: move_pages by the daemon
- *   POOL_CREATE      -                                                 admins: answered when the memory is there; `tag` makes it be done once
+ *   POOL_CREATE      -; result 1: ask again until it is 0              admins. `tag` makes it be done once
  *   POOL_GROW        -
  *   POOL_DESTROY     -
  *   IO_TOKEN         -; [write end of a pipe]                          the daemon watches the other end after the client's death

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "daemon/maker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "daemon/log.h"
+#include "daemon/worker.h"
+
+/* ---------------------------------------------------------------- making */
+
+static int make_piece(struct np_memory *memory, const struct np_maker_work *work, const struct np_maker_arena *arena, const char *kind,
+                      size_t bytes, uint64_t page_flags)
+{
+    char what[96];
+    snprintf(what, sizeof what, "%s of pool '%s' on node %d", kind, work->pool_name, arena->node);
+    return np_memory_create(memory, what, bytes, arena->node, page_flags, NP_SHARED);
+}
+
+static int make_arena(struct np_maker_work *work, unsigned i)
+{
+    struct np_maker_arena *arena = &work->arenas[i];
+    size_t meta_bytes = np_arena_meta_bytes(arena->slots, work->sleepers_max);
+    int result = make_piece(&arena->data, work, arena, "payload", arena->slots * np_arena_stride(work->slot_bytes), work->flags);
+    if (result < 0)
+        return result;
+    np_memory_unmap(arena->data.address, arena->data.bytes);
+    arena->data.address = NULL;
+    result = make_piece(&arena->meta, work, arena, "slot words", meta_bytes, NP_WORKER_PAGE_FLAGS(meta_bytes));
+    if (result == 0)
+        np_arena_format(arena->meta.address, arena->slots, work->slot_bytes, work->pool, work->first + i, arena->node,
+                        work->sleepers_max);
+    return result;
+}
+
+int np_maker_make(struct np_maker_work *work)
+{
+    work->result = 0;
+    for (unsigned i = 0; i < work->count; i++)
+        work->arenas[i].data = work->arenas[i].meta = (struct np_memory){ .fd = -1 };
+    for (unsigned i = 0; work->result == 0 && i < work->count; i++)
+        work->result = make_arena(work, i);
+    if (work->result < 0) {
+        snprintf(work->sentence, sizeof work->sentence, "%s", np_error_sentence());
+        np_maker_discard(work);
+    }
+    return work->result;
+}
+
+static void discard(struct np_memory *memory)
+{
+    np_memory_unmap(memory->address, memory->bytes);
+    if (memory->fd >= 0)
+        close(memory->fd);
+    *memory = (struct np_memory){ .fd = -1 };
+}
+
+void np_maker_discard(struct np_maker_work *work)
+{
+    for (unsigned i = 0; i < work->count; i++) {
+        discard(&work->arenas[i].data);
+        discard(&work->arenas[i].meta);
+    }
+}
+
+/* ---------------------------------------------------------------- the thread */
+
+static void *make_aside(void *argument)
+{
+    struct np_maker *maker = argument;
+    const uint64_t one = 1;
+    np_maker_make(maker->work);
+    atomic_store_explicit(&maker->finished, 1, memory_order_release); /* pairs with `heard` */
+    while (write(maker->event_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+    return NULL;
+}
+
+static void await(struct np_maker *maker)
+{
+    np_loop_poll(maker->loop, &maker->heard, maker->event_fd, POLLIN);
+}
+
+static void heard(struct np_operation *operation, int result)
+{
+    struct np_maker *maker = operation->context;
+    uint64_t count;
+    (void)result; /* whatever woke us, the flag says whether it is finished */
+    if (!atomic_load_explicit(&maker->finished, memory_order_acquire)) { /* pairs with the thread's release */
+        await(maker);
+        return;
+    }
+    if (read(maker->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        np_log(NP_LOG_WARN, "the maker's eventfd cannot be read: %s", strerror(errno));
+    struct np_maker_work *work = maker->work;
+    maker->work = NULL;
+    maker->done(maker->context, work);
+}
+
+int np_maker_start(struct np_maker *maker, struct np_loop *loop, void (*done)(void *context, struct np_maker_work *work), void *context)
+{
+    *maker = (struct np_maker){ .loop = loop, .done = done, .context = context };
+    maker->heard = (struct np_operation){ .done = heard, .context = maker };
+    maker->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return maker->event_fd < 0 ? np_error(-errno, "cannot make an eventfd: %s", strerror(errno)) : 0;
+}
+
+/* The thread handles no signals but those that its own instructions raise. */
+static int start_thread(struct np_maker *maker)
+{
+    static const int own[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP };
+    sigset_t blocked, before;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigfillset(&blocked);
+    for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++)
+        sigdelset(&blocked, own[i]);
+    int code = pthread_attr_init(&attributes);
+    if (code != 0)
+        return -code;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED); /* nobody waits for it at the worker's end */
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    code = pthread_create(&thread, &attributes, make_aside, maker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return -code;
+}
+
+int np_maker_begin(struct np_maker *maker, struct np_maker_work *work)
+{
+    if (maker->work)
+        return np_error(-EAGAIN, "memory of pool '%s' is just being made: ask again when it is there", maker->work->pool_name);
+    maker->work = work;
+    atomic_store_explicit(&maker->finished, 0, memory_order_relaxed); /* relaxed: before the thread exists */
+    int result = start_thread(maker);
+    if (result < 0) {
+        maker->work = NULL;
+        return np_error(-EAGAIN, "cannot start a thread to make the memory of pool '%s' (%s): raise TasksMax= or free memory",
+                        work->pool_name, strerror(-result));
+    }
+    await(maker);
+    return 0;
+}
