@@ -165,8 +165,7 @@ int np_pool_options(struct numapool_options *known, const struct numapool_option
     return check_checks(known);
 }
 
-/* Slots of each arena and its node. */
-static int plan(const struct numapool_options *options, uint64_t slots[NP_ARENAS_MAX], int nodes[NP_ARENAS_MAX])
+int np_pool_plan(const struct numapool_options *options, uint64_t slots[], int nodes[])
 {
     int count;
     if (options->node_slots) {
@@ -355,7 +354,7 @@ int numapool_create(struct numapool_pool **pool, const struct numapool_options *
     if (result < 0)
         return result;
     int cancel = np_cancel_defer();
-    int count = plan(&known, slots, nodes);
+    int count = np_pool_plan(&known, slots, nodes);
     result = count < 0 ? count : np_embedded_create(pool, &known, slots, nodes, (unsigned)count);
     np_cancel_restore(cancel);
     return result;

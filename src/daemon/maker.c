@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "daemon/access.h"
 #include "daemon/log.h"
 #include "daemon/worker.h"
 
@@ -31,8 +32,9 @@ static int make_piece(struct np_memory *memory, const struct np_maker_work *work
 static int make_arena(struct np_maker_work *work, unsigned i)
 {
     struct np_maker_arena *arena = &work->arenas[i];
-    size_t meta_bytes = np_arena_meta_bytes(arena->slots, work->sleepers_max);
-    int result = make_piece(&arena->data, work, arena, "payload", arena->slots * np_arena_stride(work->slot_bytes), work->flags);
+    size_t meta_bytes = np_arena_meta_bytes(arena->slots, work->sleepers_max, work->flags);
+    int result = make_piece(&arena->data, work, arena, "payload", arena->slots * np_arena_stride_of(work->slot_bytes, work->flags),
+                            work->flags);
     if (result < 0)
         return result;
     np_memory_unmap(arena->data.address, arena->data.bytes);
@@ -40,7 +42,7 @@ static int make_arena(struct np_maker_work *work, unsigned i)
     result = make_piece(&arena->meta, work, arena, "slot words", meta_bytes, NP_WORKER_PAGE_FLAGS(meta_bytes));
     if (result == 0)
         np_arena_format(arena->meta.address, arena->slots, work->slot_bytes, work->pool, work->first + i, arena->node,
-                        work->sleepers_max);
+                        work->sleepers_max, work->flags);
     return result;
 }
 
@@ -49,6 +51,8 @@ int np_maker_make(struct np_maker_work *work)
     work->result = 0;
     for (unsigned i = 0; i < work->count; i++)
         work->arenas[i].data = work->arenas[i].meta = (struct np_memory){ .fd = -1 };
+    if (work->access_text[0] != '\0')
+        work->result = np_access_parse(work->access, work->access_text, "the access list");
     for (unsigned i = 0; work->result == 0 && i < work->count; i++)
         work->result = make_arena(work, i);
     if (work->result < 0) {

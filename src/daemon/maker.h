@@ -30,6 +30,9 @@ struct np_maker_work {
     unsigned first; /* number of arenas[0] in the pool */
     unsigned count;
     struct np_maker_arena arenas[NP_ARENAS_MAX];
+    /* Lists as in struct numapool_options, and what they come to: names are looked up here, since that may take its time. */
+    char access_text[sizeof((struct np_wire_pool *)0)->access];
+    struct np_access access[NP_ACCESS_MAX];
     int result; /* 0, or -errno and why; nothing is left then */
     char sentence[NP_WIRE_SENTENCE_BYTES];
 };

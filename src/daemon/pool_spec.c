@@ -9,33 +9,13 @@
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "core/number.h"
 #include "core/pool.h"
 #include "numapool.h"
 
 int np_config_number(const char *text, uint64_t *number)
 {
-    uint64_t value = 0;
-    const char *at = text;
-    for (; *at >= '0' && *at <= '9'; at++)
-        if (__builtin_mul_overflow(value, UINT64_C(10), &value) ||
-            __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value))
-            return -ERANGE;
-    if (at == text)
-        return -EINVAL;
-    unsigned shift = 0;
-    switch (*at) {
-    case 'k': case 'K': shift = 10; break;
-    case 'm': case 'M': shift = 20; break;
-    case 'g': case 'G': shift = 30; break;
-    }
-    if (shift)
-        at++;
-    if (*at != '\0')
-        return -EINVAL;
-    if (value > UINT64_MAX >> shift)
-        return -ERANGE;
-    *number = value << shift;
-    return 0;
+    return np_number_parse(text, number);
 }
 
 static int set_number(const char *where, const char *pool, const char *key, const char *value, uint64_t least, uint64_t most,

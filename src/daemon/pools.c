@@ -74,6 +74,8 @@ static int attach_all(struct np_worker *worker)
     }
     for (unsigned i = 0; i < work->count; i++)
         work->arenas[i].meta.address = NULL; /* the broker's now */
+    if (work->first == 0)
+        memcpy(entry->access, work->access, sizeof entry->access);
     /* release: pairs with np_pool_arenas; who sees the number finds the rows, and the keeper has what they stand for (W2) */
     np_store32(&entry->arenas, work->first + work->count, memory_order_release);
     return 0;
@@ -88,6 +90,7 @@ static void undo(struct np_worker *worker)
         np_worker_forget(worker, key_of(NP_STORE_META, work->pool, work->first + i));
     }
     worker->broker.pools[work->pool].arena_count = work->first;
+    worker->broker.pools[work->pool].mapped = work->first > 0;
     np_maker_discard(work);
 }
 
@@ -122,9 +125,11 @@ static int prepare_pool(struct np_worker *worker, const struct np_pool_order *or
     entry->low_watermark = order->low_watermark;
     entry->uid = order->uid;
     entry->tag = order->tag;
-    if (order->access)
-        memcpy(entry->access, order->access, sizeof entry->access);
     prepare_work(worker, entry, order->tag, 0, order->arenas);
+    if (order->access)
+        memcpy(worker->making.work.access, order->access, sizeof worker->making.work.access);
+    else if (order->access_text)
+        snprintf(worker->making.work.access_text, sizeof worker->making.work.access_text, "%s", order->access_text);
     for (unsigned i = 0; i < order->arenas; i++) {
         worker->making.work.arenas[i].slots = order->slots[i];
         worker->making.work.arenas[i].node = order->nodes[i];
@@ -152,6 +157,7 @@ static int order_configured(const struct np_config_pool *wanted, struct np_pool_
     order->magazine_slots = wanted->magazine_slots;
     order->sharers = wanted->sharers;
     order->uid = geteuid();
+    order->access = wanted->access;
     /* Evenly, the remainder on the first; a node that would get nothing is left out. */
     uint64_t each = wanted->slots / (unsigned)node_count;
     order->arenas = each > 0 ? (unsigned)node_count : 1;

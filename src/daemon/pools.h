@@ -24,7 +24,8 @@ struct np_pool_order {
     uint32_t magazine_slots, sharers;
     uint64_t tag;
     uint32_t uid;
-    const struct np_access *access; /* [NP_ACCESS_MAX], or NULL: none */
+    const struct np_access *access; /* [NP_ACCESS_MAX]; NULL: as `access_text` says */
+    const char *access_text;        /* as in struct numapool_options; NULL: nobody else */
     unsigned arenas;
     uint64_t slots[NP_ARENAS_MAX];
     int nodes[NP_ARENAS_MAX];

@@ -6,14 +6,18 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/bell.h"
 #include "core/error.h"
 #include "core/pool.h"
 #include "daemon/worker.h"
 #include "numa/placement.h"
+
+#define DROP_AGAIN_NS INT64_C(1000000)
 
 enum { KEEPER_PATIENCE_MS = 5000 };
 
@@ -24,23 +28,75 @@ static struct np_store_key key_of(enum np_store_kind kind, uint32_t a, uint32_t 
     return (struct np_store_key){ (uint32_t)kind, a, b };
 }
 
-int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd)
+/* Before the worker is ready it waits while the keeper's socket is full; afterwards never. */
+static int send_record(struct np_worker *worker, enum np_record_verb verb, struct np_store_key key, int fd)
 {
-    int result = np_record_send(worker->records_fd, NP_RECORD_STORE, key, fd);
+    int result = np_record_send(worker->records_fd, verb, key, fd);
     while (result == -EAGAIN && !worker->ready) {
         struct pollfd polled = { .fd = worker->records_fd, .events = POLLOUT };
         if (poll(&polled, 1, KEEPER_PATIENCE_MS) <= 0)
             break;
-        result = np_record_send(worker->records_fd, NP_RECORD_STORE, key, fd);
+        result = np_record_send(worker->records_fd, verb, key, fd);
     }
+    return result;
+}
+
+/* What is stored under a key anew need not be dropped any more: the keeper closes what the key had. */
+static void forget_drop(struct np_worker *worker, struct np_store_key key)
+{
+    for (size_t i = 0; i < worker->drop_count; i++)
+        if (memcmp(&worker->drops[i], &key, sizeof key) == 0) {
+            worker->drops[i] = worker->drops[--worker->drop_count];
+            return;
+        }
+}
+
+static void drop_again(struct np_timer *timer)
+{
+    struct np_worker *worker = timer->context;
+    while (worker->drop_count > 0) {
+        if (np_record_send(worker->records_fd, NP_RECORD_DROP, worker->drops[worker->drop_count - 1], -1) == -EAGAIN) {
+            np_timer_set(timer, np_monotonic_ns() + DROP_AGAIN_NS);
+            return;
+        }
+        worker->drop_count--;
+    }
+}
+
+void np_premises_start(struct np_worker *worker)
+{
+    worker->drop_again = (struct np_timer){ .due = drop_again, .context = worker };
+    np_loop_timer_add(worker->loop, &worker->drop_again);
+}
+
+static void drop(struct np_worker *worker, struct np_store_key key)
+{
+    if (send_record(worker, NP_RECORD_DROP, key, -1) != -EAGAIN)
+        return;
+    if (worker->drop_count == worker->drop_room) {
+        size_t room = worker->drop_room ? worker->drop_room * 2 : 64;
+        struct np_store_key *more = realloc(worker->drops, room * sizeof *more);
+        if (!more)
+            return; /* the next worker sees that the board knows nothing of it, and drops it then */
+        worker->drops = more;
+        worker->drop_room = room;
+    }
+    worker->drops[worker->drop_count++] = key;
+    np_timer_set_earlier(&worker->drop_again, np_monotonic_ns() + DROP_AGAIN_NS);
+}
+
+int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd)
+{
+    int result = send_record(worker, NP_RECORD_STORE, key, fd);
     if (result < 0) {
         close(fd);
         return result;
     }
+    forget_drop(worker, key);
     result = np_store_put(&worker->store, key, fd);
     if (result < 0) {
         close(fd);
-        (void)np_record_send(worker->records_fd, NP_RECORD_DROP, key, -1);
+        drop(worker, key);
     }
     return result;
 }
@@ -50,8 +106,7 @@ void np_worker_forget(struct np_worker *worker, struct np_store_key key)
     if (np_store_get(&worker->store, key) < 0)
         return;
     np_store_remove(&worker->store, key);
-    /* Should it not get through, the next worker sees that the board knows nothing of it, and forgets it then. */
-    (void)np_record_send(worker->records_fd, NP_RECORD_DROP, key, -1);
+    drop(worker, key);
 }
 
 uint64_t np_premises_bytes(const struct np_worker *worker, struct np_store_key key)
@@ -227,6 +282,8 @@ int np_premises_take_over(struct np_worker *worker)
         struct np_pool_entry *entry = &worker->board.pools[pool];
         if (np_entry_is(&entry->state, NP_ACTIVE))
             result = attach_pool(worker, entry);
+        else if (np_entry_is(&entry->state, NP_DYING))
+            np_pools_end_dying(worker, entry);
         else
             np_store32(&entry->state, NP_NONE, memory_order_release); /* half made: nobody has heard of it */
     }
@@ -236,99 +293,6 @@ int np_premises_take_over(struct np_worker *worker)
         if (np_entry_is(&worker->board.lanes[lane].state, NP_ACTIVE))
             attach_lane(worker, lane);
     return result;
-}
-
-/* ---------------------------------------------------------------- making pools */
-
-static int make_memory(struct np_worker *worker, struct np_pool_entry *entry, unsigned arena, struct np_memory *memory,
-                       enum np_store_kind kind)
-{
-    bool is_meta = kind == NP_STORE_META;
-    char what[96];
-    size_t bytes = is_meta ? np_arena_meta_bytes(entry->arena[arena].slots, worker->board.limits.clients + 1, entry->flags)
-                           : entry->arena[arena].slots * np_arena_stride_of(entry->slot_bytes, entry->flags);
-    snprintf(what, sizeof what, "%s of pool '%s' on node %d", is_meta ? "slot words" : "payload", entry->name,
-             entry->arena[arena].node);
-    return np_memory_create(memory, what, bytes, entry->arena[arena].node, is_meta ? NP_WORKER_PAGE_FLAGS(bytes) : entry->flags,
-                            NP_SHARED);
-}
-
-static int make_arena(struct np_worker *worker, struct np_pool_entry *entry, unsigned arena)
-{
-    struct np_memory meta, data;
-    int result = make_memory(worker, entry, arena, &data, NP_STORE_DATA);
-    if (result < 0)
-        return result;
-    np_memory_unmap(data.address, data.bytes); /* payload is none of the daemon's business */
-    entry->arena[arena].page_bytes = data.page_bytes;
-    entry->arena[arena].transparent = data.transparent;
-    result = np_worker_keep(worker, key_of(NP_STORE_DATA, entry->id, arena), data.fd);
-    if (result == 0)
-        result = make_memory(worker, entry, arena, &meta, NP_STORE_META);
-    if (result < 0)
-        return result;
-    np_arena_format(meta.address, entry->arena[arena].slots, entry->slot_bytes, entry->id, arena, entry->arena[arena].node,
-                    worker->board.limits.clients + 1, entry->flags);
-    result = np_worker_keep(worker, key_of(NP_STORE_META, entry->id, arena), meta.fd);
-    if (result < 0)
-        return result;
-    return np_broker_attach_pool(&worker->broker, entry->id, arena, meta.address, meta.bytes);
-}
-
-/* Evenly, the remainder on the first; a node that would get nothing is left out. */
-static int share_out(struct np_pool_entry *entry, uint64_t slots, const int *nodes, int node_count)
-{
-    uint64_t each = slots / (unsigned)node_count, first = slots - each * (unsigned)(node_count - 1);
-    np_store32(&entry->arenas, each > 0 ? (uint32_t)node_count : 1, memory_order_release);
-    if (first > NP_SLOTS_MAX)
-        return np_error(-EINVAL, "pool '%s' would have %llu slots on node %d, where there can be %llu: ask for fewer, or make two pools", entry->name,
-                        (unsigned long long)first, nodes[0], (unsigned long long)NP_SLOTS_MAX);
-    for (unsigned i = 0; i < np_pool_arenas(entry); i++) {
-        entry->arena[i].slots = i == 0 ? first : each;
-        entry->arena[i].node = nodes[i];
-    }
-    return 0;
-}
-
-static int make_pool(struct np_worker *worker, const struct np_config_pool *wanted, const int *nodes, int node_count)
-{
-    struct np_pool_entry *entry;
-    int result = np_broker_pool_add(&worker->broker, wanted->name, &entry);
-    if (result < 0)
-        return result;
-    entry->slot_bytes = wanted->slot_bytes;
-    entry->flags = wanted->flags;
-    entry->magazine_slots = wanted->magazine_slots;
-    entry->sharers = wanted->sharers;
-    entry->uid = geteuid();
-    memcpy(entry->access, wanted->access, sizeof entry->access);
-    result = share_out(entry, wanted->slots, nodes, node_count);
-    for (unsigned arena = 0; result == 0 && arena < np_pool_arenas(entry); arena++)
-        result = make_arena(worker, entry, arena);
-    if (result < 0) /* it stays FORMING, and the status with which the worker ends frees all of it */
-        return result;
-    np_store32(&entry->state, NP_ACTIVE, memory_order_release);
-    np_log(NP_LOG_INFO, "pool '%s': %llu slots of %llu bytes on %u nodes, pages of %llu KiB%s", entry->name,
-           (unsigned long long)wanted->slots, (unsigned long long)entry->slot_bytes, np_pool_arenas(entry),
-           (unsigned long long)entry->arena[0].page_bytes / 1024, entry->arena[0].transparent ? ", transparent" : "");
-    return 0;
-}
-
-int np_premises_make_pools(struct np_worker *worker)
-{
-    int nodes[NP_ARENAS_MAX];
-    int node_count = np_nodes_with_memory(nodes, NP_ARENAS_MAX);
-    if (node_count <= 0)
-        return node_count < 0 ? node_count : np_error(-ENOMEM, "no node has memory that this process may use (cpuset.mems)");
-    for (unsigned i = 0; i < worker->config->pool_count; i++) {
-        struct np_pool_entry *there;
-        if (np_broker_pool_find(&worker->broker, worker->config->pools[i].name, &there) == 0)
-            continue;
-        int result = make_pool(worker, &worker->config->pools[i], nodes, node_count);
-        if (result < 0)
-            return result;
-    }
-    return 0;
 }
 
 /* ---------------------------------------------------------------- accounts */

@@ -181,6 +181,9 @@ static int pool_open(struct np_connection *connection, const struct np_wire_requ
     if (is_open && np_premises_is_readonly(worker, connection->client, entry->id) != readonly)
         return np_error(-EBUSY, "client %u has pool '%s' open %s: close it first", connection->client, entry->name,
                         readonly ? "to write to it" : "read-only");
+    /* Who has it open may ask again: his answer was lost, or he learns how it has grown. */
+    if (!is_open && np_load32(&entry->ending, memory_order_relaxed)) /* relaxed: written here only */
+        return np_error(-ESHUTDOWN, "pool '%s' is going to be destroyed and is not opened any more", entry->name);
     result = readonly ? np_premises_page(worker, connection->client) : np_premises_account(worker, connection->client, entry->id);
     if (result < 0)
         return result;
@@ -226,8 +229,10 @@ static int pool_close(struct np_connection *connection, const struct np_wire_req
 {
     struct np_pool_entry *entry;
     int result = active_pool(connection->worker, request->of.pool_close.pool, &entry);
-    if (result == 0)
+    if (result == 0) {
         np_premises_drop_account(connection->worker, connection->client, request->of.pool_close.pool);
+        np_pools_end_unused(connection->worker);
+    }
     return result;
 }
 
@@ -348,6 +353,9 @@ static const struct {
     [NP_WIRE_LANE_MEMORY] = { lane_memory, FOR_LOOK },
     [NP_WIRE_ACCOUNT_MEMORY] = { account_memory, FOR_LOOK },
     [NP_WIRE_VERIFY] = { verify, FOR_LOOK },
+    [NP_WIRE_POOL_CREATE] = { np_request_pool_create, FOR_CLIENT },
+    [NP_WIRE_POOL_GROW] = { np_request_pool_grow, FOR_CLIENT },
+    [NP_WIRE_POOL_DESTROY] = { np_request_pool_destroy, FOR_CLIENT },
 };
 
 bool np_request_serve(struct np_connection *connection, const struct np_wire_request *request, int *result)

@@ -85,6 +85,15 @@ void np_verify_start(struct np_worker *worker)
     np_loop_timer_add(worker->loop, &worker->verify.next_slice);
 }
 
+void np_verify_pool_gone(struct np_worker *worker, uint32_t pool)
+{
+    struct np_verify *verify = &worker->verify;
+    if (!verify->under_way || verify->pool != pool)
+        return;
+    np_timer_set(&verify->next_slice, INT64_MAX);
+    finish(worker, np_error(-ENOENT, "pool '%.47s' was destroyed while its pages were looked at", worker->board.pools[pool].name));
+}
+
 int np_verify_begin(struct np_connection *connection, uint32_t pool)
 {
     struct np_verify *verify = &connection->worker->verify;

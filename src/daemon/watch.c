@@ -128,6 +128,7 @@ void np_watch_end(struct np_watch *watch, const char *why)
            "%u endpoints, in %llu us",
            client, pid, name, why, (unsigned long long)what.slots, (unsigned long long)what.rolled_forward,
            (unsigned long long)what.redelivered, what.lanes, what.endpoints, (unsigned long long)(took_ns / 1000));
+    np_pools_end_unused(worker);
     np_worker_duty(worker);
 }
 

@@ -147,8 +147,8 @@ static int hear_signals(struct np_worker *worker)
 /* Most that can be under way at once: a request and an answer never are for one connection, and the rest is one each. */
 static unsigned operations_of(const struct np_config *config)
 {
-    enum { ACCEPT_SIGNAL_RECORDS_BELL_MAPS = 5 };
-    return 2 * (config->limits.clients + NP_CONNECTIONS_SPARE) + ACCEPT_SIGNAL_RECORDS_BELL_MAPS;
+    enum { ACCEPT_SIGNAL_RECORDS_BELL_MAPS_MAKER = 6 };
+    return 2 * (config->limits.clients + NP_CONNECTIONS_SPARE) + ACCEPT_SIGNAL_RECORDS_BELL_MAPS_MAKER;
 }
 
 static int take_over(struct np_worker *worker)
@@ -163,7 +163,11 @@ static int take_over(struct np_worker *worker)
     np_broker_recover(&worker->broker);
     np_premises_forget_strays(worker);
     result = np_watches_take_over(worker);
-    return result < 0 ? result : np_premises_make_pools(worker);
+    if (result == 0)
+        result = np_pools_make_configured(worker);
+    if (result == 0)
+        np_pools_end_unused(worker); /* a predecessor may have died before it got to that */
+    return result;
 }
 
 static void start_operations(struct np_worker *worker)
@@ -197,7 +201,10 @@ static int start(struct np_worker *worker)
     worker->duty = (struct np_timer){ .due = duty_due, .context = worker };
     np_loop_timer_add(worker->loop, &worker->duty);
     np_verify_start(worker);
-    result = take_over(worker);
+    np_premises_start(worker);
+    result = np_pools_start(worker);
+    if (result == 0)
+        result = take_over(worker);
     if (result < 0) {
         /* There were clients already: whatever is short now, the next try may find. */
         if (worker->board.header && np_load64(&worker->board.header->worker_starts, memory_order_relaxed) > 0)
@@ -210,7 +217,7 @@ static int start(struct np_worker *worker)
     start_operations(worker);
     worker->ready = true;
     if (worker->config->pool_count == 0)
-        np_log(NP_LOG_WARN, "there is no pool: give some by --pool or --config");
+        np_log(NP_LOG_WARN, "the configuration has no pool: give some by --pool or --config, or make them by numapoolctl pool create");
     return np_record_send(worker->records_fd, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
 }
 

@@ -10,6 +10,8 @@
  *   rights.c      who may ask for what
  *   watch.c       clients' lives: pidfds, and processes that have become another program
  *   verify.c      where pages are, a slice at a time
+ *   pools.c       pools made, enlarged and ended; maker.c makes their memory, in a thread of its own
+ *   request_admin.c  what admins ask for
  *
  * Invariants
  *   W1  It waits in np_loop_turn alone (and, before it is ready, for the keeper's records and for memory).
@@ -30,6 +32,7 @@
 #include "daemon/config.h"
 #include "daemon/identity.h"
 #include "daemon/loop.h"
+#include "daemon/pools.h"
 #include "daemon/store.h"
 #include "numapool.h"
 #include "service/wire.h"
@@ -126,6 +129,11 @@ struct np_worker {
     struct np_watch **watch_of; /* [limits.clients + 1] */
     struct np_maps_check check;
     struct np_verify verify;
+    struct np_pool_making making;
+
+    struct np_store_key *drops; /* what the keeper has not been told yet that it need not keep any more */
+    size_t drop_count, drop_room;
+    struct np_timer drop_again;
 
     struct np_operation accept, signal, records, bell;
     uint32_t bell_seen;
@@ -152,8 +160,7 @@ void np_worker_forget(struct np_worker *worker, struct np_store_key key);
 int np_premises_take_over(struct np_worker *worker);
 /* Forgets what a predecessor stored and had not yet put on the board when it died, or had taken off and could not say so. */
 void np_premises_forget_strays(struct np_worker *worker);
-/* Pools that were asked for and are not there. */
-int np_premises_make_pools(struct np_worker *worker);
+void np_premises_start(struct np_worker *worker);
 /* The client's account at a pool: made if there is none. A descriptor that stays the store's, or -errno. */
 int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool);
 void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_t pool);
@@ -190,6 +197,11 @@ void np_rights_refused(const struct np_connection *connection);
 /* Opens the socket to all users when a list names some, and to the daemon's alone when none does. After every change of a list. */
 void np_rights_set_socket_mode(const struct np_worker *worker);
 
+/* ---- request_admin.c */
+int np_request_pool_create(struct np_connection *connection, const struct np_wire_request *request);
+int np_request_pool_grow(struct np_connection *connection, const struct np_wire_request *request);
+int np_request_pool_destroy(struct np_connection *connection, const struct np_wire_request *request);
+
 /* ---- watch.c */
 int np_watches_start(struct np_worker *worker);
 /* Clients of a predecessor: each is watched again, or is gone. -errno: of one it cannot be told now. */
@@ -207,5 +219,7 @@ void np_watch_end(struct np_watch *watch, const char *why);
 void np_verify_start(struct np_worker *worker);
 /* 0: it will be answered later; -EAGAIN: another is under way. */
 int np_verify_begin(struct np_connection *connection, uint32_t pool);
+/* The pool is being destroyed: whoever waits for where its pages are is told so. */
+void np_verify_pool_gone(struct np_worker *worker, uint32_t pool);
 
 #endif

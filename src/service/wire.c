@@ -54,6 +54,11 @@ int np_wire_check_request(const void *message, size_t bytes)
         named = is_terminated(request->of.pool_open.name, sizeof request->of.pool_open.name);
     else if (request->operation == NP_WIRE_ENDPOINT_OPEN)
         named = is_terminated(request->of.endpoint_open.channel, sizeof request->of.endpoint_open.channel);
+    else if (request->operation == NP_WIRE_POOL_CREATE || request->operation == NP_WIRE_POOL_GROW)
+        named = is_terminated(request->of.pool_create.name, sizeof request->of.pool_create.name) &&
+                is_terminated(request->of.pool_create.access, sizeof request->of.pool_create.access);
+    else if (request->operation == NP_WIRE_POOL_DESTROY)
+        named = is_terminated(request->of.pool_destroy.name, sizeof request->of.pool_destroy.name);
     return named ? 0 : np_error(-EPROTO, "the name in a request of operation %u has no end", request->operation);
 }
 

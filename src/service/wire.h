@@ -19,8 +19,8 @@
  *   LANE_MEMORY      -; [lane read-only]                              LOOK only
  *   ACCOUNT_MEMORY   -; [account read-only]                           LOOK only
  *   VERIFY           misplaced pages of each arena                    LOOK only: move_pages by the daemon
- *   POOL_CREATE      -; result 1: ask again until it is 0              admins. `tag` makes it be done once
- *   POOL_GROW        -
+ *   POOL_CREATE      -; result UNDER_WAY: ask again until it is 0      admins. `tag` makes it be done once
+ *   POOL_GROW        -; likewise
  *   POOL_DESTROY     -
  *   IO_TOKEN         -; [write end of a pipe]                          the daemon watches the other end after the client's death
  *
@@ -36,6 +36,8 @@
 
 #define NP_WIRE_MAGIC 0x4e504c31u /* "NPL1" */
 #define NP_WIRE_FDS_MAX 2
+#define NP_WIRE_UNDER_WAY 1 /* POOL_CREATE, POOL_GROW: memory is being made. Nobody is kept waiting for an answer, on a socket that all threads of the
+                               client share, but asks again: so the worker need not remember who asked, and may die in between */
 #define NP_WIRE_SENTENCE_BYTES 256u
 
 enum np_wire_operation {

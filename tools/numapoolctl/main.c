@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * numapoolctl: looks at a daemon's pools, clients and channels, and checks them. */
+ * numapoolctl: looks at a daemon's pools, clients and channels, checks them, and makes, enlarges and destroys pools. */
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "ctl.h"
+#include "pool.h"
 #include "numapool.h"
 
 struct command {
@@ -29,6 +30,8 @@ struct arguments {
     const char *socket_path, *pool;
     const struct command *command;
     bool json;
+    bool changes; /* pool create, grow, destroy */
+    struct np_ctl_pool_order order;
 };
 
 static const struct argp_option options[] = {
@@ -39,7 +42,7 @@ static const struct argp_option options[] = {
 };
 
 static const char documentation[] =
-    "Looks at the pools of numapoold. Reading disturbs no client.\v"
+    "Looks at the pools of numapoold, and makes, enlarges and destroys them. Reading disturbs no client.\v"
     "Commands:\n"
     "  pools     the pools there are\n"
     "  stats     slots, water marks and counters, per node\n"
@@ -47,9 +50,12 @@ static const char documentation[] =
     "  channels  the channels, and their lanes\n"
     "  check     has every slot exactly one owner?\n"
     "  verify    is every page on its node?\n"
+    "  pool create NAME --size=BYTES --count=SLOTS     makes a pool; returns when its memory is there and verified\n"
+    "  pool grow NAME --count=SLOTS [--node=NODE]      gives it more slots\n"
+    "  pool destroy NAME [--when-unused] [--discard]   destroys it\n"
     "\n"
-    "Exit status: 0 all is well; 1 check or verify found something wrong; 2 there is no daemon, no such pool, or it could "
-    "not be asked; 64 the command line is wrong.";
+    "Exit status: 0 all is well; 1 check or verify found something wrong; 2 there is no daemon, no such pool, it could "
+    "not be asked, or it refused; 64 the command line is wrong.";
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
@@ -62,7 +68,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         arguments->json = true;
         return 0;
     case ARGP_KEY_ARG:
-        if (state->arg_num == 0) {
+        if (arguments->changes) {
+            np_ctl_pool_argument(state, &arguments->order, state->arg_num - 1, argument);
+        } else if (state->arg_num == 0 && strcmp(argument, "pool") == 0) {
+            arguments->changes = true;
+        } else if (state->arg_num == 0) {
             for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
                 if (strcmp(commands[i].name, argument) == 0)
                     arguments->command = &commands[i];
@@ -77,8 +87,14 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "say which command");
         return 0;
+    case ARGP_KEY_END:
+        if (arguments->changes)
+            np_ctl_pool_check(state, &arguments->order);
+        else if (arguments->order.given)
+            argp_error(state, "only pool create, grow and destroy take such options");
+        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return np_ctl_pool_option(state, &arguments->order, key, argument);
     }
 }
 
@@ -88,30 +104,38 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "numapoolctl (numapool) %s\n", numapool_version());
 }
 
-static int run(const struct arguments *arguments, const char *path)
+static int look(const struct arguments *arguments, const char *path, json_t *document)
 {
     struct np_view view;
     int result = np_view_open(&view, path);
     if (result < 0)
         return result;
-    json_t *document = np_json_object();
     result = arguments->command->look(&view, arguments->pool, document);
+    np_view_close(&view);
+    return result;
+}
+
+static int run(const struct arguments *arguments, const char *path)
+{
+    json_t *document = np_json_object();
+    int result = arguments->changes ? np_ctl_pool(&arguments->order, path, document) : look(arguments, path, document);
     if (result >= 0 && arguments->json) {
         if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0)
             result = np_error(-EIO, "cannot write the answer");
         putchar('\n');
     } else if (result >= 0) {
-        arguments->command->print(document);
+        (arguments->changes ? np_ctl_pool_print : arguments->command->print)(document);
     }
     json_decref(document);
-    np_view_close(&view);
     return result;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct argp parser = { options, parse, "COMMAND [POOL]", documentation, NULL, NULL, NULL };
-    struct arguments arguments = { 0 };
+    static const struct argp pool_parser = { .options = np_ctl_pool_options };
+    static const struct argp_child children[] = { { &pool_parser, 0, "Pools that are made, enlarged or destroyed:", 2 }, { 0 } };
+    static const struct argp parser = { options, parse, "COMMAND [POOL]\npool create|grow|destroy NAME", documentation, children, NULL, NULL };
+    struct arguments arguments = { .order = NP_CTL_POOL_ORDER_INIT };
     char path[512];
     argp_program_version_hook = print_version;
     argp_parse(&parser, argc, argv, 0, NULL, &arguments); /* ends the program itself on errors, with EX_USAGE */

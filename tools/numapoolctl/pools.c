@@ -63,6 +63,19 @@ static void set_users(const struct np_view *view, uint32_t pool, json_t *row)
     np_json_set_count(row, "channels", channels);
 }
 
+/* A pool that was enlarged has several arenas on a node. */
+static uint64_t distinct_nodes(const struct np_pool_entry *entry, unsigned arenas)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < arenas; i++) {
+        unsigned before = 0;
+        while (before < i && entry->arena[before].node != entry->arena[i].node)
+            before++;
+        count += before == i;
+    }
+    return count;
+}
+
 static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
 {
     const struct np_pool_entry *entry = &view->board.pools[pool];
@@ -88,7 +101,10 @@ static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
     np_json_set_count(row, "sharers", entry->sharers);
     np_json_set_count(row, "uid", entry->uid);
     np_json_set(row, "nodes", nodes);
-    np_json_set_count(row, "node_count", arenas);
+    np_json_set_count(row, "node_count", distinct_nodes(entry, arenas));
+    np_json_set_count(row, "arenas", arenas);
+    np_json_set_count(row, "low_watermark", entry->low_watermark);
+    np_json_set_text(row, "state", np_load32(&entry->ending, memory_order_relaxed) ? "ending" : "open"); /* relaxed: only shown */
     set_users(view, pool, row);
     np_json_append(rows, row);
     return NP_CTL_FINE;
@@ -107,7 +123,8 @@ void np_ctl_pools_print(const json_t *document)
         { "pool", "pool", NP_CELL_TEXT },           { "slots", "slots", NP_CELL_COUNT },
         { "slot_bytes", "slot size", NP_CELL_BYTES }, { "payload_bytes", "payload", NP_CELL_BYTES },
         { "page_bytes", "page size", NP_CELL_BYTES }, { "node_count", "nodes", NP_CELL_NUMBER },
-        { "clients", "clients", NP_CELL_COUNT },    { "channels", "channels", NP_CELL_COUNT },
+        { "arenas", "arenas", NP_CELL_NUMBER },     { "clients", "clients", NP_CELL_COUNT },
+        { "channels", "channels", NP_CELL_COUNT },  { "state", "state", NP_CELL_TEXT },
     };
     np_table_print(columns, sizeof columns / sizeof columns[0], json_object_get(document, "pools"));
 }
