@@ -238,6 +238,6 @@ int np_request_pool_destroy(struct np_connection *connection, const struct np_wi
         return result;
     log_asked(connection, entry->name, "destroy");
     entry->tag = tag;
-    np_pools_end(worker, entry, "as asked");
+    np_pools_end(worker, entry, "as it was asked");
     return 0;
 }

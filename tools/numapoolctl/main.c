@@ -61,6 +61,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->order;
+        return 0;
     case 's':
         arguments->socket_path = argument;
         return 0;
@@ -94,7 +97,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             argp_error(state, "only pool create, grow and destroy take such options");
         return 0;
     default:
-        return np_ctl_pool_option(state, &arguments->order, key, argument);
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -132,8 +135,7 @@ static int run(const struct arguments *arguments, const char *path)
 
 int main(int argc, char **argv)
 {
-    static const struct argp pool_parser = { .options = np_ctl_pool_options };
-    static const struct argp_child children[] = { { &pool_parser, 0, "Pools that are made, enlarged or destroyed:", 2 }, { 0 } };
+    static const struct argp_child children[] = { { &np_ctl_pool_argp, 0, "Pools that are made, enlarged or destroyed:", 2 }, { 0 } };
     static const struct argp parser = { options, parse, "COMMAND [POOL]\npool create|grow|destroy NAME", documentation, children, NULL, NULL };
     struct arguments arguments = { .order = NP_CTL_POOL_ORDER_INIT };
     char path[512];

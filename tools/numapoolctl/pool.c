@@ -19,7 +19,7 @@ enum key { KEY_SIZE = 256, KEY_COUNT, KEY_NODE, KEY_NODE_SLOTS, KEY_PAGES, KEY_F
 static const unsigned whose[KEYS - KEY_SIZE] = { CREATE, CREATE | GROW, GROW, CREATE, CREATE, CREATE, CREATE, CREATE, CREATE, CREATE, CREATE,
                                                  CREATE, CREATE, DESTROY, DESTROY };
 
-const struct argp_option np_ctl_pool_options[] = {
+static const struct argp_option pool_options[] = {
     { "size", KEY_SIZE, "BYTES", 0, "create: usable bytes of a slot", 2 },
     { "count", KEY_COUNT, "SLOTS", 0, "create: slots, evenly on all nodes; grow: slots more", 2 },
     { "node", KEY_NODE, "NODE", 0, "grow: on this node (default: where the pool has fewest)", 2 },
@@ -67,8 +67,9 @@ static void take_pages(const struct argp_state *state, struct np_ctl_pool_order 
         argp_error(state, "--pages: '%.40s' is not known: 2m (hugetlb), thp (transparent) or best (whichever there are)", text);
 }
 
-int np_ctl_pool_option(struct argp_state *state, struct np_ctl_pool_order *order, int key, char *text)
+static error_t take_option(int key, char *text, struct argp_state *state)
 {
+    struct np_ctl_pool_order *order = state->input;
     uint64_t number = 0;
     if (key < KEY_SIZE || key >= KEYS)
         return ARGP_ERR_UNKNOWN;
@@ -126,6 +127,8 @@ int np_ctl_pool_option(struct argp_state *state, struct np_ctl_pool_order *order
     return 0;
 }
 
+const struct argp np_ctl_pool_argp = { .options = pool_options, .parser = take_option };
+
 void np_ctl_pool_argument(const struct argp_state *state, struct np_ctl_pool_order *order, unsigned place, char *text)
 {
     if (place == 0 && strcmp(text, "create") == 0)
@@ -148,7 +151,7 @@ void np_ctl_pool_check(const struct argp_state *state, const struct np_ctl_pool_
         argp_error(state, "say which: pool create NAME, pool grow NAME or pool destroy NAME");
     for (unsigned i = 0; i < KEYS - KEY_SIZE; i++)
         if ((order->given >> i & 1) && !(whose[i] & order->action))
-            argp_error(state, "--%s is not for this command", np_ctl_pool_options[i].name);
+            argp_error(state, "--%s is not for this command", pool_options[i].name);
     if (order->action == CREATE && (order->options.slot_bytes == 0 || (order->options.slots == 0) == (order->options.nodes == 0)))
         argp_error(state, "pool create wants --size, and --count or --node-slots");
     if (order->action == GROW && order->options.slots == 0)

@@ -20,10 +20,9 @@ struct np_ctl_pool_order {
 };
 #define NP_CTL_POOL_ORDER_INIT { .options = NUMAPOOL_OPTIONS_INIT, .node = NUMAPOOL_ANY_NODE }
 
-/* For argp. All end the program themselves on errors. */
-extern const struct argp_option np_ctl_pool_options[];
-/* ARGP_ERR_UNKNOWN: not one of these. */
-int np_ctl_pool_option(struct argp_state *state, struct np_ctl_pool_order *order, int key, char *text);
+/* The command line. All end the program themselves on errors. */
+/* The options; its input is the order. */
+extern const struct argp np_ctl_pool_argp;
 /* What stands after "pool": 0 the action, 1 the name. */
 void np_ctl_pool_argument(const struct argp_state *state, struct np_ctl_pool_order *order, unsigned place, char *text);
 void np_ctl_pool_check(const struct argp_state *state, const struct np_ctl_pool_order *order);
