@@ -136,7 +136,7 @@ static int check_growth(const struct np_worker *worker, const struct np_pool_ent
         return np_error(-EBADMSG, "pool '%s' cannot be enlarged: a client has scribbled over its slot words; destroy it and make another", entry->name);
     if (np_pool_arenas(entry) == NP_ARENAS_MAX)
         return np_error(-ENOSPC, "pool '%s' has been enlarged as often as can be, it has %u arenas: make another pool", entry->name, NP_ARENAS_MAX);
-    if (wanted->slots < 1 || wanted->slots > NP_SLOTS_MAX || wanted->slots > NP_ARENA_BYTES_MAX / np_arena_stride(entry->slot_bytes))
+    if (wanted->slots < 1 || wanted->slots > NP_SLOTS_MAX || wanted->slots > NP_ARENA_BYTES_MAX / np_arena_stride_of(entry->slot_bytes, entry->flags))
         return np_error(-EINVAL, "pool '%s' cannot have %llu slots more: 1 to 2^32 - 1, and 64 TiB, at a time", entry->name,
                         (unsigned long long)wanted->slots);
     if (wanted->node != NUMAPOOL_ANY_NODE && wanted->node < 0)
