@@ -241,6 +241,7 @@ static void adopt(struct np_worker *worker)
     }
     if (making->work.first == 0) {
         np_store32(&entry->state, NP_ACTIVE, memory_order_release);
+        np_rights_set_socket_mode(worker);
         log_made(entry);
     } else {
         np_broker_pool_tell(&worker->broker, entry->id);
@@ -350,6 +351,7 @@ void np_pools_end(struct np_worker *worker, struct np_pool_entry *entry, const c
     np_store32(&entry->state, NP_DYING, memory_order_release); /* from here on it is ended, by this worker or the next */
     np_verify_pool_gone(worker, entry->id);
     np_pools_end_dying(worker, entry);
+    np_rights_set_socket_mode(worker);
     np_log(NP_LOG_INFO, "pool '%s' of %llu slots is destroyed: %s", entry->name, (unsigned long long)slots, why);
     if (use.waiting > 0)
         np_log(NP_LOG_WARN, "pool '%s': %llu messages that waited in it for a receiver are lost", entry->name, (unsigned long long)use.waiting);

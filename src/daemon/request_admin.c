@@ -5,25 +5,20 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "broker/embedded.h"
 #include "core/error.h"
 #include "core/pool.h"
-#include "daemon/access.h"
 #include "daemon/worker.h"
 #include "numa/placement.h"
 
 /* entry NULL: of the daemon. */
 static int check_admin(const struct np_connection *connection, const struct np_pool_entry *entry, const char *what)
 {
-    const struct np_identity *who = &connection->identity;
-    const struct np_access *admins = connection->worker->config->admins;
-    if (who->uid == geteuid() || who->uid == 0 || (np_access_rights(admins, who->uid, who->gid, NULL, 0) & NP_RIGHT_ADMIN) ||
-        (entry && (who->uid == entry->uid || (np_access_rights(entry->access, who->uid, who->gid, NULL, 0) & NP_RIGHT_ADMIN))))
+    if (entry ? (np_rights_at_pool(connection, entry) & NP_RIGHT_ADMIN) != 0 : np_rights_is_admin(connection))
         return 0;
-    return np_error(-EACCES, "user %ld may not %s: its name must be in admin= of [daemon]%s", (long)who->uid, what,
-                    entry ? " or of the pool" : "");
+    return np_error(-EACCES, "user %ld may not %s: it is not named by admin= of [daemon]%s (numapoold.conf)",
+                    (long)connection->identity.uid, what, entry ? " or of the pool" : "");
 }
 
 static void log_asked(const struct np_connection *connection, const char *pool, const char *what)
