@@ -40,10 +40,12 @@ static int make_arena(struct np_maker_work *work, unsigned i)
     np_memory_unmap(arena->data.address, arena->data.bytes);
     arena->data.address = NULL;
     result = make_piece(&arena->meta, work, arena, "slot words", meta_bytes, NP_WORKER_PAGE_FLAGS(meta_bytes));
-    if (result == 0)
-        np_arena_format(arena->meta.address, arena->slots, work->slot_bytes, work->pool, work->first + i, arena->node,
-                        work->sleepers_max, work->flags);
-    return result;
+    if (result < 0)
+        return result;
+    np_arena_format(arena->meta.address, arena->slots, work->slot_bytes, work->pool, work->first + i, arena->node, work->sleepers_max,
+                    work->flags);
+    np_arena_set_low_watermark(arena->meta.address, work->low_watermark, arena->first_of_node);
+    return 0;
 }
 
 int np_maker_make(struct np_maker_work *work)

@@ -18,6 +18,7 @@
 struct np_maker_arena {
     uint64_t slots;
     int node;
+    bool first_of_node; /* the pool has no other arena there */
     struct np_memory data; /* not mapped any more: payload is none of the daemon's business */
     struct np_memory meta; /* mapped and formatted */
 };
@@ -26,6 +27,7 @@ struct np_maker_work {
     char pool_name[NUMAPOOL_NAME_BYTES];
     uint32_t pool;
     uint64_t slot_bytes, flags;
+    uint64_t low_watermark; /* of the pool, as in its options */
     uint32_t sleepers_max;
     unsigned first; /* number of arenas[0] in the pool */
     unsigned count;

@@ -103,6 +103,7 @@ static void prepare_work(struct np_worker *worker, struct np_pool_entry *entry, 
     work->pool = entry->id;
     work->slot_bytes = entry->slot_bytes;
     work->flags = entry->flags;
+    work->low_watermark = entry->low_watermark;
     work->sleepers_max = worker->board.limits.clients + 1;
     work->first = first;
     work->count = count;
@@ -133,6 +134,7 @@ static int prepare_pool(struct np_worker *worker, const struct np_pool_order *or
     for (unsigned i = 0; i < order->arenas; i++) {
         worker->making.work.arenas[i].slots = order->slots[i];
         worker->making.work.arenas[i].node = order->nodes[i];
+        worker->making.work.arenas[i].first_of_node = true;
     }
     return 0;
 }
@@ -244,7 +246,7 @@ static void adopt(struct np_worker *worker)
         np_rights_set_socket_mode(worker);
         log_made(entry);
     } else {
-        np_broker_pool_tell(&worker->broker, entry->id);
+        np_broker_pool_changed(&worker->broker, entry->id);
         np_log(NP_LOG_INFO, "pool '%s' has %llu slots more on node %d, %llu in all", entry->name,
                (unsigned long long)making->work.arenas[0].slots, making->work.arenas[0].node, (unsigned long long)slots_of(entry));
     }
@@ -307,11 +309,20 @@ int np_pools_begin_create(struct np_worker *worker, const struct np_pool_order *
     return result < 0 ? result : begin(worker);
 }
 
+static bool has_node(const struct np_pool_entry *entry, int node)
+{
+    for (unsigned i = 0; i < np_pool_arenas(entry); i++)
+        if (entry->arena[i].node == node)
+            return true;
+    return false;
+}
+
 int np_pools_begin_grow(struct np_worker *worker, struct np_pool_entry *entry, int node, uint64_t slots, uint64_t tag)
 {
     prepare_work(worker, entry, tag, np_pool_arenas(entry), 1);
     worker->making.work.arenas[0].slots = slots;
     worker->making.work.arenas[0].node = node;
+    worker->making.work.arenas[0].first_of_node = !has_node(entry, node);
     return begin(worker);
 }
 

@@ -198,7 +198,7 @@ static void end_when_unused(struct np_connection *connection, struct np_pool_ent
         return;
     entry->tag = tag;
     np_store32(&entry->ending, 1, memory_order_release);
-    np_broker_pool_tell(&worker->broker, entry->id);
+    np_broker_pool_changed(&worker->broker, entry->id);
     np_log(NP_LOG_INFO, "pool '%s' is not opened any more and ends when the %u clients that have it open have closed it", entry->name, clients);
 }
 
