@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel/waitset.h"
 #include "core/error.h"
 #include "core/wipe.h"
 
@@ -71,6 +72,8 @@ void np_receiver_set_state(struct np_receiver_lane *lane, uint32_t state)
 void np_receiver_forget_lane(struct numapool_receiver *receiver, struct np_receiver_lane *lane)
 {
     struct numapool_pool *pool = receiver->endpoint.pool;
+    if (receiver->waitset)
+        np_watcher_disturb(receiver->waitset); /* it may sleep on this lane */
     free(lane->done_bits);
     pool->authority->unmap_lane(pool->authority_context, lane->shared, lane->mask + 1);
     memset(lane, 0, sizeof *lane);
@@ -231,6 +234,8 @@ int numapool_receiver_close(struct numapool_receiver *receiver)
 {
     if (!np_receiver_is_live(receiver))
         return -EINVAL;
+    if (receiver->waitset)
+        return np_error_static(-EBUSY, "this receiver is in a wait-set: remove it there first; it is still open");
     struct numapool_pool *pool = receiver->endpoint.pool;
     int result = pool->authority->endpoint_close(pool->authority_context, receiver->endpoint.id);
     for (unsigned i = 0; i < receiver->lane_count; i++)

@@ -170,6 +170,10 @@ int np_pool_stop(struct numapool_pool *pool)
         pthread_mutex_unlock(&pool->lock);
         return result;
     }
+    if (pool->waitset) {
+        pthread_mutex_unlock(&pool->lock);
+        return np_error(-EBUSY, "pool '%s' is in a wait-set, for its events: remove it there first", pool->name);
+    }
     pool->live = 0;
     pthread_mutex_unlock(&pool->lock);
     if (pool->checks)

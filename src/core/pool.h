@@ -85,6 +85,7 @@ struct numapool_pool {
     _Atomic int64_t learn_again_ns, learn_pause_ns; /* when a hint that there are more arenas may be followed up again */
     _Atomic unsigned opens;
     unsigned sleepers; /* threads of this process that sleep for a slot; they share the client's bell */
+    struct numapool_waitset *waitset; /* that waits for its events; NULL: none */
 
     /* who admits senders and receivers and gives lanes: the broker inside this process or the daemon */
     const struct np_authority *authority;
