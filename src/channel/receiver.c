@@ -230,12 +230,20 @@ uint64_t numapool_receiver_address(const struct numapool_receiver *receiver)
     return np_receiver_is_live(receiver) ? np_receiver_address(receiver) : 0;
 }
 
+bool np_receiver_is_in_set(const struct numapool_receiver *receiver)
+{
+    if (!receiver->waitset)
+        return false;
+    np_error_static(-EBUSY, "this receiver is in a wait-set: remove it there first; it is still open");
+    return true;
+}
+
 int numapool_receiver_close(struct numapool_receiver *receiver)
 {
     if (!np_receiver_is_live(receiver))
         return -EINVAL;
-    if (receiver->waitset)
-        return np_error_static(-EBUSY, "this receiver is in a wait-set: remove it there first; it is still open");
+    if (np_receiver_is_in_set(receiver))
+        return -EBUSY;
     struct numapool_pool *pool = receiver->endpoint.pool;
     int result = pool->authority->endpoint_close(pool->authority_context, receiver->endpoint.id);
     for (unsigned i = 0; i < receiver->lane_count; i++)

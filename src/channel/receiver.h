@@ -49,6 +49,9 @@ static inline bool np_receiver_is_live(const struct numapool_receiver *receiver)
     return __builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE, 1) || np_receiver_refuse();
 }
 
+/* Who is in a wait-set cannot be closed: true, with the sentence. */
+bool np_receiver_is_in_set(const struct numapool_receiver *receiver);
+
 /* The authority's news of a lane; a callback of np_endpoint_sync. */
 int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant);
 void np_receiver_set_order(struct numapool_receiver *receiver);

@@ -64,6 +64,8 @@ int numapool_requester_close(struct numapool_requester *requester, int64_t drain
         return -EINVAL;
     if (drain_ns < 0)
         return np_error_static(-EINVAL, "drain_ns is negative: 0 does not wait, NUMAPOOL_FOREVER waits for ever; the requester is still open");
+    if (np_receiver_is_in_set(requester->receiver))
+        return -EBUSY;
     int left = numapool_sender_close(requester->sender, drain_ns); /* requests first: replies may still come meanwhile */
     int result = numapool_receiver_close(requester->receiver);
     np_wipe_free(requester, sizeof *requester);

@@ -52,6 +52,8 @@ int numapool_responder_close(struct numapool_responder *responder, int64_t drain
         return -EINVAL;
     if (drain_ns < 0)
         return np_error_static(-EINVAL, "drain_ns is negative: 0 does not wait, NUMAPOOL_FOREVER waits for ever; the responder is still open");
+    if (np_receiver_is_in_set(responder->receiver))
+        return -EBUSY;
     int result = numapool_receiver_close(responder->receiver); /* requests go to others while replies are waited for */
     int left = numapool_sender_close(responder->sender, drain_ns);
     np_wipe_free(responder, sizeof *responder);
