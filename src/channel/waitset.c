@@ -28,6 +28,8 @@ static int64_t arm(struct numapool_waitset *waitset, int64_t deadline_ns)
         struct numapool_receiver *receiver = waitset->members[i].receiver;
         if (!receiver) {
             np_pool_sleep_on_events(waitset->members[i].pool, &waitset->sleep);
+            if (np_pool_has_grown(waitset->members[i].pool)) /* a hint that could not be followed up: nothing is bumped for it again */
+                deadline_ns = np_sooner_ns(deadline_ns, NP_LEARN_PAUSE_NS);
             continue;
         }
         np_sleep_on(&waitset->sleep, &receiver->endpoint.bell->ring);
