@@ -5,6 +5,7 @@
 #include "channel/receiver.h"
 #include "channel/sender.h"
 #include "core/error.h"
+#include "core/fault.h"
 
 /* The word of a received message, which must still say that it is that message; what it says goes to *word. */
 static np_shm64 *word_of(struct numapool_receiver *receiver, const struct np_receiver_lane *lane, const struct numapool_msg *message,
@@ -30,7 +31,7 @@ int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg 
     struct np_receiver_lane *lane = np_receiver_lane_of(receiver, message);
     np_shm64 *address = lane ? word_of(receiver, lane, message, &word) : NULL;
     if (!address)
-        return -EINVAL;
+        return np_receiver_bad_message(receiver, message);
     if (NP_MUTANT(RELEASE_BEFORE_KEEP)) {
         np_receiver_finish(lane, message->lane_seq);
         np_receiver_publish(receiver, lane);
@@ -39,28 +40,21 @@ int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg 
     np_store64(address, np_word_held(receiver->endpoint.pool->client, np_word_gen(word)), memory_order_release);
     if (NP_MUTANT(RELEASE_BEFORE_KEEP))
         return 0;
+    if (np_receiver_is_checked(receiver))
+        np_guard_kept(receiver->endpoint.pool, message->data);
     np_receiver_finish(lane, message->lane_seq);
     np_receiver_publish(receiver, lane);
     return 0;
 }
 
-int numapool_forward(struct numapool_receiver *receiver, const struct numapool_msg *message, struct numapool_sender *sender,
-                     int64_t timeout_ns)
-{
-    int result = numapool_forward_bulk(receiver, message, 1, sender, timeout_ns);
-    return result < 0 ? result : 0;
-}
-
-int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
-                          struct numapool_sender *sender, int64_t timeout_ns)
+static int forward(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n, struct numapool_sender *sender,
+                   int64_t timeout_ns)
 {
     enum { AT_ONCE = 64 };
     uint64_t claims[AT_ONCE];
     unsigned done = 0;
     int64_t deadline_ns = 0;
-    if (!np_receiver_is_live(receiver))
-        return -EINVAL;
-    if (!sender || sender->live != NP_SENDER_LIVE || sender->endpoint.pool != receiver->endpoint.pool || n == 0 || timeout_ns < 0)
+    if (!np_sender_is_open(sender) || sender->endpoint.pool != receiver->endpoint.pool || n == 0 || timeout_ns < 0)
         return np_error_static(-EINVAL, "forward wants an open sender of the same pool as the receiver, one message or more, and a timeout of 0 or more");
     while (done < n) {
         unsigned some = 0;
@@ -71,7 +65,7 @@ int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numap
             claims[some] = np_word_sent(lane->id, messages[done + some].lane_seq, 0);
         }
         if (some == 0)
-            return done > 0 ? (int)done : -EINVAL;
+            return done > 0 ? (int)done : np_receiver_bad_message(receiver, &messages[done]);
         struct np_receiver_lane *last = NULL;
         if (NP_MUTANT(RELEASE_BEFORE_KEEP))
             numapool_release(receiver, messages + done, some);
@@ -96,4 +90,17 @@ int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numap
         done += (unsigned)sent;
     }
     return (int)done;
+}
+
+int numapool_forward(struct numapool_receiver *receiver, const struct numapool_msg *message, struct numapool_sender *sender,
+                     int64_t timeout_ns)
+{
+    int result = np_receiver_is_live(receiver) ? forward(receiver, message, 1, sender, timeout_ns) : -EINVAL;
+    return result < 0 ? result : 0;
+}
+
+int numapool_forward_bulk(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
+                          struct numapool_sender *sender, int64_t timeout_ns)
+{
+    return np_receiver_is_live(receiver) ? forward(receiver, messages, n, sender, timeout_ns) : -EINVAL;
 }

@@ -7,6 +7,7 @@
 
 #include "channel/keys.h"
 #include "core/error.h"
+#include "core/fault.h"
 
 /* How many loans ahead the beginning of a slot is fetched: its receiver's processor has it. */
 #define LOANS_AHEAD 8u
@@ -45,17 +46,15 @@ static void *recycle(struct numapool_sender *sender)
     return NULL;
 }
 
-static __attribute__((noinline)) void *loan_slow(struct numapool_sender *sender)
+static __attribute__((noinline)) void *loan_more(struct numapool_sender *sender)
 {
-    if (!np_sender_is_live(sender))
-        return NULL;
     void *slot = recycle(sender);
     if (slot)
         return slot;
     const struct numapool_magazine *magazine = &sender->magazine->fast;
     if (magazine->top == magazine->bottom && np_sender_take_back_all(sender) > 0 && (slot = recycle(sender)) != NULL)
         return slot; /* rather than one more from the pool */
-    return numapool_get(&sender->magazine->fast);
+    return np_magazine_get(sender->magazine);
 }
 
 /* Begins to fetch a slot's beginning from its receiver's processor. */
@@ -63,6 +62,35 @@ static inline void fetch_slot(const char *slot)
 {
     np_prefetch_write(slot);
     np_prefetch_write((const char *)((uintptr_t)slot + NP_CACHE_LINE)); /* slot may be NULL: a hint, nothing is accessed */
+}
+
+/* The next of those that were taken back on the lane of the last loan, or NULL. */
+static inline void *loan_next(struct np_sender_lane *lane)
+{
+    uint64_t recycled = lane->recycled;
+    if (__builtin_expect(recycled >= lane->reclaimed, 0))
+        return NULL;
+    void *slot = lane->sent[recycled & lane->mask].slot;
+    char *ahead = lane->sent[(recycled + LOANS_AHEAD) & lane->mask].slot;
+    lane->recycled = recycled + 1;
+    if (__builtin_expect(slot != NULL, 1))
+        fetch_slot(ahead);
+    return slot;
+}
+
+/* For who has been admitted. */
+static void *loan(struct numapool_sender *sender)
+{
+    void *slot = sender->loan_lane ? loan_next(sender->loan_lane) : NULL;
+    return slot ? slot : loan_more(sender);
+}
+
+/* For who has not. */
+static __attribute__((noinline)) void *loan_slow(struct numapool_sender *sender, const void *return_address)
+{
+    if ((sender == NULL || sender->live != NP_SENDER_LIVE) && !np_sender_admit(sender, "numapool_loan", return_address))
+        return NULL;
+    return loan_more(sender);
 }
 
 int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
@@ -86,7 +114,7 @@ int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
             fetch_slot(sent[ahead & mask].slot);
         lane->recycled = recycled;
     }
-    while (got < n && (slots[got] = numapool_loan(sender)) != NULL)
+    while (got < n && (slots[got] = loan(sender)) != NULL)
         got++;
     return got > 0 ? (int)got : -EAGAIN;
 }
@@ -94,19 +122,11 @@ int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
 void *numapool_loan(struct numapool_sender *sender)
 {
     if (__builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE && sender->loan_lane != NULL, 1)) {
-        struct np_sender_lane *lane = sender->loan_lane;
-        uint64_t recycled = lane->recycled;
-        if (__builtin_expect(recycled < lane->reclaimed, 1)) {
-            void *slot = lane->sent[recycled & lane->mask].slot;
-            char *ahead = lane->sent[(recycled + LOANS_AHEAD) & lane->mask].slot;
-            lane->recycled = recycled + 1;
-            if (__builtin_expect(slot != NULL, 1)) {
-                fetch_slot(ahead);
-                return slot;
-            }
-        }
+        void *slot = loan_next(sender->loan_lane);
+        if (__builtin_expect(slot != NULL, 1))
+            return slot;
     }
-    return loan_slow(sender);
+    return loan_slow(sender, __builtin_return_address(0));
 }
 
 /* ---------------------------------------------------------------- for a receiver */
@@ -161,7 +181,7 @@ static void *loan_away(struct numapool_sender *sender, struct np_sender_lane *la
     struct numapool_magazine *magazine = sender->away[arena];
     if (magazine->top == magazine->bottom && np_sender_take_back(sender, lane) > 0 && (slot = recycle_away(sender, lane, node)) != NULL)
         return slot; /* rather than one more from the pool */
-    return numapool_get(magazine);
+    return np_magazine_get((struct np_magazine *)magazine);
 }
 
 void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_msg *message)
@@ -173,20 +193,26 @@ void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_ms
     struct np_sender_lane *lane = np_pool_arena_count(sender->endpoint.pool) > 1 ? next_lane(sender, message) : NULL;
     int arena = lane ? away_arena(sender, lane->node) : -1;
     void *slot = arena >= 0 ? loan_away(sender, lane, (unsigned)arena) : NULL;
-    return slot ? slot : numapool_loan(sender);
+    return slot ? slot : loan(sender);
 }
 
 int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns)
 {
     if (!np_sender_is_live(sender))
         return -EINVAL;
-    *slot = timeout_ns < 0 ? NULL : recycle(sender); /* numapool_get_wait refuses it */
-    return *slot ? 0 : numapool_get_wait(&sender->magazine->fast, slot, timeout_ns);
+    if (timeout_ns < 0)
+        return np_error_static(-EINVAL, "timeout_ns is negative: 0 means at once, NUMAPOOL_FOREVER for ever");
+    *slot = recycle(sender);
+    if (!*slot)
+        *slot = np_magazine_get(sender->magazine);
+    if (*slot || timeout_ns == 0)
+        return *slot ? 0 : -EAGAIN;
+    return np_magazine_wait(sender->magazine, slot, timeout_ns);
 }
 
 int numapool_unloan(struct numapool_sender *sender, void *slot)
 {
     if (!np_sender_is_live(sender))
         return -EINVAL;
-    return numapool_put(&sender->magazine->fast, slot);
+    return np_magazine_put(sender->magazine, slot);
 }

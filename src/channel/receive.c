@@ -12,7 +12,7 @@ static inline unsigned take_common(const struct np_receiver_lane *lane, const st
 {
     /* In locals, for a store to a message might be one to any of these for all that the compiler knows. */
     const struct np_cell *const cells = lane->cells;
-    const uint64_t mask = lane->mask, slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
+    const uint64_t mask = lane->mask, slots = arena->cell_slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
     char *const data = arena->data;
     uint64_t position = lane->head;
     struct numapool_msg *message = messages, *const end = messages + (position < lane->redelivered_until ? 0 : n);
@@ -62,6 +62,16 @@ static bool is_passed_over(const struct numapool_receiver *receiver, const struc
            ((flags & NP_CELL_DIRECTED) != 0 && np_load64(&cell->key, memory_order_relaxed) != np_receiver_address(receiver));
 }
 
+/* Whether it is in a block of malloc (slots is 0 for each of those): *data + slot x *stride then is where. */
+static bool is_block(const struct np_arena *arena, uint64_t slot, uint64_t length, char **data, uint64_t *stride)
+{
+    if (!arena->blocks || slot >= arena->slots || length > arena->slot_bytes)
+        return false;
+    *data = np_blocks_at(arena->blocks, slot);
+    *stride = 0;
+    return *data != NULL;
+}
+
 /* Takes what is announced on a lane. A count. A cell that does not fit ends it and sets *scribbled; when nothing came
  * before it in this call (`first`), it is passed over, else it is left for the next call, which begins with it and reports
  * it. */
@@ -75,7 +85,7 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
     const uint64_t mask = lane->mask, redelivered_until = lane->redelivered_until;
     uint64_t position = lane->head, limit = lane->done + lane->mask + 1;
     const struct np_arena *arena = &arenas[0].arena;
-    uint64_t slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
+    uint64_t slots = arena->cell_slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
     char *data = arena->data;
     unsigned got = take_common(lane, arena, place, messages, limit - position < n ? (unsigned)(limit - position) : n), known_arena = 0;
     position += got;
@@ -97,10 +107,11 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
             if (np_cell_arena(what) < np_pool_arena_count(receiver->endpoint.pool)) {
                 known_arena = np_cell_arena(what);
                 arena = &arenas[known_arena].arena;
-                slots = arena->slots, slot_bytes = arena->slot_bytes, stride = arena->stride, data = arena->data;
+                slots = arena->cell_slots, slot_bytes = arena->slot_bytes, stride = arena->stride, data = arena->data;
             }
         }
-        if (__builtin_expect((np_cell_arena(what) != known_arena) | (slot >= slots) | (length > slot_bytes), 0)) {
+        if (__builtin_expect((np_cell_arena(what) != known_arena) | (slot >= slots) | (length > slot_bytes), 0) &&
+            (np_cell_arena(what) != known_arena || !is_block(arena, slot, length, &data, &stride))) {
             *scribbled = true;
             if (!first || got > 0)
                 break;
@@ -249,10 +260,8 @@ void np_receiver_lower_flags(struct numapool_receiver *receiver)
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns);
 
-int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+static inline int receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
 {
-    if (!np_receiver_is_live(receiver))
-        return -EINVAL;
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "receive of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
@@ -266,6 +275,24 @@ int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *me
         }
     }
     return receive_or_wait(receiver, messages, n, timeout_ns);
+}
+
+static int receive_checked(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+{
+    int got = receive(receiver, messages, n, timeout_ns);
+    for (int i = 0; i < got; i++)
+        if (!(messages[i].flags & NUMAPOOL_IN_CELL))
+            np_guard_received(receiver->endpoint.pool, messages[i].data);
+    return got;
+}
+
+int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+{
+    if (!np_receiver_is_live(receiver))
+        return -EINVAL;
+    if (np_receiver_is_checked(receiver))
+        return receive_checked(receiver, messages, n, timeout_ns);
+    return receive(receiver, messages, n, timeout_ns);
 }
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)

@@ -10,12 +10,21 @@
 
 #include "channel/waitset.h"
 #include "core/error.h"
+#include "core/fault.h"
 #include "core/wipe.h"
 
 bool np_receiver_refuse(void)
 {
     np_error_static(-EINVAL, "this receiver is closed, or belongs to the parent of this forked process: open one here");
     return false;
+}
+
+bool np_receiver_admit(const struct numapool_receiver *receiver, const char *call, const void *return_address)
+{
+    if (!receiver || receiver->live != NP_RECEIVER_CHECKED)
+        return np_receiver_refuse();
+    np_call_enter(call, return_address);
+    return true;
 }
 
 /* ---------------------------------------------------------------- lanes */
@@ -166,10 +175,44 @@ static struct np_receiver_lane *next_in_line(struct numapool_receiver *receiver,
     return others == 0 ? lane : NULL;
 }
 
+/* In a pool with checks: one by one, each looked at before. */
+static int release_checked(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+{
+    struct numapool_pool *pool = receiver->endpoint.pool;
+    for (unsigned i = 0; i < n; i++) {
+        const struct numapool_msg *message = &messages[i];
+        struct np_receiver_lane *lane = np_receiver_lane_of(receiver, message);
+        if (!lane)
+            return np_receiver_bad_message(receiver, message);
+        if (!(message->flags & NUMAPOOL_IN_CELL)) {
+            int result = np_guard_release(pool, message->data, lane->id, message->lane_seq);
+            if (result < 0)
+                return result;
+        }
+        np_receiver_finish(lane, message->lane_seq);
+        np_receiver_publish(receiver, lane);
+    }
+    return 0;
+}
+
+int np_receiver_bad_message(struct numapool_receiver *receiver, const struct numapool_msg *message)
+{
+    const struct np_receiver_lane *lane = message->lane < receiver->lane_count ? &receiver->lanes[message->lane] : NULL;
+    if (!np_receiver_is_checked(receiver))
+        return -EINVAL;
+    if (message->flags & NUMAPOOL_IN_CELL)
+        return np_fault(receiver->endpoint.pool, NULL, 0, message->data, NUMAPOOL_FAULT_DOUBLE_PUT,
+                        "message %llu of lane %u of pool '%s', a small one, is not an unreleased message of this receiver: it was released "
+                        "already", (unsigned long long)message->lane_seq, message->lane, receiver->endpoint.pool->name);
+    return np_guard_bad_message(receiver->endpoint.pool, message, lane && lane->shared ? lane->id : 0);
+}
+
 int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
 {
     if (!np_receiver_is_live(receiver))
         return -EINVAL;
+    if (np_receiver_is_checked(receiver))
+        return release_checked(receiver, messages, n);
     struct np_receiver_lane *last = NULL;
     int result = 0;
     unsigned i = 0;
@@ -212,7 +255,7 @@ int numapool_receiver_open(struct numapool_pool *pool, const char *channel, cons
         np_wipe_free(receiver, sizeof *receiver);
         return result;
     }
-    receiver->live = NP_RECEIVER_LIVE;
+    receiver->live = pool->checks ? NP_RECEIVER_CHECKED : NP_RECEIVER_LIVE;
     pthread_mutex_lock(&pool->lock);
     pool->receiver_count++;
     pthread_mutex_unlock(&pool->lock);

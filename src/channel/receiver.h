@@ -4,7 +4,8 @@
 
 #include "channel/endpoint.h"
 
-#define NP_RECEIVER_LIVE UINT64_C(0x76696563657270)
+#define NP_RECEIVER_LIVE    UINT64_C(0x76696563657270)
+#define NP_RECEIVER_CHECKED UINT64_C(0x76696563657271) /* live, of a pool with checks */
 
 /* A lane as its receiver sees it. Private.
  *
@@ -44,9 +45,19 @@ struct numapool_receiver {
 
 /* False, with the sentence: closed, or the parent's of a forked process. */
 bool np_receiver_refuse(void);
-static inline bool np_receiver_is_live(const struct numapool_receiver *receiver)
+/* The same but for one of a pool with checks, for which it notes the call (fault.h). */
+bool np_receiver_admit(const struct numapool_receiver *receiver, const char *call, const void *return_address);
+/* In a public function, whose name and caller are noted: inlined always, so that it is its return address. */
+#define np_receiver_is_live(receiver) np_receiver_is_live_in(receiver, __func__)
+static inline __attribute__((always_inline)) bool np_receiver_is_live_in(const struct numapool_receiver *receiver, const char *call)
 {
-    return __builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE, 1) || np_receiver_refuse();
+    return __builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE, 1) ||
+           np_receiver_admit(receiver, call, __builtin_return_address(0));
+}
+/* Of one that is live: whether its pool has checks. Where that is asked, np_receiver_is_live has compared the same just before. */
+static inline bool np_receiver_is_checked(const struct numapool_receiver *receiver)
+{
+    return __builtin_expect(receiver->live != NP_RECEIVER_LIVE, 0);
 }
 
 /* Who is in a wait-set cannot be closed: true, with the sentence. */
@@ -68,6 +79,9 @@ static inline uint64_t np_receiver_address(const struct numapool_receiver *recei
 }
 /* The lane of a received and unreleased message; NULL with the sentence: it is none. */
 struct np_receiver_lane *np_receiver_lane_of(struct numapool_receiver *receiver, const struct numapool_msg *message);
+
+/* Of a message that is none of this receiver's: -EINVAL, and in a pool with checks what is known of its slot is told as a fault. */
+int np_receiver_bad_message(struct numapool_receiver *receiver, const struct numapool_msg *message);
 
 /* Stores `released` and wakes a sender that sleeps. */
 static inline void np_receiver_publish(struct numapool_receiver *receiver, struct np_receiver_lane *lane)

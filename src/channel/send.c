@@ -72,17 +72,24 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
     uint64_t index;
     struct np_pool_arena *pa = np_pool_locate(pool, message->data, &index);
     if (!pa) {
-        np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
-        return false;
-    }
-    if (message->length > pa->arena.slot_bytes) {
-        np_error(-EINVAL, "a message of %u bytes does not fit a slot of %llu of pool '%s'", message->length,
-                 (unsigned long long)pa->arena.slot_bytes, pool->name);
+        if (pool->checks)
+            np_guard_bad_pointer(pool, message->data);
+        else
+            np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
         return false;
     }
     sender->home = &pa->arena;
     np_shm64 *address = &pa->arena.words[index];
     uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
+    if (__builtin_expect(message->length >= pa->arena.length_end, 0)) {
+        if (message->length > pa->arena.slot_bytes) {
+            np_error(-EINVAL, "a message of %u bytes does not fit a slot of %llu of pool '%s'", message->length,
+                     (unsigned long long)pa->arena.slot_bytes, pool->name);
+            return false;
+        }
+        if (np_guard_send(pool, pa, index, claim) < 0)
+            return false;
+    }
     if (np_word_claim(word) != claim) {
         np_error(-EINVAL, "slot %llu of node %d of pool '%s' is not this process's to send: it was put, sent or never taken here",
                  (unsigned long long)index, pa->arena.node, pool->name);
@@ -322,19 +329,22 @@ int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const st
     }
 }
 
-int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+static inline int send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
 {
-    if (!np_sender_is_live(sender))
-        return -EINVAL;
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "send_bulk of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
     return np_sender_send(sender, messages, NULL, n, timeout_ns);
 }
 
+int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+{
+    return np_sender_is_live(sender) ? send_bulk(sender, messages, n, timeout_ns) : -EINVAL;
+}
+
 int numapool_send(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns)
 {
-    int result = numapool_send_bulk(sender, message, 1, timeout_ns);
+    int result = np_sender_is_live(sender) ? send_bulk(sender, message, 1, timeout_ns) : -EINVAL;
     return result < 0 ? result : 0;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/error.h"
+#include "core/fault.h"
 #include "core/wipe.h"
 
 /* What is taken back and not loaned again beyond this goes into the magazine: a forwarder never loans. */
@@ -19,7 +20,22 @@ bool np_sender_refuse(void)
     return false;
 }
 
+bool np_sender_admit(const struct numapool_sender *sender, const char *call, const void *return_address)
+{
+    if (!np_sender_is_open(sender))
+        return np_sender_refuse();
+    np_call_enter(call, return_address);
+    return true;
+}
+
 /* ---------------------------------------------------------------- taking back */
+
+/* Where every get and put is to be counted, checked or malloc's, what comes back goes through the magazine, and at once. */
+static bool recycles(const struct numapool_sender *sender)
+{
+    return (sender->endpoint.pool->flags & (NUMAPOOL_EXACT_COUNTS | NUMAPOOL_CHECKS | NUMAPOOL_MALLOC)) == 0;
+}
+
 
 void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep)
 {
@@ -39,7 +55,7 @@ static void any_loan_lane(struct numapool_sender *sender)
 unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
     uint64_t released = np_load64(&lane->shared->released, memory_order_acquire); /* pairs with the receiver's release store */
-    lane->take_back_at = lane->head + NP_TAKE_BACK_EVERY;
+    lane->take_back_at = lane->head + (recycles(sender) ? NP_TAKE_BACK_EVERY : 1);
     np_sender_note_node(lane); /* beside `released` */
     if (__builtin_expect(sender->has_away, 0))
         sender->loan_lane = NULL; /* it may be one that keeps its slots from here on */
@@ -62,8 +78,7 @@ unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_la
         took++;
     }
     lane->reclaimed = released;
-    /* in a pool that counts exactly each loan is a get of the magazine */
-    np_sender_spill(sender, lane, sender->endpoint.pool->flags & NUMAPOOL_EXACT_COUNTS ? 0 : RECYCLE_MAX);
+    np_sender_spill(sender, lane, recycles(sender) ? RECYCLE_MAX : 0);
     return took;
 }
 
@@ -240,7 +255,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     sender->reclaimer = (struct np_reclaimer){ sender->magazine->reclaimers, reclaimer_take_back, reclaimer_sleep_begin,
                                                reclaimer_sleep_end };
     sender->magazine->reclaimers = &sender->reclaimer;
-    sender->live = NP_SENDER_LIVE;
+    sender->live = pool->checks ? NP_SENDER_CHECKED : NP_SENDER_LIVE;
     pthread_mutex_lock(&pool->lock);
     pool->sender_count++;
     pthread_mutex_unlock(&pool->lock);

@@ -4,7 +4,8 @@
 
 #include "channel/endpoint.h"
 
-#define NP_SENDER_LIVE UINT64_C(0x7265646e6573706e)
+#define NP_SENDER_LIVE    UINT64_C(0x7265646e6573706e)
+#define NP_SENDER_CHECKED UINT64_C(0x7265646e6573706f) /* live, of a pool with checks */
 
 /* What was sent at a position: how the slot comes back. */
 struct np_sent {
@@ -57,9 +58,19 @@ struct numapool_sender {
 
 /* False, with the sentence: closed, or the parent's of a forked process. */
 bool np_sender_refuse(void);
-static inline bool np_sender_is_live(const struct numapool_sender *sender)
+/* The same but for one of a pool with checks, for which it notes the call (fault.h). */
+bool np_sender_admit(const struct numapool_sender *sender, const char *call, const void *return_address);
+/* In a public function, whose name and caller are noted: inlined always, so that it is its return address. */
+#define np_sender_is_live(sender) np_sender_is_live_in(sender, __func__)
+static inline __attribute__((always_inline)) bool np_sender_is_live_in(const struct numapool_sender *sender, const char *call)
 {
-    return __builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE, 1) || np_sender_refuse();
+    return __builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE, 1) ||
+           np_sender_admit(sender, call, __builtin_return_address(0));
+}
+/* Without a note. */
+static inline bool np_sender_is_open(const struct numapool_sender *sender)
+{
+    return sender != NULL && (sender->live == NP_SENDER_LIVE || sender->live == NP_SENDER_CHECKED);
 }
 
 /* Its lane of that number and generation, or NULL: it has left it. */

@@ -155,6 +155,7 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
     arena->cell_slots = flags & NUMAPOOL_MALLOC ? 0 : slots;
     arena->stride = np_arena_stride_of(slot_bytes, flags);
     arena->slot_bytes = special ? slot_bytes : arena->stride;
+    arena->length_end = flags & NUMAPOOL_CHECKS ? 0 : arena->slot_bytes + 1;
     if (shadow != 0)
         arena->records = (struct np_guard_record *)((char *)meta + shadow);
     arena->stride_lines = arena->stride / NP_CACHE_LINE;

@@ -99,6 +99,7 @@ struct np_arena {
     uint64_t slots;
     uint64_t cell_slots; /* what a cell's slot is compared with where data + index x stride is its address; 0: it is not */
     uint64_t slot_bytes; /* usable: the stride, or with CHECKS or MALLOC exactly what was asked for */
+    uint64_t length_end; /* messages shorter than this are sent without another look: slot_bytes + 1, or 0 with CHECKS */
     uint64_t stride;
     uint64_t stride_lines; /* stride / 64 */
     uint64_t stride_inverse; /* ceil(2^64 / stride_lines); 0 when stride_lines is 1 */

@@ -255,12 +255,8 @@ int np_guard_put(struct numapool_pool *pool, void *slot)
     return pa ? claim_held(pool, pa, index) : np_guard_bad_pointer(pool, slot);
 }
 
-int np_guard_send(struct numapool_pool *pool, void *slot, uint64_t claim)
+int np_guard_send(struct numapool_pool *pool, struct np_pool_arena *pa, uint64_t index, uint64_t claim)
 {
-    uint64_t index;
-    struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
-    if (!pa)
-        return np_guard_bad_pointer(pool, slot);
     uint64_t word = np_load64(&pa->arena.words[index], memory_order_relaxed); /* relaxed: ours or refused */
     int result;
     if (np_word_state(claim) == NP_WORD_HELD)

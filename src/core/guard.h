@@ -54,7 +54,7 @@ void np_guard_end(struct np_pool_arena *pa);
 /* Before a public call does it: 0, or -EINVAL with the fault told. What it finds wrong is left as it was. */
 int np_guard_put(struct numapool_pool *pool, void *slot);
 /* `claim`: what the word must say besides its generation, HELD by this client or a message that was received. */
-int np_guard_send(struct numapool_pool *pool, void *slot, uint64_t claim);
+int np_guard_send(struct numapool_pool *pool, struct np_pool_arena *pa, uint64_t index, uint64_t claim);
 /* Of a received message that is SENT(lane, position); no longer the caller's from here on. */
 int np_guard_release(struct numapool_pool *pool, void *slot, uint32_t lane, uint64_t position);
 /* Says what is wrong with a message that is not received and unreleased here, or whose slot it is not. -EINVAL. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/error.h"
+#include "core/fault.h"
 #include "core/magazine.h"
 #include "core/wipe.h"
 
@@ -187,11 +188,8 @@ static void *refill(struct np_magazine *magazine)
     return NULL;
 }
 
-void *numapool_get_slow(struct numapool_magazine *fast)
+static void *get_slowly(struct np_magazine *magazine)
 {
-    struct np_magazine *magazine = live_magazine(fast);
-    if (!magazine)
-        return NULL;
     void ***top = np_magazine_top(magazine);
     void *slot = *top > magazine->slots ? *--*top : refill(magazine);
     if (np_magazine_is_exact(magazine) && slot)
@@ -199,12 +197,38 @@ void *numapool_get_slow(struct numapool_magazine *fast)
     return slot;
 }
 
-void *numapool_get_call(struct numapool_magazine *magazine)
+void *numapool_get_slow(struct numapool_magazine *fast)
 {
-    return numapool_get(magazine);
+    struct np_magazine *magazine = live_magazine(fast);
+    if (!magazine)
+        return NULL;
+    if (magazine->pool->checks)
+        np_call_enter("numapool_get", __builtin_return_address(0)); /* which is inline in who called */
+    return get_slowly(magazine);
 }
 
-static int wait_for_slot(struct np_magazine *magazine, void **slot, int64_t timeout_ns)
+void *np_magazine_get(struct np_magazine *magazine)
+{
+    void **top = magazine->fast.top;
+    if (__builtin_expect(top == magazine->fast.bottom, 0))
+        return get_slowly(magazine);
+    magazine->fast.top = top - 1;
+    return top[-1];
+}
+
+void *numapool_get_call(struct numapool_magazine *fast)
+{
+    if (__builtin_expect(fast->top != fast->bottom, 1))
+        return numapool_get(fast);
+    struct np_magazine *magazine = live_magazine(fast);
+    if (!magazine)
+        return NULL;
+    if (magazine->pool->checks)
+        NP_CALL_ENTER();
+    return get_slowly(magazine);
+}
+
+int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns)
 {
     struct numapool_pool *pool = magazine->pool;
     struct np_sleep sleep;
@@ -219,7 +243,7 @@ static int wait_for_slot(struct np_magazine *magazine, void **slot, int64_t time
                 r->sleep_begin(r, pool->client, &sleep);
         bool reached = np_bell_heavy_barrier();
         if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK))
-            *slot = numapool_get(&magazine->fast);
+            *slot = np_magazine_get(magazine);
         if (!*slot) {
             /* also while there is more that cannot be learned of now: nobody rings when it can */
             bool bounded = !reached || np_pool_has_grown(pool);
@@ -231,7 +255,7 @@ static int wait_for_slot(struct np_magazine *magazine, void **slot, int64_t time
                 r->sleep_end(r);
         np_pool_sleep_end(pool);
         if (!*slot)
-            *slot = numapool_get(&magazine->fast);
+            *slot = np_magazine_get(magazine);
     }
     return *slot ? 0 : np_error_static(-ETIMEDOUT, "no slot came free in time: the pool stayed empty");
 }
@@ -243,10 +267,12 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
         return -EINVAL;
     if (timeout_ns < 0)
         return np_error_static(-EINVAL, "timeout_ns is negative: 0 means at once, NUMAPOOL_FOREVER for ever");
-    *slot = numapool_get(fast);
+    if (magazine->pool->checks)
+        NP_CALL_ENTER();
+    *slot = np_magazine_get(magazine);
     if (*slot || timeout_ns == 0)
         return *slot ? 0 : -EAGAIN;
-    return wait_for_slot(magazine, slot, timeout_ns);
+    return np_magazine_wait(magazine, slot, timeout_ns);
 }
 
 int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
@@ -256,6 +282,8 @@ int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
         return -EINVAL;
     if (n == 0 || n > 1u << 20)
         return np_error(-EINVAL, "get_bulk of %u slots: 1 to 1048576 can be had at once", n);
+    if (magazine->pool->checks)
+        NP_CALL_ENTER();
     void ***top = np_magazine_top(magazine);
     unsigned got = 0;
     for (bool more = true; got < n && more;) {
@@ -303,8 +331,22 @@ int np_magazine_return(struct np_magazine *magazine, void *slot)
     struct np_pool_arena *pa = np_pool_locate(magazine->pool, slot, &index);
     if (!pa)
         return np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not put", slot, magazine->pool->name);
-    np_magazine_put_outbound(magazine, pa->arena.index, slot);
+    if (pa->arena.index == magazine->arena) /* a block of malloc, which is nowhere near the others */
+        np_depot_put(magazine->pool, magazine->arena, &slot, 1);
+    else
+        np_magazine_put_outbound(magazine, pa->arena.index, slot);
     return 0;
+}
+
+/* A user's put of one slot that the magazine cannot simply take. */
+static int put_slowly(struct np_magazine *magazine, void *slot)
+{
+    int result = magazine->pool->checks ? np_guard_put(magazine->pool, slot) : 0;
+    if (result == 0)
+        result = np_magazine_return(magazine, slot);
+    if (result == 0 && np_magazine_is_exact(magazine))
+        tally(&magazine->puts, 1);
+    return result;
 }
 
 int numapool_put_slow(struct numapool_magazine *fast, void *slot)
@@ -312,15 +354,31 @@ int numapool_put_slow(struct numapool_magazine *fast, void *slot)
     struct np_magazine *magazine = live_magazine(fast);
     if (!magazine)
         return -EINVAL;
-    int result = np_magazine_return(magazine, slot);
-    if (result == 0 && np_magazine_is_exact(magazine))
-        tally(&magazine->puts, 1);
-    return result;
+    if (magazine->pool->checks)
+        np_call_enter("numapool_put", __builtin_return_address(0)); /* which is inline in who called */
+    return put_slowly(magazine, slot);
 }
 
-int numapool_put_call(struct numapool_magazine *magazine, void *slot)
+int np_magazine_put(struct np_magazine *magazine, void *slot)
 {
-    return numapool_put(magazine, slot);
+    void **top = magazine->fast.top;
+    if (__builtin_expect((top >= magazine->fast.limit) | ((uintptr_t)slot - magazine->fast.base >= magazine->fast.span), 0))
+        return put_slowly(magazine, slot);
+    *top = slot;
+    magazine->fast.top = top + 1;
+    return 0;
+}
+
+int numapool_put_call(struct numapool_magazine *fast, void *slot)
+{
+    if (__builtin_expect(fast->top < fast->limit, 1))
+        return numapool_put(fast, slot);
+    struct np_magazine *magazine = live_magazine(fast);
+    if (!magazine)
+        return -EINVAL;
+    if (magazine->pool->checks)
+        NP_CALL_ENTER();
+    return put_slowly(magazine, slot);
 }
 
 /* Whether all of them are of this magazine's arena, by one comparison: no offset is larger than all of them or-ed together.
@@ -354,13 +412,14 @@ int numapool_put_bulk(struct numapool_magazine *fast, void *const *slots, unsign
         *top += n;
         done = n;
     }
-    for (unsigned i = done; i < n; i++) {
-        int one = np_magazine_return(magazine, slots[i]);
-        result = one < 0 ? one : result;
-        done += one == 0;
-    }
     if (np_magazine_is_exact(magazine))
         tally(&magazine->puts, done);
+    if (done < n && magazine->pool->checks)
+        NP_CALL_ENTER();
+    for (unsigned i = done; i < n; i++) {
+        int one = put_slowly(magazine, slots[i]);
+        result = one < 0 ? one : result;
+    }
     return result;
 }
 

@@ -184,10 +184,11 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
 /* Up to n out of the depot, else out of the arena. */
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
 
-/* What numapool_get and numapool_put do, for the library's own calls: no name and site of their own (fault.h). */
+/* What numapool_get and numapool_put do, for the library's own calls: what is checked then is the caller's call (fault.h). */
 void *np_magazine_get(struct np_magazine *magazine);
 int np_magazine_put(struct np_magazine *magazine, void *slot);
-int np_magazine_get_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns);
+/* timeout_ns > 0, and there was none a moment ago. */
+int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns);
 
 /* For senders: puts back a slot of any arena, without counting it as the user's put. */
 int np_magazine_return(struct np_magazine *magazine, void *slot);
