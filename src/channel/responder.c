@@ -6,6 +6,7 @@
 #include "channel/sender.h"
 #include "channel/service.h"
 #include "core/error.h"
+#include "core/fault.h"
 #include "core/wipe.h"
 
 #define RESPONDER_LIVE UINT64_C(0x7265646e6f707365)
@@ -70,24 +71,34 @@ struct numapool_sender *numapool_responder_sender(struct numapool_responder *res
     return is_live(responder) ? responder->sender : NULL;
 }
 
-static int check(struct numapool_responder *responder, const struct numapool_msg *request, int64_t timeout_ns)
+static int check(struct numapool_responder *responder, const struct numapool_msg *request, int64_t timeout_ns, const char *call,
+                 const void *return_address)
 {
     if (!is_live(responder))
         return -EINVAL;
+    if (np_receiver_is_checked(responder->receiver))
+        np_call_enter(call, return_address);
     if (timeout_ns < 0)
         return np_error_static(-EINVAL, "timeout_ns is negative: 0 means at once, NUMAPOOL_FOREVER for ever");
     if (!np_receiver_lane_of(responder->receiver, request))
-        return -EINVAL;
+        return np_receiver_bad_message(responder->receiver, request);
     if (request->key == 0)
         return np_error(-EINVAL, "message %llu of lane %u was sent by no requester: its key is 0, which is nobody's address",
                         (unsigned long long)request->lane_seq, request->lane);
     return 0;
 }
 
+/* In a pool with checks the first may find that its end was written over, which is told and mended; the request is to go all the same. */
+static void release(struct numapool_responder *responder, const struct numapool_msg *request)
+{
+    if (numapool_release(responder->receiver, request, 1) < 0)
+        numapool_release(responder->receiver, request, 1);
+}
+
 int numapool_reply(struct numapool_responder *responder, const struct numapool_msg *request, const struct numapool_msg *reply,
                    int64_t timeout_ns)
 {
-    int result = check(responder, request, timeout_ns);
+    int result = check(responder, request, timeout_ns, __func__, __builtin_return_address(0));
     if (result < 0)
         return result;
     struct numapool_msg answer = *reply;
@@ -95,13 +106,13 @@ int numapool_reply(struct numapool_responder *responder, const struct numapool_m
     result = np_sender_send_to(responder->sender, request->key, &answer, NULL, timeout_ns);
     /* sent first: killed in between, the request goes to another responder, and is answered twice rather than never */
     if (result == 0 || result == -EHOSTUNREACH)
-        numapool_release(responder->receiver, request, 1);
+        release(responder, request);
     return result;
 }
 
 int numapool_reply_in_place(struct numapool_responder *responder, const struct numapool_msg *request, int64_t timeout_ns)
 {
-    int result = check(responder, request, timeout_ns);
+    int result = check(responder, request, timeout_ns, __func__, __builtin_return_address(0));
     if (result < 0)
         return result;
     if ((request->flags & NUMAPOOL_IN_CELL) != 0)
@@ -110,7 +121,7 @@ int numapool_reply_in_place(struct numapool_responder *responder, const struct n
     const uint64_t claim = np_word_sent(lane->id, request->lane_seq, 0);
     result = np_sender_send_to(responder->sender, request->key, request, &claim, timeout_ns);
     if (result == -EHOSTUNREACH) {
-        numapool_release(responder->receiver, request, 1);
+        release(responder, request);
     } else if (result == 0) { /* the word says so before `released` does (L4) */
         np_receiver_finish(lane, request->lane_seq);
         np_receiver_publish(responder->receiver, lane);

@@ -200,7 +200,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
     }
     sender->lanes[sender->lane_count++] = (struct np_sender_lane){
         .shared = grant->memory, .cells = np_lane_cells(grant->memory), .sent = sent, .mask = grant->capacity - 1,
-        .id = grant->lane, .generation = grant->generation, .state = grant->state, .take_back_at = NP_TAKE_BACK_EVERY,
+        .id = grant->lane, .generation = grant->generation, .state = grant->state, .take_back_at = recycles(sender) ? NP_TAKE_BACK_EVERY : 1,
         .peer = np_peer_address(grant),
     };
     np_sender_note_node(&sender->lanes[sender->lane_count - 1]);
