@@ -250,7 +250,7 @@ NUMAPOOL_API int numapool_buf_index(const struct numapool_pool *pool, const void
 
 /* A descriptor to register as a fixed file with every io_uring that does I/O into slots: as long as any such ring lives, in whatever
  * process, the kernel may still write into slots of this client, and the daemon gives none of them to others before the last
- * one has let go of it (numapool_io(7)). The same one at each call; it stays the library's. -ENOTCONN, -ETIMEDOUT, -ESTALE. */
+ * one has let go of it (numapool_io(3)). The same one at each call; it stays the library's. -ENOTCONN, -ETIMEDOUT, -ESTALE. */
 NUMAPOOL_API int numapool_io_token(struct numapool_client *client);
 
 /* ---------------------------------------------------------------- magazines: get and put */

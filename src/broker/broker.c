@@ -97,7 +97,11 @@ void np_broker_recover(struct np_broker *broker)
     for (uint32_t client = 1; client <= board->limits.clients; client++) {
         if (np_entry_is(&board->clients[client].state, NP_FORMING))
             np_store32(&board->clients[client].state, NP_NONE, memory_order_release);
-        if (np_entry_is(&board->clients[client].state, NP_DYING))
+        if (!np_entry_is(&board->clients[client].state, NP_DYING))
+            continue;
+        if (np_load32(&board->clients[client].has_io, memory_order_acquire) != 0)
+            np_broker_client_stopped(broker, client, &what); /* whoever can ask the kernel goes on with it */
+        else
             np_broker_client_gone(broker, client, &what);
     }
     for (uint32_t channel = 1; channel <= board->limits.channels; channel++) {

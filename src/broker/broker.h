@@ -83,6 +83,11 @@ struct np_scavenged {
 };
 /* The kernel says that the client's process is gone: gives everything back. Can be done twice. */
 void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_scavenged *what);
+/* The process is gone, but the kernel may still do I/O into what it had: what it sent goes on its way, nobody sends to it any more, and
+ * what it held or had received and not released stays as it is until np_broker_client_gone. Can be done twice. */
+void np_broker_client_stopped(struct np_broker *broker, uint32_t client, struct np_scavenged *what);
+/* Counts what clients hold that wait for the kernel like this, and tells it in the arenas' headers. How many slots. */
+uint64_t np_broker_count_quarantined(struct np_broker *broker);
 
 /* 0 or -errno: -ENOSPC tables, -EINVAL; -EROFS: a sender, of a pool that the client has open read-only. The same client's same tag gives the same endpoint. */
 int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const struct np_endpoint_request *request,

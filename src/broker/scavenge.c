@@ -9,6 +9,9 @@
  *   5  everybody who sleeps is woken, every lane of the dead rung at both ends, whether or not anything was moved
  *   6  only then is the number of the dead free
  * Each step can be done twice, and a scavenger that dies is followed by another that begins at 1.
+ *
+ * While the kernel may still do I/O into what the dead held (np_broker_client_stopped) only 1 is done, and 3 and 5 for it; nobody
+ * sends to the dead any more. 2 and 4, by which a slot could come to another, follow when the kernel has let go: then all is done from 1.
  */
 #include <stdlib.h>
 
@@ -170,6 +173,55 @@ static void ring_lanes_of_channel(struct np_broker *broker, uint32_t channel)
             np_lane_ring(broker->lane_memory[lane], &pool);
 }
 
+/* What one client's end goes through. Without memory for the list of channels every one is looked at, which comes to the same. */
+struct ending {
+    struct np_broker *broker;
+    uint32_t client;
+    uint8_t *touched; /* [limits.channels + 1], or NULL */
+    struct np_scavenged *what;
+};
+
+static struct ending begin_ending(struct np_broker *broker, uint32_t client, struct np_scavenged *what)
+{
+    np_store32(&broker->board.clients[client].state, NP_DYING, memory_order_release);
+    return (struct ending){ broker, client, calloc(broker->board.limits.channels + 1, 1), what };
+}
+
+static bool is_touched(const struct ending *ending, uint32_t channel)
+{
+    return (!ending->touched || ending->touched[channel]) && np_entry_is(&ending->broker->board.channels[channel].state, NP_ACTIVE);
+}
+
+static void each_endpoint(struct ending *ending, bool senders, void (*end)(struct np_broker *, uint32_t, struct np_scavenged *))
+{
+    struct np_board *board = &ending->broker->board;
+    for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
+        struct np_endpoint_entry *endpoint = &board->endpoints[e];
+        if (np_entry_is(&endpoint->state, NP_NONE) || endpoint->client != ending->client ||
+            (endpoint->role == NP_ROLE_SENDER) != senders)
+            continue;
+        if (ending->touched && endpoint->channel <= board->limits.channels)
+            ending->touched[endpoint->channel] = 1;
+        end(ending->broker, e, ending->what);
+    }
+}
+
+static void reconcile_touched(const struct ending *ending)
+{
+    for (uint32_t channel = 1; channel <= ending->broker->board.limits.channels; channel++)
+        if (is_touched(ending, channel))
+            np_broker_reconcile(ending->broker, channel);
+}
+
+static void finish_ending(struct ending *ending)
+{
+    np_broker_orphan_duty(ending->broker);
+    for (uint32_t channel = 1; channel <= ending->broker->board.limits.channels; channel++)
+        if (is_touched(ending, channel))
+            ring_lanes_of_channel(ending->broker, channel);
+    free(ending->touched);
+}
+
 void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_scavenged *what)
 {
     struct np_board *board = &broker->board;
@@ -177,28 +229,12 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
     *what = (struct np_scavenged){ 0 };
     if (np_entry_is(&entry->state, NP_NONE))
         return;
-    np_store32(&entry->state, NP_DYING, memory_order_release);
+    struct ending ending = begin_ending(broker, client, what);
     if (NP_MUTANT(ID_REUSED_EARLY))
         np_store32(&entry->state, NP_NONE, memory_order_release);
-
-    uint8_t *touched = calloc(board->limits.channels + 1, 1);
-    for (unsigned pass = 0; pass < 2; pass++) {
-        bool senders = NP_MUTANT(RECEIVERS_FIRST) ? pass == 1 : pass == 0;
-        for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
-            struct np_endpoint_entry *endpoint = &board->endpoints[e];
-            if (np_entry_is(&endpoint->state, NP_NONE) || endpoint->client != client ||
-                (endpoint->role == NP_ROLE_SENDER) != senders)
-                continue;
-            if (touched && endpoint->channel <= board->limits.channels)
-                touched[endpoint->channel] = 1;
-            np_broker_endpoint_gone(broker, e, what);
-        }
-    }
-    /* without memory for the list every channel is looked at, which comes to the same */
-    for (uint32_t channel = 1; channel <= board->limits.channels; channel++)
-        if ((!touched || touched[channel]) && np_entry_is(&board->channels[channel].state, NP_ACTIVE))
-            np_broker_reconcile(broker, channel);
-
+    each_endpoint(&ending, !NP_MUTANT(RECEIVERS_FIRST), np_broker_endpoint_gone);
+    each_endpoint(&ending, NP_MUTANT(RECEIVERS_FIRST), np_broker_endpoint_gone);
+    reconcile_touched(&ending);
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++) {
         if (!broker->pools[pool].mapped || !(np_load64(&entry->opened, memory_order_acquire) >> pool & 1))
             continue;
@@ -206,15 +242,77 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
             np_arena_sleep_end(&broker->pools[pool].arenas[i], client);
         what->slots += np_broker_sweep(broker, pool, NP_WORD_HELD, client);
     }
-    np_broker_orphan_duty(broker);
-    for (uint32_t channel = 1; channel <= board->limits.channels; channel++)
-        if ((!touched || touched[channel]) && np_entry_is(&board->channels[channel].state, NP_ACTIVE))
-            ring_lanes_of_channel(broker, channel);
-    free(touched);
+    finish_ending(&ending);
     NP_PROBE2(scavenged, client, what->slots);
     np_store64(&entry->pools, 0, memory_order_relaxed); /* relaxed, both: before the state, by its release */
     np_store64(&entry->readonly, 0, memory_order_relaxed);
     np_store32(&entry->state, NP_NONE, memory_order_release);
+}
+
+/* ---------------------------------------------------------------- I/O in flight */
+
+/* A receiver that is dead while the kernel may still use what it had received: nobody gets its messages yet, and nobody is to send
+ * it more. So its lanes are to be drained, which makes reconciling give their senders others; a DRAIN lane that has lost its receiver is
+ * handed over like any other. */
+static void receiver_stopped(struct np_broker *broker, uint32_t endpoint, struct np_scavenged *what)
+{
+    (void)what;
+    np_store32(&broker->board.endpoints[endpoint].state, NP_DYING, memory_order_release); /* first: it gets no more lanes */
+    for (uint32_t lane = 1; lane <= broker->board.limits.lanes; lane++) {
+        if (!lane_is_usable(broker, lane) || np_load32(&broker->board.lanes[lane].receiver, memory_order_relaxed) != endpoint)
+            continue; /* relaxed above: one writer */
+        struct np_lane_shared *shared = broker->lane_memory[lane];
+        if (broker->board.lanes[lane].kind == NP_LANE_BROADCAST || np_load32(&shared->state, memory_order_relaxed) != NP_LANE_ACTIVE)
+            continue; /* a broadcaster waits for a reader that is dead like this as for one that is slow */
+        np_store32(&shared->state, NP_LANE_DRAIN, memory_order_release); /* read by the sender at its next sync */
+        np_broker_lane_changed(broker, lane);
+    }
+}
+
+void np_broker_client_stopped(struct np_broker *broker, uint32_t client, struct np_scavenged *what)
+{
+    *what = (struct np_scavenged){ 0 };
+    if (np_entry_is(&broker->board.clients[client].state, NP_NONE))
+        return;
+    struct ending ending = begin_ending(broker, client, what);
+    each_endpoint(&ending, true, np_broker_endpoint_gone);
+    each_endpoint(&ending, false, receiver_stopped);
+    reconcile_touched(&ending);
+    finish_ending(&ending);
+}
+
+static uint64_t count_held(const struct np_arena *arena, const uint8_t *owners, uint32_t owners_max)
+{
+    uint64_t held = 0;
+    for (uint64_t i = 0; i < arena->slots; i++) {
+        uint64_t word = np_load64(&arena->words[i], memory_order_relaxed); /* relaxed: only counted */
+        uint32_t owner = np_word_owner(word);
+        held += np_word_state(word) == NP_WORD_HELD && owner <= owners_max && owners[owner];
+    }
+    return held;
+}
+
+uint64_t np_broker_count_quarantined(struct np_broker *broker)
+{
+    const struct np_board *board = &broker->board;
+    uint8_t *waiting = calloc((size_t)board->limits.clients + 1, 1);
+    uint64_t sum = 0, opened = 0;
+    for (uint32_t client = 1; waiting && client <= board->limits.clients; client++) {
+        const struct np_client_entry *entry = &board->clients[client];
+        waiting[client] = np_entry_is(&entry->state, NP_DYING) && np_load32(&entry->has_io, memory_order_relaxed) != 0;
+        if (waiting[client]) /* relaxed, here and above: written by this thread only */
+            opened |= np_load64(&entry->opened, memory_order_relaxed);
+    }
+    for (uint32_t pool = 0; waiting && pool < NP_POOLS_MAX; pool++) {
+        for (unsigned i = 0; broker->pools[pool].mapped && i < broker->pools[pool].arena_count; i++) {
+            struct np_arena *arena = &broker->pools[pool].arenas[i];
+            uint64_t held = opened >> pool & 1 ? count_held(arena, waiting, board->limits.clients) : 0;
+            np_store64(&arena->header->quarantined, held, memory_order_relaxed); /* relaxed: a statistic */
+            sum += held;
+        }
+    }
+    free(waiting);
+    return sum;
 }
 
 unsigned np_broker_orphan_duty(struct np_broker *broker)

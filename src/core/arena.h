@@ -66,7 +66,8 @@ struct np_arena_header {
     np_shm64 lows;    /* how often it ran low */
     np_shm32 arenas;  /* arena 0: how many the pool has now; the daemon's word decides */
     np_shm32 ending;  /* arena 0: the pool is going to be destroyed */
-    uint64_t notices_pad[13];
+    np_shm64 quarantined; /* held by the dead whose I/O the kernel has not let go of; the daemon counts them */
+    uint64_t notices_pad[12];
 };
 _Static_assert(sizeof(struct np_arena_header) == 768, "arena header layout");
 _Static_assert(offsetof(struct np_arena_header, notices) == 640, "arena header layout");

@@ -179,6 +179,13 @@ static int take_board(struct np_worker *worker)
     return 0;
 }
 
+/* A client that has a number: what is kept for it is kept until the number is free. */
+static bool has_number(const struct np_board *board, uint32_t client)
+{
+    return client >= 1 && client <= board->limits.clients &&
+           (np_entry_is(&board->clients[client].state, NP_ACTIVE) || np_entry_is(&board->clients[client].state, NP_DYING));
+}
+
 static bool is_on_board(const struct np_worker *worker, struct np_store_key key)
 {
     const struct np_board *board = &worker->board;
@@ -190,11 +197,12 @@ static bool is_on_board(const struct np_worker *worker, struct np_store_key key)
     case NP_STORE_DATA:
         return key.a < NP_POOLS_MAX && np_entry_is(&board->pools[key.a].state, NP_ACTIVE) && key.b < np_pool_arenas(&board->pools[key.a]);
     case NP_STORE_ACCOUNT:
-        return key.a >= 1 && key.a <= board->limits.clients && key.b < NP_POOLS_MAX &&
-               np_entry_is(&board->clients[key.a].state, NP_ACTIVE) &&
+        return key.b < NP_POOLS_MAX && has_number(board, key.a) &&
                (np_load64(&board->clients[key.a].pools, memory_order_relaxed) >> key.b & 1); /* relaxed: its only writer was reaped */
     case NP_STORE_LANE:
         return key.a >= 1 && key.a <= board->limits.lanes && np_entry_is(&board->lanes[key.a].state, NP_ACTIVE);
+    case NP_STORE_IO:
+        return has_number(board, key.a) && np_load32(&board->clients[key.a].has_io, memory_order_relaxed) != 0; /* relaxed: as above */
     case NP_STORE_PAGE:
     case NP_STORE_PIDFD:
         return key.a >= 1 && key.a <= board->limits.clients && np_entry_is(&board->clients[key.a].state, NP_ACTIVE);

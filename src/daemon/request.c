@@ -332,6 +332,17 @@ static int account_memory(struct np_connection *connection, const struct np_wire
     return attach_readonly(connection, NP_STORE_ACCOUNT, client, pool);
 }
 
+/* ---------------------------------------------------------------- I/O */
+
+static int io_token(struct np_connection *connection, const struct np_wire_request *request)
+{
+    (void)request;
+    int fd = np_inflight_token(connection->worker, connection->client);
+    if (fd >= 0)
+        np_connection_attach(connection, fd, true);
+    return fd < 0 ? fd : 0;
+}
+
 /* ---------------------------------------------------------------- all of them */
 
 enum { FOR_NEW = 1 << NP_CONNECTION_NEW, FOR_CLIENT = 1 << NP_CONNECTION_CLIENT, FOR_LOOK = 1 << NP_CONNECTION_LOOK };
@@ -356,6 +367,7 @@ static const struct {
     [NP_WIRE_POOL_CREATE] = { np_request_pool_create, FOR_CLIENT },
     [NP_WIRE_POOL_GROW] = { np_request_pool_grow, FOR_CLIENT },
     [NP_WIRE_POOL_DESTROY] = { np_request_pool_destroy, FOR_CLIENT },
+    [NP_WIRE_IO_TOKEN] = { io_token, FOR_CLIENT },
 };
 
 bool np_request_serve(struct np_connection *connection, const struct np_wire_request *request, int *result)

@@ -97,20 +97,13 @@ static void begin_watching(struct np_watch *watch)
 
 /* ---------------------------------------------------------------- the end of a client */
 
-void np_watch_end(struct np_watch *watch, const char *why)
+void np_watch_give_back(struct np_worker *worker, uint32_t client, const char *why)
 {
-    struct np_worker *worker = watch->worker;
-    struct np_client_entry *entry = entry_of(watch);
+    struct np_client_entry *entry = &worker->board.clients[client];
     struct np_scavenged what;
-    uint32_t client = watch->client;
     char name[sizeof entry->name];
     long pid = entry->pid;
     memcpy(name, entry->name, sizeof name);
-    if (watch->connection) {
-        struct np_connection *connection = watch->connection;
-        watch->connection = NULL;
-        np_connection_close(connection);
-    }
     int64_t begun_ns = np_monotonic_ns();
     np_broker_client_gone(&worker->broker, client, &what);
     uint64_t took_ns = (uint64_t)(np_monotonic_ns() - begun_ns);
@@ -119,10 +112,7 @@ void np_watch_end(struct np_watch *watch, const char *why)
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++)
         np_premises_drop_account(worker, client, pool);
     np_premises_drop_page(worker, client);
-    np_worker_forget(worker, pidfd_key(client));
-    release_watch(watch);
-    if (strcmp(why, "left") != 0)
-        np_add64(&worker->board.header->clients_died, 1, memory_order_relaxed); /* relaxed: a statistic */
+    np_worker_forget(worker, (struct np_store_key){ NP_STORE_IO, client, 0 });
     np_log(NP_LOG_INFO,
            "client %u (process %ld, %s) %s: %llu slots came back, %llu messages announced, %llu to be received again, %u lanes, "
            "%u endpoints, in %llu us",
@@ -130,6 +120,23 @@ void np_watch_end(struct np_watch *watch, const char *why)
            (unsigned long long)what.redelivered, what.lanes, what.endpoints, (unsigned long long)(took_ns / 1000));
     np_pools_end_unused(worker);
     np_worker_duty(worker);
+}
+
+void np_watch_end(struct np_watch *watch, const char *why)
+{
+    struct np_worker *worker = watch->worker;
+    uint32_t client = watch->client;
+    if (watch->connection) {
+        struct np_connection *connection = watch->connection;
+        watch->connection = NULL;
+        np_connection_close(connection);
+    }
+    if (strcmp(why, "left") != 0)
+        np_add64(&worker->board.header->clients_died, 1, memory_order_relaxed); /* relaxed: a statistic */
+    if (!np_inflight_begin(worker, client, why))
+        np_watch_give_back(worker, client, why);
+    np_worker_forget(worker, pidfd_key(client)); /* last: without it a client that is ACTIVE would be looked for by its number */
+    release_watch(watch);
 }
 
 static void death_heard(struct np_operation *operation, int result)

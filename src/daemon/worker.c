@@ -144,11 +144,12 @@ static int hear_signals(struct np_worker *worker)
 
 /* ---------------------------------------------------------------- start */
 
-/* Most that can be under way at once: a request and an answer never are for one connection, and the rest is one each. */
+/* Most that can be under way at once: a request and an answer never are for one connection; a pidfd and a token for each client;
+ * and the rest is one each. */
 static unsigned operations_of(const struct np_config *config)
 {
     enum { ACCEPT_SIGNAL_RECORDS_BELL_MAPS_MAKER = 6 };
-    return 2 * (config->limits.clients + NP_CONNECTIONS_SPARE) + ACCEPT_SIGNAL_RECORDS_BELL_MAPS_MAKER;
+    return 3 * (config->limits.clients + NP_CONNECTIONS_SPARE) + ACCEPT_SIGNAL_RECORDS_BELL_MAPS_MAKER;
 }
 
 static int take_over(struct np_worker *worker)
@@ -158,10 +159,13 @@ static int take_over(struct np_worker *worker)
         result = np_connections_start(worker);
     if (result == 0)
         result = np_watches_start(worker);
+    if (result == 0)
+        result = np_inflights_start(worker);
     if (result < 0)
         return result;
     np_broker_recover(&worker->broker);
     np_premises_forget_strays(worker);
+    np_inflights_take_over(worker);
     result = np_watches_take_over(worker);
     if (result == 0)
         result = np_pools_make_configured(worker);

@@ -9,6 +9,7 @@
  *   request.c     what each request does
  *   rights.c      who may ask for what
  *   watch.c       clients' lives: pidfds, and processes that have become another program
+ *   inflight.c    clients that are gone while the kernel may still do I/O into their slots
  *   verify.c      where pages are, a slice at a time
  *   pools.c       pools made, enlarged and ended; maker.c makes their memory, in a thread of its own
  *   request_admin.c  what admins ask for
@@ -31,6 +32,7 @@
 #include "broker/broker.h"
 #include "daemon/config.h"
 #include "daemon/identity.h"
+#include "daemon/inflight.h"
 #include "daemon/loop.h"
 #include "daemon/pools.h"
 #include "daemon/store.h"
@@ -128,6 +130,7 @@ struct np_worker {
     struct np_watch *watches, *free_watches;
     struct np_watch **watch_of; /* [limits.clients + 1] */
     struct np_maps_check check;
+    struct np_inflights inflights;
     struct np_verify verify;
     struct np_pool_making making;
 
@@ -212,8 +215,10 @@ int np_watch_admit(struct np_connection *connection, const struct np_wire_hello 
 void np_watch_connect(struct np_watch *watch, struct np_connection *connection);
 /* His connection is lost, which says nothing yet of the process. */
 void np_watch_disconnect(struct np_watch *watch);
-/* Everything of his comes back. `why`: for the log. */
+/* Everything of his comes back, now or when the kernel has let go of it. `why`: for the log. */
 void np_watch_end(struct np_watch *watch, const char *why);
+/* Its second part: nobody can write into his slots any more. */
+void np_watch_give_back(struct np_worker *worker, uint32_t client, const char *why);
 
 /* ---- verify.c */
 void np_verify_start(struct np_worker *worker);

@@ -394,6 +394,7 @@ int numapool_disconnect(struct numapool_client *client)
     /* A receiver that is owed would be given messages until the daemon finds out by itself that nothing is mapped here. */
     int64_t patience_ns = client->debt_count > 0 ? NP_SESSION_PATIENT_NS : NP_SESSION_BRIEF_NS;
     client->debt_count = 0; /* the goodbye ends every endpoint */
+    np_session_drop_token(client); /* before the daemon begins to wait for it */
     struct np_wire_request request = { .operation = NP_WIRE_GOODBYE };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];

@@ -34,6 +34,12 @@ struct np_session_debt {
     struct np_endpoint_request request;
 };
 
+/* The I/O token as it was got, to know it again. */
+struct np_session_token {
+    int number; /* the descriptor plus 1; 0: not asked for */
+    uint64_t device, inode;
+};
+
 /* Lies in memory that a forked child finds zeroed. */
 struct numapool_client {
     uint64_t live; /* NP_CLIENT_LIVE */
@@ -41,6 +47,7 @@ struct numapool_client {
 
     pthread_mutex_t opening; /* guards pools; held while one is opened or closed */
     struct np_direct_pool *pools;
+    struct np_session_token token; /* guarded by opening too */
 
     pthread_mutex_t calling; /* one request at a time; guards what follows */
     int fd;                  /* -1: to be connected */
@@ -74,6 +81,9 @@ void np_session_close_descriptors(int fds[NP_WIRE_FDS_MAX]);
 
 /* Closes an endpoint later, since it cannot be done now. */
 void np_session_owe(struct numapool_client *client, const struct np_session_debt *debt);
+
+/* token.c: the session has ended. What rings have registered stays theirs. */
+void np_session_drop_token(struct numapool_client *client);
 
 /* remote.c: endpoints and lanes by requests. Its context is the struct numapool_pool. */
 extern const struct np_authority np_remote_authority;

@@ -58,6 +58,8 @@ static void add_arena(struct numapool_stats *sum, const struct np_pool_arena *pa
     sum->high_water += arena->slots - low_water;
     sum->taken += counted(&arena->header->taken);
     sum->given += counted(&arena->header->given);
+    uint64_t quarantined = counted(&arena->header->quarantined); /* as low_water */
+    sum->quarantined += quarantined < census.held ? quarantined : census.held;
     add_account(sum, pa->account);
     if (sum->page_bytes == 0 || pa->page_bytes < sum->page_bytes)
         sum->page_bytes = pa->page_bytes; /* of several nodes: the smallest */

@@ -27,10 +27,13 @@ try() { # WHAT COMMAND...
 }
 
 each_standard() { # NAME C99_UNIT C11_UNIT CXX_UNIT
-    try "$1 as C99" "${c_compiler[@]}" "${warnings[@]}" -std=c99 -x c "$2"
-    try "$1 as C11" "${c_compiler[@]}" "${warnings[@]}" -std=c11 -x c "$3"
+    local options=("${warnings[@]}")
+    # liburing.h, which it includes, asks for it
+    [[ $1 != *uring.h ]] || options+=(-D_GNU_SOURCE)
+    try "$1 as C99" "${c_compiler[@]}" "${options[@]}" -std=c99 -x c "$2"
+    try "$1 as C11" "${c_compiler[@]}" "${options[@]}" -std=c11 -x c "$3"
     if [ "${#cxx_compiler[@]}" -ne 0 ]; then
-        try "$1 as C++11" "${cxx_compiler[@]}" "${warnings[@]}" -std=c++11 -x c++ "$4"
+        try "$1 as C++11" "${cxx_compiler[@]}" "${options[@]}" -std=c++11 -x c++ "$4"
     else
         printf 'left out: %s as C++11 (no C++ compiler)\n' "$1"
     fi
