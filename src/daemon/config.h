@@ -33,7 +33,7 @@ struct np_config_pool {
     uint32_t magazine_slots;
     uint32_t sharers;
     struct np_access access[NP_ACCESS_MAX];
-    bool has_size, has_count, has_pages, has_fallback, has_magazine, has_sharers, has_exact;
+    bool has_size, has_count, has_pages, has_fallback, has_magazine, has_sharers, has_exact, has_checks;
 };
 
 /* Where a scalar stands comes from; bits of np_config.from_command_line and .from_file. */

@@ -52,6 +52,16 @@ static int set_pages(const char *where, const char *pool, const char *value, uin
     return 0;
 }
 
+static int set_checks(const char *where, struct np_config_pool *pool, const char *value)
+{
+    if (value && strcmp(value, "sites") == 0) {
+        pool->flags |= NUMAPOOL_CHECKS | NUMAPOOL_CHECK_SITES;
+        return 0;
+    }
+    int result = set_switch(where, pool->name, "checks", value, NUMAPOOL_CHECKS, &pool->flags);
+    return result < 0 ? np_error_within(result, "yes, no or sites") : 0;
+}
+
 static int once(bool *has, const char *where, const char *pool, const char *key)
 {
     if (*has)
@@ -79,7 +89,7 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
     } keys[] = { { "size", &pool->has_size, false },         { "count", &pool->has_count, false },
                  { "pages", &pool->has_pages, false },       { "magazine", &pool->has_magazine, false },
                  { "sharers", &pool->has_sharers, false },   { "fallback", &pool->has_fallback, true },
-                 { "exact", &pool->has_exact, true } };
+                 { "exact", &pool->has_exact, true },        { "checks", &pool->has_checks, true } };
     unsigned at = 0, count = sizeof keys / sizeof keys[0], right = np_access_right_named(key);
     if (right)
         return set_access(pool, right, key, value, where);
@@ -87,6 +97,7 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
         at++;
     if (at == count)
         return np_error(-EINVAL, "%s: pool '%s' has no setting '%.40s': size, count, pages, fallback, magazine, sharers, exact, "
+                        "checks, "
                         "direct, readonly, admin",
                         where, pool->name, key);
     if (!value && !keys[at].is_switch)
@@ -110,8 +121,10 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
         return result;
     case 5:
         return set_switch(where, pool->name, key, value, NUMAPOOL_PAGES_FALLBACK, &pool->flags);
-    default:
+    case 6:
         return set_switch(where, pool->name, key, value, NUMAPOOL_EXACT_COUNTS, &pool->flags);
+    default:
+        return set_checks(where, pool, value);
     }
 }
 
@@ -138,6 +151,9 @@ int np_pool_spec_finish(const struct np_config_pool *pool, const char *where)
     if (!pool->has_size || !pool->has_count)
         return np_error(-EINVAL, "%s: pool '%s' has no %s: give it size=BYTES and count=SLOTS", where, pool->name,
                         pool->has_size ? "count" : "size");
+    if (np_arena_stride_of(pool->slot_bytes, pool->flags) > NP_STRIDE_MAX)
+        return np_error(-EINVAL, "%s: pool '%s' has checks, and no room for a guard behind slots of %" PRIu64 " bytes: make size 64 less",
+                        where, pool->name, pool->slot_bytes);
     if (pool->slots > NP_ARENA_BYTES_MAX / np_arena_stride_of(pool->slot_bytes, pool->flags))
         return np_error(-EINVAL, "%s: pool '%s' would have more than 2^46 bytes: make size or count smaller", where, pool->name);
     return 0;
@@ -185,8 +201,9 @@ void np_config_pool_spec(const struct np_config_pool *pool, char spec[NP_CONFIG_
                         pool->sharers);
     if (pool->magazine_slots)
         used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, ",magazine=%" PRIu32, pool->magazine_slots);
-    used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, "%s%s", pool->flags & NUMAPOOL_PAGES_FALLBACK ? ",fallback" : "",
-             pool->flags & NUMAPOOL_EXACT_COUNTS ? ",exact" : "");
+    used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, "%s%s%s", pool->flags & NUMAPOOL_PAGES_FALLBACK ? ",fallback" : "",
+             pool->flags & NUMAPOOL_EXACT_COUNTS ? ",exact" : "",
+             pool->flags & NUMAPOOL_CHECK_SITES ? ",checks=sites" : pool->flags & NUMAPOOL_CHECKS ? ",checks" : "");
     for (unsigned right = NP_RIGHT_DIRECT; right <= NP_RIGHT_ADMIN; right *= 2) {
         char ids[NP_ACCESS_TEXT_BYTES];
         np_access_format(pool->access, right, ids, sizeof ids);

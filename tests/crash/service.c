@@ -282,7 +282,7 @@ static bool look_at_arena(struct harness_look *look, unsigned number, struct np_
     close(fds[0]);
     if (result == 0)
         result = np_arena_attach(arena, *meta, *meta_bytes, NULL, pool->arena[number].slots, pool->slot_bytes, number,
-                                 pool->arena[number].node, 0, NULL, UINT32_MAX, 0);
+                                 pool->arena[number].node, 0, NULL, UINT32_MAX, pool->flags);
     if (result < 0)
         harness_note("cannot look at words: %s", numapool_errormsg());
     return result == 0;

@@ -13,8 +13,20 @@
 #include "ledger.h"
 #include "roles.h"
 
+#ifdef CHECKED /* the same on a pool with checks, where no death may look like somebody's misuse */
+#define NAME "checked"
+#define POOL_SPEC ROLES_POOL_SPEC ",checks=sites"
+#else
+#define NAME "storm"
+#define POOL_SPEC ROLES_POOL_SPEC
+#endif
+
 enum {
+#ifdef CHECKED
+    KILLS = 1500,
+#else
     KILLS = 10000,       /* of senders, forwarders, receivers and keepers that were at work; others come on top */
+#endif
     WORKERS_MIN = 4,
     WORKERS_MAX = 8,
     DELAY_NS_MAX = 1000000,
@@ -233,17 +245,23 @@ static void report(struct storm *storm)
     report_times(storm);
 }
 
+static void fault_told(void *ledger, const struct numapool_fault *fault)
+{
+    ledger_breach(ledger, "a false alarm: %s", fault->sentence);
+}
+
 int main(int argc, char **argv)
 {
     static struct storm storm;
-    harness_begin("storm", argc, argv);
+    harness_begin(NAME, argc, argv);
     uint64_t kills = harness_scaled(KILLS, 50);
     storm.random = harness_seed();
     storm.worker_count = WORKERS_MIN + 2;
     storm.ledger = ledger_new((uint32_t)(kills + 64) * MESSAGES_EACH_KILL);
     storm.recovered_us = calloc(RECOVERIES_MAX, sizeof *storm.recovered_us);
+    numapool_fault_set(fault_told, storm.ledger); /* in those that are forked */
     harness_daemon_prepare(&storm.daemon);
-    if (!harness_expect(storm.recovered_us && harness_daemon_start(&storm.daemon, ROLES_POOL_SPEC), "the daemon starts") ||
+    if (!harness_expect(storm.recovered_us && harness_daemon_start(&storm.daemon, POOL_SPEC), "the daemon starts") ||
         !harness_expect(harness_look_open(&storm.look, storm.daemon.socket), "its board can be looked at"))
         return harness_end();
     pid_t worker = harness_daemon_worker(&storm.daemon);

@@ -92,6 +92,23 @@ START_TEST(a_pool_is_read_from_its_text)
 }
 END_TEST
 
+START_TEST(checks_are_off_on_or_with_sites)
+{
+    static const struct { const char *spec; uint64_t flags; } specs[] = {
+        { "a,size=1,count=1,checks", NUMAPOOL_CHECKS },
+        { "b,size=1,count=1,checks=yes", NUMAPOOL_CHECKS },
+        { "c,size=1,count=1,checks=no", 0 },
+        { "d,size=1,count=1,checks=sites", NUMAPOOL_CHECKS | NUMAPOOL_CHECK_SITES },
+    };
+    for (unsigned i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        ck_assert_int_eq(np_config_pool_add(&config, specs[i].spec, "--pool"), 0);
+        ck_assert_uint_eq(config.pools[i].flags, specs[i].flags);
+    }
+    ck_assert_int_eq(np_config_pool_add(&config, "e,size=1,count=1,checks=often", "--pool"), -EINVAL);
+    ck_assert_int_eq(np_config_pool_add(&config, "e,size=1G,count=1,checks", "--pool"), -EINVAL);
+}
+END_TEST
+
 START_TEST(a_pool_without_wishes_gets_the_defaults)
 {
     ck_assert_int_eq(np_config_pool_add(&config, "a,count=10,size=1", "--pool"), 0);
@@ -104,7 +121,8 @@ END_TEST
 START_TEST(a_pool_written_down_and_read_again_is_the_same)
 {
     static const char *const specs[] = { "a,size=1,count=1", "b,size=1G,count=32K,pages=thp", "c,size=64,count=4G,pages=2m,fallback",
-                                         "d,size=100,count=7,exact,magazine=1", "e,size=100,count=7,pages=best,sharers=65534,fallback" };
+                                         "d,size=100,count=7,exact,magazine=1", "e,size=100,count=7,pages=best,sharers=65534,fallback",
+                                         "f,size=100,count=7,checks", "g,size=100,count=7,exact,checks=sites" };
     for (unsigned i = 0; i < sizeof specs / sizeof specs[0]; i++) {
         char written[NP_CONFIG_SPEC_BYTES], again[NP_CONFIG_SPEC_BYTES];
         np_config_start(&config);
@@ -419,6 +437,7 @@ int main(void)
     tcase_add_test(tests, numbers_may_have_a_suffix);
     tcase_add_test(tests, what_is_no_number_is_refused_and_changes_nothing);
     tcase_add_test(tests, a_pool_is_read_from_its_text);
+    tcase_add_test(tests, checks_are_off_on_or_with_sites);
     tcase_add_test(tests, a_pool_without_wishes_gets_the_defaults);
     tcase_add_test(tests, a_pool_written_down_and_read_again_is_the_same);
     tcase_add_test(tests, the_longest_pool_can_be_written_down);

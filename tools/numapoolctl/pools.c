@@ -97,6 +97,7 @@ static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
     np_json_set_count(row, "page_bytes", page_bytes_of(entry, arenas));
     np_json_set_flag(row, "transparent", transparent > 0);
     np_json_set_flag(row, "exact_counts", (entry->flags & NUMAPOOL_EXACT_COUNTS) != 0);
+    np_json_set_flag(row, "checks", (entry->flags & NUMAPOOL_CHECKS) != 0);
     np_json_set_count(row, "magazine_slots", entry->magazine_slots);
     np_json_set_count(row, "sharers", entry->sharers);
     np_json_set_count(row, "uid", entry->uid);
