@@ -13,14 +13,19 @@
 #include "broker/broker.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/notice.h"
 #include "core/pool.h"
+#include "core/tell.h"
 #include "core/wipe.h"
 #include "numa/placement.h"
+#include "numa/topology.h"
 
 #define EMBEDDED_CLIENT 1u
 
 struct embedded {
-    pthread_mutex_t lock;
+    pthread_mutex_t growing; /* one thread adds an arena; outside of lock, for making memory takes its time */
+    pthread_mutex_t lock;    /* the broker, and so its board */
+    struct numapool_options options; /* as the pool was made */
     struct np_broker broker;
     struct np_board board;
     void *board_memory;
@@ -165,6 +170,14 @@ int np_pool_options(struct numapool_options *known, const struct numapool_option
     return check_checks(known);
 }
 
+static int check_slots(const struct numapool_options *options, uint64_t slots, int node)
+{
+    if (slots > NP_SLOTS_MAX || slots > NP_ARENA_BYTES_MAX / np_arena_stride_of(options->slot_bytes, options->flags))
+        return np_error(-EINVAL, "pool '%s': %llu slots of %llu bytes on node %d are too many: 2^32 - 1 slots, 64 TiB", options->name,
+                        (unsigned long long)slots, (unsigned long long)options->slot_bytes, node);
+    return 0;
+}
+
 int np_pool_plan(const struct numapool_options *options, uint64_t slots[], int nodes[])
 {
     int count;
@@ -186,27 +199,31 @@ int np_pool_plan(const struct numapool_options *options, uint64_t slots[], int n
     }
     if (count < 1)
         return np_error(-EINVAL, "pool '%s': there is no node that it could have slots on", options->name);
-    for (int i = 0; i < count; i++)
-        if (slots[i] > NP_SLOTS_MAX || slots[i] > NP_ARENA_BYTES_MAX / np_arena_stride_of(options->slot_bytes, options->flags))
-            return np_error(-EINVAL, "pool '%s': %llu slots of %llu bytes on node %d are too many: 2^32 - 1 slots, 64 TiB", options->name,
-                            (unsigned long long)slots[i], (unsigned long long)options->slot_bytes, nodes[i]);
-    return count;
+    int result = 0;
+    for (int i = 0; i < count && result == 0; i++)
+        result = check_slots(options, slots[i], nodes[i]);
+    return result < 0 ? result : count;
 }
 
 /* ---------------------------------------------------------------- making and unmaking */
+
+static void unmake_arena(struct numapool_pool *pool, struct embedded *embedded, unsigned i)
+{
+    np_blocks_end(&pool->arenas[i].arena);
+    np_memory_destroy(&embedded->meta[i]);
+    np_memory_destroy(&embedded->data[i]);
+}
 
 static void unmake(struct numapool_pool *pool)
 {
     struct embedded *embedded = pool->maker;
     for (uint32_t lane = 0; embedded->lanes && lane <= embedded_limits.lanes; lane++)
         np_memory_destroy(&embedded->lanes[lane]);
-    for (unsigned i = 0; i < embedded->arena_count; i++) {
-        np_blocks_end(&pool->arenas[i].arena);
-        np_memory_destroy(&embedded->meta[i]);
-        np_memory_destroy(&embedded->data[i]);
-    }
+    for (unsigned i = 0; i < embedded->arena_count; i++)
+        unmake_arena(pool, embedded, i);
     np_broker_stop(&embedded->broker);
     pthread_mutex_destroy(&embedded->lock);
+    pthread_mutex_destroy(&embedded->growing);
     free(embedded->lanes);
     np_wipe_free(embedded->board_memory, np_board_bytes(&embedded_limits));
     np_wipe_free(embedded->bells, np_board_bells(&embedded_limits) * sizeof *embedded->bells);
@@ -249,9 +266,17 @@ static int make_tables(struct numapool_pool *pool, struct embedded *embedded)
     return result;
 }
 
-static int make_arena(struct numapool_pool *pool, struct embedded *embedded, const struct numapool_options *options, unsigned i,
-                      uint64_t slots, int node)
+static bool is_first_of_node(const struct numapool_pool *pool, unsigned index, int node)
 {
+    for (unsigned i = 0; i < index; i++)
+        if (pool->arenas[i].arena.node == node)
+            return false;
+    return true;
+}
+
+static int make_arena(struct numapool_pool *pool, struct embedded *embedded, unsigned i, uint64_t slots, int node)
+{
+    const struct numapool_options *options = &embedded->options;
     char what[96];
     struct np_memory *meta = &embedded->meta[i], *data = &embedded->data[i];
     size_t meta_bytes = np_arena_meta_bytes(slots, embedded_limits.clients + 1, options->flags);
@@ -268,6 +293,7 @@ static int make_arena(struct numapool_pool *pool, struct embedded *embedded, con
     if (result < 0)
         return result;
     np_arena_format(meta->address, slots, options->slot_bytes, 0, i, node, embedded_limits.clients + 1, options->flags);
+    np_arena_set_low_watermark(meta->address, options->low_watermark, is_first_of_node(pool, i, node));
     struct np_pool_arena *pa = &pool->arenas[i];
     result = np_arena_attach(&pa->arena, meta->address, meta->bytes, data->address, slots, options->slot_bytes, i, node,
                              EMBEDDED_CLIENT, embedded->bells, pool->bell_count, options->flags);
@@ -281,9 +307,19 @@ static int make_arena(struct numapool_pool *pool, struct embedded *embedded, con
     return result;
 }
 
-static int fill_board(struct embedded *embedded, const struct numapool_options *options, const uint64_t *slots, const int *nodes,
-                      unsigned count)
+/* An arena that has been made becomes the board's and the broker's. */
+static int board_arena(struct embedded *embedded, struct np_pool_entry *entry, const struct numapool_pool *pool, unsigned i)
 {
+    entry->arena[i].slots = pool->arenas[i].arena.slots;
+    entry->arena[i].node = pool->arenas[i].arena.node;
+    entry->arena[i].page_bytes = pool->arenas[i].page_bytes;
+    entry->arena[i].transparent = pool->arenas[i].transparent;
+    return np_broker_attach_pool(&embedded->broker, entry->id, i, embedded->meta[i].address, embedded->meta[i].bytes);
+}
+
+static int fill_board(struct embedded *embedded, const struct numapool_pool *pool, unsigned count)
+{
+    const struct numapool_options *options = &embedded->options;
     struct np_pool_entry *entry;
     struct np_client_entry *client;
     int result = np_broker_pool_add(&embedded->broker, options->name, &entry);
@@ -291,12 +327,10 @@ static int fill_board(struct embedded *embedded, const struct numapool_options *
         return result;
     entry->slot_bytes = options->slot_bytes;
     entry->flags = options->flags;
+    entry->low_watermark = options->low_watermark;
+    for (unsigned i = 0; i < count && result == 0; i++)
+        result = board_arena(embedded, entry, pool, i);
     np_store32(&entry->arenas, count, memory_order_release);
-    for (unsigned i = 0; i < count && result == 0; i++) {
-        entry->arena[i].slots = slots[i];
-        entry->arena[i].node = nodes[i];
-        result = np_broker_attach_pool(&embedded->broker, entry->id, i, embedded->meta[i].address, embedded->meta[i].bytes);
-    }
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     if (result == 0)
         result = np_broker_client_add(&embedded->broker, &client);
@@ -316,8 +350,13 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
         return np_error(-ENOMEM, "no memory for a pool's tables");
     }
     pthread_mutex_init(&embedded->lock, NULL);
+    pthread_mutex_init(&embedded->growing, NULL);
     pool->maker = embedded;
     snprintf(pool->name, sizeof pool->name, "%s", options->name);
+    embedded->options = *options;
+    embedded->options.name = pool->name; /* the caller's may go */
+    embedded->options.node_slots = NULL;
+    embedded->options.access = NULL;
     pool->mode = NUMAPOOL_MODE_EMBEDDED;
     pool->client = EMBEDDED_CLIENT;
     pool->flags = options->flags;
@@ -331,9 +370,9 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     np_bell_register();
     int result = make_tables(pool, embedded);
     for (unsigned i = 0; i < count && result == 0; i++)
-        result = make_arena(pool, embedded, options, i, slots[i], nodes[i]);
+        result = make_arena(pool, embedded, i, slots[i], nodes[i]);
     if (result == 0)
-        result = fill_board(embedded, options, slots, nodes, count);
+        result = fill_board(embedded, pool, count);
     atomic_store_explicit(&pool->arena_count, count, memory_order_release); /* nobody else has it yet */
     if (result == 0)
         result = np_pool_start(pool, options->sharers ? options->sharers : 1);
@@ -357,5 +396,65 @@ int numapool_create(struct numapool_pool **pool, const struct numapool_options *
     int count = np_pool_plan(&known, slots, nodes);
     result = count < 0 ? count : np_embedded_create(pool, &known, slots, nodes, (unsigned)count);
     np_cancel_restore(cancel);
+    return result;
+}
+
+/* ---------------------------------------------------------------- growing */
+
+/* Makes one more arena and gives it to the broker, then to the pool: a lane whose cells name it is understood by whoever repairs it. Under
+ * `growing`. */
+static int add_arena(struct numapool_pool *pool, struct embedded *embedded, uint64_t slots, int node)
+{
+    struct np_pool_entry *entry = &embedded->board.pools[pool->id];
+    const unsigned index = np_pool_arena_count(pool);
+    if (index == NP_ARENAS_MAX)
+        return np_error(-ENOSPC, "pool '%s' has been made of %u pieces already, and there can be no more: grow by more slots at a time",
+                        pool->name, NP_ARENAS_MAX);
+    int result = make_arena(pool, embedded, index, slots, node);
+    if (result == 0) {
+        pthread_mutex_lock(&embedded->lock);
+        result = board_arena(embedded, entry, pool, index);
+        if (result == 0)
+            np_store32(&entry->arenas, index + 1, memory_order_release); /* pairs with np_pool_arenas */
+        pthread_mutex_unlock(&embedded->lock);
+    }
+    if (result == 0 && (result = np_pool_add_arena(pool)) < 0) {
+        pthread_mutex_lock(&embedded->lock);
+        np_store32(&entry->arenas, index, memory_order_release);
+        embedded->broker.pools[pool->id].arena_count = index; /* nobody has had a slot of it */
+        pthread_mutex_unlock(&embedded->lock);
+    }
+    if (result < 0) {
+        unmake_arena(pool, embedded, index);
+        memset(&pool->arenas[index], 0, sizeof pool->arenas[index]);
+        embedded->arena_count = index;
+    }
+    return result;
+}
+
+int numapool_grow(struct numapool_pool *pool, int node, uint64_t slots)
+{
+    int result = np_pool_check(pool);
+    if (result < 0)
+        return result;
+    if (pool->mode != NUMAPOOL_MODE_EMBEDDED)
+        return np_error(-EOPNOTSUPP, "pool '%s' is the daemon's: numapool_admin_grow, or numapoolctl pool grow, enlarges it", pool->name);
+    struct embedded *embedded = pool->maker;
+    if (slots == 0 || (node < 0 && node != NUMAPOOL_ANY_NODE) || node >= NP_NODES_MAX)
+        return np_error(-EINVAL, "pool '%s' cannot grow by %llu slots on node %d: 1 or more, on a node from 0 or NUMAPOOL_ANY_NODE",
+                        pool->name, (unsigned long long)slots, node);
+    node = node == NUMAPOOL_ANY_NODE ? pool->arenas[0].arena.node : node;
+    result = check_slots(&embedded->options, slots, node);
+    if (result < 0)
+        return result;
+    int cancel = np_cancel_defer();
+    pthread_mutex_lock(&embedded->growing);
+    result = add_arena(pool, embedded, slots, node);
+    if (result == 0)
+        np_notice_growth(&pool->arenas[0].arena, np_pool_arena_count(pool));
+    pthread_mutex_unlock(&embedded->growing);
+    np_cancel_restore(cancel);
+    if (result == 0)
+        np_tell(NUMAPOOL_LOG_INFO, "pool '%s' has grown by %llu slots on node %d", pool->name, (unsigned long long)slots, node);
     return result;
 }

@@ -252,9 +252,8 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     }
     sender->magazine = (struct np_magazine *)magazine;
     sender->home = &pool->arenas[sender->magazine->arena].arena;
-    sender->reclaimer = (struct np_reclaimer){ sender->magazine->reclaimers, reclaimer_take_back, reclaimer_sleep_begin,
-                                               reclaimer_sleep_end };
-    sender->magazine->reclaimers = &sender->reclaimer;
+    sender->reclaimer = (struct np_reclaimer){ NULL, reclaimer_take_back, reclaimer_sleep_begin, reclaimer_sleep_end };
+    np_magazine_add_reclaimer(sender->magazine, &sender->reclaimer);
     sender->live = pool->checks ? NP_SENDER_CHECKED : NP_SENDER_LIVE;
     pthread_mutex_lock(&pool->lock);
     pool->sender_count++;
@@ -316,10 +315,7 @@ int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns)
     for (unsigned i = 0; sender->has_away && i < NP_ARENAS_MAX; i++)
         if (sender->away[i])
             numapool_magazine_close(sender->away[i]);
-    struct np_reclaimer **link = &sender->magazine->reclaimers;
-    while (*link != &sender->reclaimer)
-        link = &(*link)->next;
-    *link = sender->reclaimer.next;
+    np_magazine_drop_reclaimer(sender->magazine, &sender->reclaimer);
     if (sender->owns_magazine)
         numapool_magazine_close(&sender->magazine->fast);
     pthread_mutex_lock(&pool->lock);

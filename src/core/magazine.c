@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/fault.h"
 #include "core/magazine.h"
+#include "core/thread_magazine.h"
 #include "core/wipe.h"
 
 static const char closed_sentence[] =
@@ -90,13 +91,8 @@ static void empty_into_depots(struct np_magazine *magazine)
     np_magazine_publish_tallies(magazine);
 }
 
-int numapool_magazine_close(struct numapool_magazine *fast)
+static void close_magazine(struct np_magazine *magazine)
 {
-    struct np_magazine *magazine = live_magazine(fast);
-    if (!magazine)
-        return -EINVAL;
-    if (magazine->reclaimers)
-        return np_error_static(-EBUSY, "a sender gives its slots back into this magazine: close the sender first");
     struct numapool_pool *pool = magazine->pool;
     empty_into_depots(magazine);
     np_magazine_unbind(magazine);
@@ -106,12 +102,51 @@ int numapool_magazine_close(struct numapool_magazine *fast)
         link = &(*link)->next;
     *link = magazine->next;
     pool->magazine_count--;
+    pool->thread_magazine_count -= magazine->of_thread;
     pthread_mutex_unlock(&pool->lock);
     free(magazine->slots);
     free(magazine->outbound);
     free(magazine->outbound_count);
     np_wipe_free(magazine, sizeof *magazine);
+}
+
+int numapool_magazine_close(struct numapool_magazine *fast)
+{
+    struct np_magazine *magazine = live_magazine(fast);
+    if (!magazine)
+        return -EINVAL;
+    if (magazine->reclaimers)
+        return np_error_static(-EBUSY, "a sender gives its slots back into this magazine: close the sender first");
+    if (magazine->of_thread) {
+        if (np_thread_magazine_of(magazine->pool) != magazine)
+            return np_error_static(-EINVAL, "this magazine is another thread's own (numapool_thread_magazine): it closes when that thread ends");
+        np_thread_magazine_forget(magazine);
+    }
+    close_magazine(magazine);
     return 0;
+}
+
+void np_magazine_let_go(struct np_magazine *magazine)
+{
+    magazine->let_go = magazine->reclaimers != NULL;
+    if (!magazine->let_go)
+        close_magazine(magazine);
+}
+
+void np_magazine_add_reclaimer(struct np_magazine *magazine, struct np_reclaimer *reclaimer)
+{
+    reclaimer->next = magazine->reclaimers;
+    magazine->reclaimers = reclaimer;
+}
+
+void np_magazine_drop_reclaimer(struct np_magazine *magazine, struct np_reclaimer *reclaimer)
+{
+    struct np_reclaimer **link = &magazine->reclaimers;
+    while (*link != reclaimer)
+        link = &(*link)->next;
+    *link = reclaimer->next;
+    if (magazine->let_go && !magazine->reclaimers)
+        close_magazine(magazine);
 }
 
 /* ---------------------------------------------------------------- get */

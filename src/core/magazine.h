@@ -44,6 +44,9 @@ void np_magazine_spill(struct np_magazine *magazine, uint32_t keep);
 void np_magazine_send_home(struct np_magazine *magazine, unsigned arena);
 void np_magazine_put_outbound(struct np_magazine *magazine, unsigned arena, void *slot);
 
+/* Its thread has ended: closes it now, or with the last sender that uses it. */
+void np_magazine_let_go(struct np_magazine *magazine);
+
 /* What an exact-count pool's magazine has counted goes into the account of its arena. */
 void np_magazine_publish_tallies(struct np_magazine *magazine);
 

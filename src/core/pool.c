@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/fault.h"
 #include "core/notice.h"
+#include "core/thread_magazine.h"
 
 int np_pool_check(const struct numapool_pool *pool)
 {
@@ -75,10 +76,13 @@ static void join_node(struct numapool_pool *pool, unsigned index)
         pa->told_lows = np_load64(&pa->arena.header->lows, memory_order_relaxed); /* relaxed: a statistic */
 }
 
+static _Atomic uint64_t next_born = 1;
+
 int np_pool_start(struct numapool_pool *pool, unsigned clients)
 {
     unsigned count = np_pool_arena_count(pool);
     uint64_t slots = slots_of(pool, count);
+    pool->born = atomic_fetch_add_explicit(&next_born, 1, memory_order_relaxed); /* relaxed: only unique */
     pool->sharers = clients ? clients : 1;
     pool->process = (uint32_t)getpid();
     pool->checks = (pool->flags & NUMAPOOL_CHECKS) != 0 && pool->mode != NUMAPOOL_MODE_READONLY;
@@ -161,12 +165,25 @@ void np_pool_note_level(struct numapool_pool *pool, struct np_pool_arena *pa)
         np_notice_level(&pool->arenas[0].arena, np_pool_arena_count(pool), sizeof pool->arenas[0], pa->arena.node);
 }
 
+/* Under pool.lock. of_threads: magazines that other threads have by numapool_thread_magazine. */
+static int refuse_to_stop(const struct numapool_pool *pool, unsigned of_threads)
+{
+    if (of_threads > 0)
+        return np_error(-EBUSY, "pool '%s' is in use by %u magazines, %u senders and %u receivers of this process; %u of the magazines are "
+                        "other threads' own: end those threads, or let each call numapool_thread_magazine_close", pool->name,
+                        pool->magazine_count, pool->sender_count, pool->receiver_count, of_threads);
+    return np_error(-EBUSY, "pool '%s' is in use by %u magazines, %u senders and %u receivers of this process: close them first", pool->name,
+                    pool->magazine_count, pool->sender_count, pool->receiver_count);
+}
+
 int np_pool_stop(struct numapool_pool *pool)
 {
+    struct np_magazine *own = np_thread_magazine_of(pool);
     pthread_mutex_lock(&pool->lock);
-    if (pool->magazine_count + pool->sender_count + pool->receiver_count > 0) {
-        int result = np_error(-EBUSY, "pool '%s' is in use by %u magazines, %u senders and %u receivers of this process: close them first",
-                              pool->name, pool->magazine_count, pool->sender_count, pool->receiver_count);
+    /* The calling thread's own is closed with the pool, but not before it is known that the pool is: else a thread that goes on
+     * would have lost it. */
+    if (pool->magazine_count - (own != NULL) + pool->sender_count + pool->receiver_count > 0) {
+        int result = refuse_to_stop(pool, pool->thread_magazine_count - (own != NULL));
         pthread_mutex_unlock(&pool->lock);
         return result;
     }
@@ -176,6 +193,8 @@ int np_pool_stop(struct numapool_pool *pool)
     }
     pool->live = 0;
     pthread_mutex_unlock(&pool->lock);
+    if (own)
+        numapool_magazine_close(&own->fast);
     if (pool->checks)
         np_guard_tell_left(pool);
     for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {

@@ -60,6 +60,7 @@ struct np_authority;
 
 struct numapool_pool {
     uint64_t live; /* NP_POOL_LIVE; zero in a forked child and after close */
+    uint64_t born; /* no two pools of a process have the same, nor do those of a forked child */
     char name[NUMAPOOL_NAME_BYTES];
     int mode; /* enum numapool_mode */
     uint32_t id;
@@ -79,6 +80,7 @@ struct numapool_pool {
     pthread_mutex_t lock;
     struct np_magazine *magazines;
     unsigned magazine_count, sender_count, receiver_count;
+    unsigned thread_magazine_count; /* those among them that close with their thread */
     uint64_t cache_slots_max, magazine_slots_used;
     unsigned told_arenas;
     bool told_ending;
@@ -114,6 +116,8 @@ struct np_magazine {
     struct np_magazine *next;
     struct np_reclaimer *reclaimers;
     unsigned arena;
+    bool of_thread;           /* closes when its thread ends */
+    bool let_go;              /* that has ended: it closes with the last sender that uses it */
     uint32_t capacity;        /* now: what was granted, or less while its node runs low */
     uint32_t granted;         /* when it was bound to its arena */
     uint32_t wanted;          /* when it was opened; 0: the pool's default */
@@ -189,6 +193,10 @@ void *np_magazine_get(struct np_magazine *magazine);
 int np_magazine_put(struct np_magazine *magazine, void *slot);
 /* timeout_ns > 0, and there was none a moment ago. */
 int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns);
+
+/* For senders: a magazine that they give slots back into. */
+void np_magazine_add_reclaimer(struct np_magazine *magazine, struct np_reclaimer *reclaimer);
+void np_magazine_drop_reclaimer(struct np_magazine *magazine, struct np_reclaimer *reclaimer);
 
 /* For senders: puts back a slot of any arena, without counting it as the user's put. */
 int np_magazine_return(struct np_magazine *magazine, void *slot);
