@@ -69,13 +69,17 @@ static void discard(struct np_direct_pool *direct)
     np_wipe_free(direct, sizeof *direct);
 }
 
-/* Best effort: a daemon that is gone has nothing to close, and one that does not hear it hears the goodbye. */
+/* A daemon that is gone has nothing to close, and one whose worker is just being replaced hears it later: as long as it thinks that the
+ * pool is open here it cannot be destroyed. */
 static void tell_closed(struct numapool_client *client, uint32_t pool)
 {
     struct np_wire_request request = { .operation = NP_WIRE_POOL_CLOSE, .of.pool_close.pool = pool };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
-    np_session_call(client, &request, &answer, fds, 0, NP_SESSION_BRIEF_NS);
+    if (np_session_call(client, &request, &answer, fds, 0, NP_SESSION_BRIEF_NS) < 0) {
+        const struct np_session_debt debt = { .is_pool = true, .pool = pool };
+        np_session_owe(client, &debt);
+    }
 }
 
 static void destroy(struct numapool_pool *pool)

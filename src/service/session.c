@@ -182,32 +182,42 @@ void np_session_owe(struct numapool_client *client, const struct np_session_debt
     pthread_mutex_unlock(&client->calling);
 }
 
-/* 0, or the connection's failure. What the daemon answers is all the same: the endpoint is closed or there is none. */
+/* 0, or the connection's failure. What the daemon answers is all the same: it is closed or there is none. */
+static int pay_debt(struct numapool_client *client, struct np_session_debt *debt)
+{
+    struct np_wire_request close_pool = { .operation = NP_WIRE_POOL_CLOSE, .of.pool_close.pool = debt->pool };
+    struct np_wire_request close_endpoint = { .operation = NP_WIRE_ENDPOINT_CLOSE };
+    struct np_wire_answer answer;
+    int fds[NP_WIRE_FDS_MAX], result = 0;
+    if (!debt->is_pool && !debt->known) {
+        struct np_wire_request request = { .operation = NP_WIRE_ENDPOINT_OPEN, .of.endpoint_open = debt->request };
+        result = round_trip(client, &request, &answer, fds, NP_SESSION_CALL_NS);
+        if (result < 0)
+            return result;
+        np_session_close_descriptors(fds);
+        debt->known = answer.result >= 0;
+        debt->endpoint = answer.of.endpoint_open.endpoint;
+        if (!debt->known)
+            return 0;
+    }
+    close_endpoint.of.endpoint_close.endpoint = debt->endpoint;
+    result = round_trip(client, debt->is_pool ? &close_pool : &close_endpoint, &answer, fds, NP_SESSION_CALL_NS);
+    if (result == 0)
+        np_session_close_descriptors(fds);
+    return result;
+}
+
+/* In the order in which they were made: who has closed a pool has no endpoint there any more. */
 static int pay_debts(struct numapool_client *client)
 {
-    while (client->debt_count > 0) {
-        struct np_session_debt *debt = &client->debts[client->debt_count - 1];
-        struct np_wire_answer answer;
-        int fds[NP_WIRE_FDS_MAX], result;
-        if (!debt->known) {
-            struct np_wire_request request = { .operation = NP_WIRE_ENDPOINT_OPEN, .of.endpoint_open = debt->request };
-            result = round_trip(client, &request, &answer, fds, NP_SESSION_CALL_NS);
-            if (result < 0)
-                return result;
-            np_session_close_descriptors(fds);
-            debt->known = answer.result >= 0;
-            debt->endpoint = answer.of.endpoint_open.endpoint;
-        }
-        if (debt->known) {
-            struct np_wire_request request = { .operation = NP_WIRE_ENDPOINT_CLOSE, .of.endpoint_close.endpoint = debt->endpoint };
-            result = round_trip(client, &request, &answer, fds, NP_SESSION_CALL_NS);
-            if (result < 0)
-                return result;
-            np_session_close_descriptors(fds);
-        }
-        client->debt_count--;
-    }
-    return 0;
+    unsigned paid = 0;
+    int result = 0;
+    while (paid < client->debt_count && (result = pay_debt(client, &client->debts[paid])) == 0)
+        paid++;
+    client->debt_count -= paid;
+    if (paid > 0)
+        memmove(client->debts, client->debts + paid, client->debt_count * sizeof *client->debts);
+    return result;
 }
 
 /* ---------------------------------------------------------------- calls */
@@ -378,6 +388,14 @@ static int still_open(const struct numapool_client *client)
                     used < sizeof names ? "" : "...");
 }
 
+static bool owes_an_endpoint(const struct numapool_client *client)
+{
+    for (unsigned i = 0; i < client->debt_count; i++)
+        if (!client->debts[i].is_pool)
+            return true;
+    return false;
+}
+
 int numapool_disconnect(struct numapool_client *client)
 {
     int result = np_client_check(client);
@@ -392,7 +410,7 @@ int numapool_disconnect(struct numapool_client *client)
     if (result < 0)
         return result;
     /* A receiver that is owed would be given messages until the daemon finds out by itself that nothing is mapped here. */
-    int64_t patience_ns = client->debt_count > 0 ? NP_SESSION_PATIENT_NS : NP_SESSION_BRIEF_NS;
+    int64_t patience_ns = owes_an_endpoint(client) ? NP_SESSION_PATIENT_NS : NP_SESSION_BRIEF_NS;
     client->debt_count = 0; /* the goodbye ends every endpoint */
     np_session_drop_token(client); /* before the daemon begins to wait for it */
     struct np_wire_request request = { .operation = NP_WIRE_GOODBYE };

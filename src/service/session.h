@@ -27,8 +27,11 @@
 struct np_direct_pool;
 
 /* An endpoint that the daemon may have made, or still has, while nobody here knows it: a receiver of that kind would be given
- * lanes that it never reads. It is closed as soon as the daemon answers again. */
+ * lanes that it never reads. It is closed as soon as the daemon answers again. Likewise a pool that could be destroyed if only the daemon
+ * had heard that it was closed here. */
 struct np_session_debt {
+    bool is_pool;                       /* a pool that was closed here; else an endpoint */
+    uint32_t pool;
     bool known;                         /* `endpoint` is its number; else `request` asked again tells it */
     uint32_t endpoint;
     struct np_endpoint_request request;
@@ -79,7 +82,7 @@ int np_session_check(struct numapool_client *client);
 
 void np_session_close_descriptors(int fds[NP_WIRE_FDS_MAX]);
 
-/* Closes an endpoint later, since it cannot be done now. */
+/* Closes an endpoint or a pool later, since it cannot be done now. */
 void np_session_owe(struct numapool_client *client, const struct np_session_debt *debt);
 
 /* token.c: the session has ended. What rings have registered stays theirs. */
