@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "broker/reconcile.h"
 #include "core/error.h"
 
 /* ---------------------------------------------------------------- starting */
@@ -19,7 +20,7 @@ int np_broker_start(struct np_broker *broker, const struct np_board *board, stru
     broker->pools = calloc(NP_POOLS_MAX, sizeof *broker->pools);
     broker->pages = calloc(board->limits.clients + 1, sizeof *broker->pages);
     broker->lane_memory = calloc(board->limits.lanes + 1, sizeof *broker->lane_memory);
-    broker->scratch = malloc((2 * (size_t)board->limits.endpoints + board->limits.lanes) * sizeof *broker->scratch);
+    broker->scratch = malloc(2 * ((size_t)board->limits.endpoints + board->limits.lanes) * sizeof *broker->scratch);
     if (broker->pools && broker->pages && broker->lane_memory && broker->scratch)
         return 0;
     np_broker_stop(broker);
@@ -55,7 +56,7 @@ int np_broker_attach_pool(struct np_broker *broker, uint32_t pool, unsigned aren
 int np_broker_attach_lane(struct np_broker *broker, uint32_t lane, void *memory)
 {
     struct np_lane_entry *entry = &broker->board.lanes[lane];
-    int result = np_lane_check(memory, lane, entry->capacity);
+    int result = np_lane_check(memory, lane, entry->capacity, entry->kind);
     if (result == 0)
         broker->lane_memory[lane] = memory;
     return result;
@@ -181,6 +182,12 @@ void np_broker_client_activate(struct np_broker *broker, uint32_t client)
 
 /* ---------------------------------------------------------------- endpoints */
 
+static const char *kind_text(uint32_t flags)
+{
+    static const char *const texts[] = { [NP_LANE_SLOTS] = "of slots", [NP_LANE_SMALL] = "SMALL", [NP_LANE_BROADCAST] = "BROADCAST" };
+    return texts[np_channel_kind(flags)];
+}
+
 static int channel_for(struct np_broker *broker, const struct np_endpoint_request *request, uint32_t *channel)
 {
     struct np_board *board = &broker->board;
@@ -190,7 +197,9 @@ static int channel_for(struct np_broker *broker, const struct np_endpoint_reques
         if (np_entry_is(&entry->state, NP_ACTIVE) && entry->pool == request->pool &&
             strncmp(entry->name, request->channel, sizeof entry->name) == 0) {
             *channel = i;
-            return 0;
+            return entry->flags == request->flags ? 0
+                                                  : np_error(-EINVAL, "channel '%.47s' is %s, and this end wants one that is %s: all its ends say the same",
+                                                             entry->name, kind_text(entry->flags), kind_text(request->flags));
         }
         if (vacant == 0 && np_entry_is(&entry->state, NP_NONE))
             vacant = i;
@@ -202,23 +211,11 @@ static int channel_for(struct np_broker *broker, const struct np_endpoint_reques
     memset((char *)entry + sizeof entry->state, 0, sizeof *entry - sizeof entry->state);
     entry->pool = request->pool;
     entry->lane_slots = request->lane_slots;
+    entry->flags = request->flags;
     memcpy(entry->name, request->channel, sizeof entry->name);
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     *channel = vacant;
     return 0;
-}
-
-/* A channel that nobody joins and nothing waits on is gone. */
-static void end_channel_if_idle(struct np_broker *broker, uint32_t channel)
-{
-    struct np_board *board = &broker->board;
-    for (uint32_t e = 1; e <= board->limits.endpoints; e++)
-        if (!np_entry_is(&board->endpoints[e].state, NP_NONE) && board->endpoints[e].channel == channel)
-            return;
-    for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
-        if (!np_entry_is(&board->lanes[lane].state, NP_NONE) && board->lanes[lane].channel == channel)
-            return;
-    np_store32(&board->channels[channel].state, NP_NONE, memory_order_release);
 }
 
 static int check_request(struct np_broker *broker, const struct np_endpoint_request *request)
@@ -229,6 +226,9 @@ static int check_request(struct np_broker *broker, const struct np_endpoint_requ
         return np_error(-EINVAL, "role %u is neither sender nor receiver", request->role);
     if (request->lane_slots > NP_LANE_SLOTS_MAX)
         return np_error(-EINVAL, "lane_slots is %u: a lane holds at most %u messages", request->lane_slots, NP_LANE_SLOTS_MAX);
+    if ((request->flags & ~(uint32_t)(NUMAPOOL_SMALL | NUMAPOOL_BROADCAST)) != 0 ||
+        request->flags == (uint32_t)(NUMAPOOL_SMALL | NUMAPOOL_BROADCAST))
+        return np_error(-EINVAL, "channel flags %x: a channel is SMALL, or BROADCAST, or neither", request->flags);
     if (request->channel[0] == '\0' || !memchr(request->channel, '\0', sizeof request->channel))
         return np_error(-EINVAL, "a channel's name has 1 to %zu bytes", sizeof request->channel - 1);
     return 0;
@@ -257,6 +257,8 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
                         board->limits.endpoints);
     int bell = np_broker_bell_for(broker, client, request);
     result = bell < 0 ? bell : channel_for(broker, request, &channel);
+    if (result == 0 && request->role == NP_ROLE_RECEIVER)
+        result = np_broker_broadcast_admits(broker, channel);
     if (result < 0)
         return result;
     struct np_endpoint_entry *entry = &board->endpoints[vacant];
@@ -302,6 +304,17 @@ int np_broker_endpoint_close(struct np_broker *broker, uint32_t client, uint32_t
 }
 
 /* ---------------------------------------------------------------- lanes */
+
+uint32_t np_broker_lane_state(struct np_broker *broker, uint32_t lane)
+{
+    struct np_lane_entry *entry = &broker->board.lanes[lane];
+    if (entry->kind != NP_LANE_BROADCAST)
+        return np_load32(&broker->lane_memory[lane]->state, memory_order_acquire);
+    /* by the board, for what is on it depends on what other receivers have, and one of them can write its state */
+    if (np_load32(&entry->receiver, memory_order_acquire) == 0)
+        return NP_LANE_CLOSED;
+    return np_load32(&entry->sender, memory_order_acquire) == 0 ? NP_LANE_ORPHAN : NP_LANE_ACTIVE;
+}
 
 uint64_t np_broker_next_stamp(struct np_broker *broker)
 {
@@ -353,21 +366,10 @@ int np_broker_next_lane(struct np_broker *broker, uint32_t client, uint32_t endp
     uint32_t sender = np_load32(&entry->sender, memory_order_acquire), receiver = np_load32(&entry->receiver, memory_order_acquire);
     uint32_t peer = sender == endpoint ? receiver : sender;
     *grant = (struct np_lane_grant){ found_stamp, found, entry->generation, entry->capacity,
-                                     np_load32(&broker->lane_memory[found]->state, memory_order_acquire), entry->kind, entry->home, peer,
+                                     np_broker_lane_state(broker, found), entry->kind, entry->home, peer,
                                      peer > 0 && peer <= board->limits.endpoints ? board->endpoints[peer].generation : 0,
                                      broker->lane_memory[found] };
     return 1;
-}
-
-/* Both ends are gone and nothing is on it: the number may be used again, once no word names it. */
-static void end_lane(struct np_broker *broker, uint32_t lane)
-{
-    struct np_lane_entry *entry = &broker->board.lanes[lane];
-    np_broker_sweep(broker, broker->board.channels[entry->channel].pool, NP_WORD_SENT, lane);
-    struct np_lane_shared *shared = broker->lane_memory[lane];
-    broker->lane_memory[lane] = NULL;
-    np_store32(&entry->state, NP_NONE, memory_order_release);
-    broker->environment.lane_memory_gone(broker->environment.context, lane, shared, np_lane_bytes(entry->capacity));
 }
 
 int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint32_t lane, uint32_t generation)
@@ -379,169 +381,19 @@ int np_broker_leave_lane(struct np_broker *broker, uint32_t client, uint32_t end
         broker->board.lanes[lane].generation != generation)
         return 0; /* asked again after it was done */
     struct np_lane_entry *entry = &broker->board.lanes[lane];
-    struct np_lane_shared *shared = broker->lane_memory[lane];
-    struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
-    uint32_t expected = endpoint;
+    uint32_t state = np_broker_lane_state(broker, lane);
     if (np_load32(&entry->sender, memory_order_acquire) == endpoint) {
-        uint32_t state = np_load32(&shared->state, memory_order_acquire);
-        if (state != NP_LANE_DRAIN && state != NP_LANE_ORPHAN) /* ORPHAN: a predecessor died in the middle of this */
+        bool may_leave = entry->kind == NP_LANE_BROADCAST ? state == NP_LANE_CLOSED
+                                                          : state == NP_LANE_DRAIN || state == NP_LANE_ORPHAN; /* a predecessor died in this */
+        if (!may_leave || entry->kind == NP_LANE_HOME)
             return np_error(-EINVAL, "lane %u is in use: its sender can leave it when it is to be drained", lane);
         np_broker_orphan(broker, lane);
     } else if (np_load32(&entry->receiver, memory_order_acquire) == endpoint) {
-        if (np_load32(&shared->state, memory_order_acquire) != NP_LANE_ORPHAN)
+        if (state != NP_LANE_ORPHAN)
             return np_error(-EINVAL, "lane %u has a sender: its receiver cannot leave it", lane);
-        np_lane_prepare_handover(shared, lane, entry->capacity, &pool);
-        np_cas32(&entry->receiver, &expected, 0, memory_order_acq_rel);
+        np_broker_receiver_off(broker, lane, endpoint);
     }
     np_broker_orphan_duty(broker);
     np_broker_reconcile(broker, entry->channel);
     return 0; /* it has been left, and may be gone, whatever else could not be done */
-}
-
-/* ---------------------------------------------------------------- reconciling */
-
-static uint32_t capacity_for(struct np_broker *broker, uint32_t channel, uint32_t sender)
-{
-    struct np_broker_pool *pool = &broker->pools[broker->board.channels[channel].pool];
-    uint32_t wanted = broker->board.endpoints[sender].lane_slots;
-    uint64_t slots = 0;
-    for (unsigned i = 0; i < pool->arena_count; i++)
-        slots += pool->arenas[i].slots;
-    if (wanted == 0)
-        wanted = broker->board.channels[channel].lane_slots;
-    if (wanted == 0)
-        wanted = NP_LANE_SLOTS_DEFAULT;
-    uint32_t capacity = np_lane_capacity(wanted);
-    /* an idle sender may leave as many released slots as its lane holds where nobody else can take them: a quarter at most */
-    while (capacity > NP_LANE_SLOTS_MIN && capacity > slots / 4)
-        capacity /= 2;
-    return capacity;
-}
-
-static int make_lane(struct np_broker *broker, uint32_t channel, uint32_t sender, uint32_t receiver)
-{
-    struct np_board *board = &broker->board;
-    uint32_t lane = 1;
-    while (lane <= board->limits.lanes && !np_entry_is(&board->lanes[lane].state, NP_NONE))
-        lane++;
-    if (lane > board->limits.lanes)
-        return np_error(-ENOSPC, "there are %u lanes and there can be no more: raise the daemon's limit (--lanes)", board->limits.lanes);
-    struct np_lane_entry *entry = &board->lanes[lane];
-    np_store32(&entry->state, NP_FORMING, memory_order_release);
-    entry->generation++;
-    entry->channel = channel;
-    entry->capacity = capacity_for(broker, channel, sender);
-    np_store32(&entry->sender, sender, memory_order_relaxed); /* relaxed, all of these: before the state, by its release */
-    np_store32(&entry->receiver, receiver, memory_order_relaxed);
-    np_store32(&entry->orphaning, 0, memory_order_relaxed);
-    np_store64(&entry->redelivered, 0, memory_order_relaxed);
-    np_store64(&entry->rolled_forward, 0, memory_order_relaxed);
-    void *memory;
-    int result = broker->environment.lane_memory(broker->environment.context, lane, np_lane_bytes(entry->capacity), &memory);
-    if (result < 0) {
-        np_store32(&entry->state, NP_NONE, memory_order_release);
-        return result;
-    }
-    np_lane_format(memory, lane, entry->capacity, board->channels[channel].pool, channel);
-    np_broker_note_receiver(broker, memory, receiver);
-    broker->lane_memory[lane] = memory;
-    np_store32(&entry->state, NP_ACTIVE, memory_order_release);
-    np_broker_lane_changed(broker, lane);
-    return 0;
-}
-
-static unsigned collect(struct np_broker *broker, uint32_t channel, enum np_role role, uint32_t *list)
-{
-    unsigned n = 0;
-    for (uint32_t e = 1; e <= broker->board.limits.endpoints; e++) {
-        struct np_endpoint_entry *entry = &broker->board.endpoints[e];
-        if (np_entry_is(&entry->state, NP_ACTIVE) && entry->channel == channel && entry->role == (uint32_t)role)
-            list[n++] = e;
-    }
-    return n;
-}
-
-/* How many ACTIVE lanes of the list the pair has, not counting `but`. receiver 0: that wait. */
-static unsigned active_lanes(struct np_broker *broker, const uint32_t *lanes, unsigned n, uint32_t sender, uint32_t receiver, uint32_t but)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < n; i++) {
-        struct np_lane_entry *entry = &broker->board.lanes[lanes[i]];
-        count += lanes[i] != but && broker->lane_memory[lanes[i]] && np_load32(&entry->sender, memory_order_relaxed) == sender &&
-                 np_load32(&entry->receiver, memory_order_relaxed) == receiver &&
-                 np_load32(&broker->lane_memory[lanes[i]]->state, memory_order_relaxed) == NP_LANE_ACTIVE;
-    }
-    return count;
-}
-
-/* Lanes that the sender has still to leave. One that is idle leaves none until it sends again. */
-static unsigned draining_lanes(struct np_broker *broker, const uint32_t *lanes, unsigned n, uint32_t sender)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < n; i++)
-        count += broker->lane_memory[lanes[i]] &&
-                 np_load32(&broker->board.lanes[lanes[i]].sender, memory_order_relaxed) == sender &&
-                 np_load32(&broker->lane_memory[lanes[i]]->state, memory_order_relaxed) == NP_LANE_DRAIN;
-    return count;
-}
-
-/* R1 and R4 for one lane that waits. */
-static void give_lane(struct np_broker *broker, const uint32_t *lanes, unsigned lane_count, uint32_t lane, const uint32_t *receivers,
-                      unsigned receiver_count)
-{
-    struct np_lane_entry *entry = &broker->board.lanes[lane];
-    struct np_channel_entry *channel = &broker->board.channels[entry->channel];
-    uint32_t sender = np_load32(&entry->sender, memory_order_relaxed), nobody = 0;
-    struct np_lane_shared *shared = broker->lane_memory[lane];
-    uint32_t receiver = receivers[channel->turn++ % receiver_count];
-    bool active = np_load32(&shared->state, memory_order_relaxed) == NP_LANE_ACTIVE;
-    if (active)
-        for (unsigned i = 0; i < receiver_count; i++)
-            if (active_lanes(broker, lanes, lane_count, sender, receivers[i], lane) == 0) {
-                receiver = receivers[i]; /* one that has none from this sender goes on with this lane */
-                break;
-            }
-    if (active && active_lanes(broker, lanes, lane_count, sender, receiver, lane) > 0)
-        np_store32(&shared->state, NP_LANE_DRAIN, memory_order_release); /* R2; read by the sender at its next sync */
-    np_broker_note_receiver(broker, shared, receiver);
-    if (np_cas32(&entry->receiver, &nobody, receiver, memory_order_acq_rel))
-        np_broker_lane_changed(broker, lane);
-}
-
-int np_broker_reconcile(struct np_broker *broker, uint32_t channel)
-{
-    struct np_board *board = &broker->board;
-    uint32_t *list = broker->scratch, *senders = list, *receivers = list + board->limits.endpoints, *lanes = receivers + board->limits.endpoints;
-    unsigned sender_count = collect(broker, channel, NP_ROLE_SENDER, senders);
-    unsigned receiver_count = collect(broker, channel, NP_ROLE_RECEIVER, receivers);
-    unsigned lane_count = 0;
-    int result = 0;
-    for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
-        if (np_entry_is(&board->lanes[lane].state, NP_ACTIVE) && board->lanes[lane].channel == channel && broker->lane_memory[lane])
-            lanes[lane_count++] = lane;
-
-    for (unsigned i = 0; i < lane_count; i++) {
-        struct np_lane_entry *entry = &board->lanes[lanes[i]];
-        if (np_load32(&entry->receiver, memory_order_acquire) != 0)
-            continue;
-        if (np_load32(&entry->sender, memory_order_acquire) == 0 && np_lane_is_drained(broker->lane_memory[lanes[i]], entry->capacity))
-            end_lane(broker, lanes[i]); /* R4 */
-        else if (receiver_count > 0)
-            give_lane(broker, lanes, lane_count, lanes[i], receivers, receiver_count);
-    }
-    for (unsigned s = 0; s < sender_count; s++) {
-        if (receiver_count == 0 && active_lanes(broker, lanes, lane_count, senders[s], 0, 0) == 0) {
-            int made = make_lane(broker, channel, senders[s], 0); /* R3 */
-            result = made < 0 ? made : result;
-        }
-        bool may_have_more = draining_lanes(broker, lanes, lane_count, senders[s]) < NP_DRAINING_LANES_MAX; /* R2 */
-        for (unsigned r = 0; r < receiver_count && may_have_more; r++) {
-            if (active_lanes(broker, lanes, lane_count, senders[s], receivers[r], 0) > 0)
-                continue;
-            int made = make_lane(broker, channel, senders[s], receivers[r]); /* R2 */
-            result = made < 0 ? made : result;
-        }
-    }
-    end_channel_if_idle(broker, channel);
-    return result;
 }

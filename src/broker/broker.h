@@ -11,6 +11,7 @@
  *       come and go beside an idle sender would fill the table;
  *   R3  a sender without any receiver has one ACTIVE lane that waits;
  *   R4  an orphan lane that is drained and has no receiver, or whose receiver has left it, is gone.
+ * Channels that broadcast have rules of their own (broadcast.c).
  * It can be stopped at any instruction and run again.
  */
 #ifndef NP_BROKER_BROKER_H
@@ -43,7 +44,7 @@ struct np_broker {
     struct np_broker_pool *pools;          /* [NP_POOLS_MAX] */
     struct np_bell **pages;                /* [limits.clients + 1]: the own bells of those who open pools read-only; NULL: none */
     struct np_lane_shared **lane_memory;   /* [limits.lanes + 1]; NULL: not mapped */
-    uint32_t *scratch;                     /* np_broker_reconcile's lists: it must not fail for want of memory after a death */
+    uint32_t *scratch;                     /* for lists of 2 x endpoints, lanes, and lanes again (broadcast.c): repairs must not want memory */
 };
 
 /* bells: np_board_bells() of them. -ENOMEM. */
@@ -105,9 +106,13 @@ unsigned np_broker_orphan_duty(struct np_broker *broker);
 /* 0, or the first failure to make a lane (-ENOSPC, -ENOMEM): what could be done is done. */
 int np_broker_reconcile(struct np_broker *broker, uint32_t channel);
 
-/* scavenge.c: frees every slot of a pool whose word names client or lane `owner` in `state` (NP_WORD_HELD, NP_WORD_SENT),
+/* scavenge.c: frees every slot of a pool whose word names client or lane `owner` in `state` (NP_WORD_HELD, NP_WORD_SENT, NP_WORD_SHARED),
  * sets hint bits of all that is free, wakes all who sleep there. Can be done twice. Returns how many were freed. */
 uint64_t np_broker_sweep(struct np_broker *broker, uint32_t pool, unsigned state, unsigned owner);
+
+/* The same but for words that are kept, by what `is_kept` says of them; NULL: none is. */
+uint64_t np_broker_sweep_but(struct np_broker *broker, uint32_t pool, unsigned state, unsigned owner,
+                             bool (*is_kept)(const void *context, uint64_t word), const void *context);
 
 /* Parts of client_gone, for one endpoint of a client that may live on. Repairs its lanes and detaches them; the caller
  * reconciles. */

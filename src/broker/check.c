@@ -450,7 +450,7 @@ static void view_lanes(struct sweep *sweep, struct np_lane_shared *const *lanes)
         view->capacity = entry->capacity;
         bool possible = view->capacity >= NP_LANE_SLOTS_MIN && view->capacity <= NP_LANE_SLOTS_MAX &&
                         (view->capacity & (view->capacity - 1)) == 0;
-        view->fits = possible && np_lane_check(view->shared, lane, view->capacity) == 0 && view->shared->pool == sweep->pool &&
+        view->fits = possible && np_lane_check(view->shared, lane, view->capacity, entry->kind) == 0 && view->shared->pool == sweep->pool &&
                      view->shared->channel == entry->channel;
     }
 }

@@ -76,9 +76,9 @@ static int leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t 
     return result;
 }
 
-static void unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity)
+static void unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity, uint32_t kind)
 {
-    (void)context, (void)memory, (void)capacity; /* the broker's own mapping */
+    (void)context, (void)memory, (void)capacity, (void)kind; /* the broker's own mapping */
 }
 
 static void ring(void *context, uint32_t bell)

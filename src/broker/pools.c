@@ -56,7 +56,7 @@ void np_broker_pool_remove(struct np_broker *broker, uint32_t pool)
         np_store32(&entry->sender, 0, memory_order_relaxed); /* relaxed, both: before the state, by its release */
         np_store32(&entry->receiver, 0, memory_order_relaxed);
         np_store32(&entry->state, NP_NONE, memory_order_release);
-        broker->environment.lane_memory_gone(broker->environment.context, lane, shared, np_lane_bytes(entry->capacity));
+        broker->environment.lane_memory_gone(broker->environment.context, lane, shared, np_lane_bytes(entry->capacity, entry->kind));
     }
     for (uint32_t e = 1; e <= board->limits.endpoints; e++) {
         struct np_endpoint_entry *entry = &board->endpoints[e];

@@ -15,7 +15,8 @@
  */
 #include <stdlib.h>
 
-#include "broker/broker.h"
+#include "broker/reconcile.h"
+#include "channel/small.h"
 #include "core/bell.h"
 #include "core/probe.h"
 
@@ -29,9 +30,8 @@ struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool)
 
 static void sender_gone(struct np_broker *broker, uint32_t lane, struct np_scavenged *what)
 {
-    struct np_lane_entry *entry = &broker->board.lanes[lane];
     unsigned rolled = np_broker_orphan(broker, lane);
-    np_add64(&entry->rolled_forward, rolled, memory_order_relaxed); /* relaxed: a statistic */
+    np_add64(&broker->board.lanes[lane].rolled_forward, rolled, memory_order_relaxed); /* relaxed: a statistic */
     np_add64(&broker->board.header->messages_rolled_forward, rolled, memory_order_relaxed);
     NP_PROBE2(roll_forward, lane, rolled);
     what->rolled_forward += rolled;
@@ -43,31 +43,57 @@ unsigned np_broker_orphan(struct np_broker *broker, uint32_t lane)
     struct np_lane_entry *entry = &broker->board.lanes[lane];
     struct np_lane_shared *shared = broker->lane_memory[lane];
     struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
+    const uint64_t stamp = np_broker_next_stamp(broker);
+    unsigned rolled = 0;
+    if (entry->kind == NP_LANE_BROADCAST && np_load32(&entry->receiver, memory_order_acquire) == 0) {
+        np_store32(&entry->sender, 0, memory_order_release); /* nobody receives from it */
+        return 0;
+    }
     np_store32(&entry->orphaning, 1, memory_order_release); /* before anything that a successor would have to go on with */
-    unsigned rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool, np_broker_next_stamp(broker));
+    if (entry->kind == NP_LANE_SMALL)
+        np_small_roll_forward(shared, entry->capacity, stamp);
+    else if (entry->kind == NP_LANE_BROADCAST)
+        rolled = np_broadcast_roll_forward(shared, entry->home, entry->capacity, &pool, stamp);
+    else
+        rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool, stamp);
     /* The daemon is the sender now, and always asleep: who releases rings it. A failed barrier is made good by the timer that
      * runs while there are orphans; the look after the flag is the caller's orphan duty. */
     np_store32(&shared->sender_bell, NP_BELL_OF_DAEMON, memory_order_relaxed); /* relaxed: before the flag, by its release */
-    np_store32(&shared->sender_sleeps, 1, memory_order_release);
+    np_store32(&shared->sender_sleeps, NP_SLEEPS_ON_BELL, memory_order_release);
     np_bell_heavy_barrier();
     np_store32(&entry->sender, 0, memory_order_release);
     np_broker_lane_changed(broker, lane);
     return rolled;
 }
 
-static void receiver_gone(struct np_broker *broker, uint32_t lane, uint32_t endpoint, struct np_scavenged *what)
+unsigned np_broker_receiver_off(struct np_broker *broker, uint32_t lane, uint32_t endpoint)
 {
     struct np_lane_entry *entry = &broker->board.lanes[lane];
     struct np_lane_shared *shared = broker->lane_memory[lane];
     struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[entry->channel].pool);
-    unsigned again = np_lane_prepare_handover(shared, lane, entry->capacity, &pool);
-    np_add64(&entry->redelivered, again, memory_order_relaxed); /* relaxed: a statistic */
+    unsigned again = 0;
+    if (entry->kind == NP_LANE_BROADCAST) {
+        np_store32(&shared->state, NP_LANE_CLOSED, memory_order_release); /* pairs with the sender's look for room */
+        np_fence(); /* a getter that raised its flag and did not see it is rung */
+        np_lane_ring(shared, &pool);
+    } else if (entry->kind == NP_LANE_SMALL) {
+        again = np_small_prepare_handover(shared, entry->capacity);
+    } else {
+        again = np_lane_prepare_handover(shared, lane, entry->capacity, &pool);
+    }
+    /* acq_rel: the marks before it; handed over once, from this endpoint only */
+    np_cas32(&entry->receiver, &endpoint, 0, memory_order_acq_rel);
+    return again;
+}
+
+static void receiver_gone(struct np_broker *broker, uint32_t lane, uint32_t endpoint, struct np_scavenged *what)
+{
+    unsigned again = np_broker_receiver_off(broker, lane, endpoint);
+    np_add64(&broker->board.lanes[lane].redelivered, again, memory_order_relaxed); /* relaxed: a statistic */
     np_add64(&broker->board.header->messages_redelivered, again, memory_order_relaxed);
     NP_PROBE2(hand_over, lane, again);
     what->redelivered += again;
     what->lanes++;
-    /* acq_rel: the marks before it; handed over once, from this endpoint only */
-    np_cas32(&entry->receiver, &endpoint, 0, memory_order_acq_rel);
     np_broker_lane_changed(broker, lane);
 }
 
@@ -86,23 +112,35 @@ static void detach_from_lost(struct np_broker *broker, uint32_t lane, uint32_t e
             np_store32(ends[i], 0, memory_order_release);
     if (np_load32(&entry->sender, memory_order_relaxed) != 0 || np_load32(&entry->receiver, memory_order_relaxed) != 0)
         return;
-    np_broker_sweep(broker, broker->board.channels[entry->channel].pool, NP_WORD_SENT, lane);
+    if (entry->kind == NP_LANE_HOME && np_broker_home_is_named(broker, lane))
+        return;
+    if (entry->kind == NP_LANE_SLOTS || entry->kind == NP_LANE_HOME)
+        np_broker_sweep(broker, broker->board.channels[entry->channel].pool, entry->kind == NP_LANE_HOME ? NP_WORD_SHARED : NP_WORD_SENT, lane);
     np_store32(&entry->state, NP_NONE, memory_order_release);
+    if (entry->kind == NP_LANE_BROADCAST)
+        np_broker_broadcast_lost(broker, entry->home);
 }
 
 static void detach_endpoint(struct np_broker *broker, uint32_t endpoint, bool as_sender, struct np_scavenged *what)
 {
+    uint32_t home = 0;
     for (uint32_t lane = 1; lane <= broker->board.limits.lanes; lane++) {
         struct np_lane_entry *entry = &broker->board.lanes[lane];
         if (np_entry_is(&entry->state, NP_DYING))
             detach_from_lost(broker, lane, endpoint);
         if (!lane_is_usable(broker, lane))
             continue;
-        if (as_sender && np_load32(&entry->sender, memory_order_relaxed) == endpoint)
-            sender_gone(broker, lane, what);
+        if (as_sender && np_load32(&entry->sender, memory_order_relaxed) == endpoint) {
+            if (entry->kind == NP_LANE_HOME)
+                home = lane;
+            else
+                sender_gone(broker, lane, what);
+        }
         if (!as_sender && np_load32(&entry->receiver, memory_order_relaxed) == endpoint)
             receiver_gone(broker, lane, endpoint, what);
     }
+    if (home)
+        np_broker_home_off(broker, home); /* all its lanes have been rolled forward */
 }
 
 void np_broker_endpoint_gone(struct np_broker *broker, uint32_t endpoint, struct np_scavenged *what)
@@ -124,7 +162,8 @@ static void correct_counters(struct np_arena *arena, uint64_t moved_before, uint
     np_store64(&header->correction, counted - (arena->slots - taken + given), memory_order_relaxed); /* relaxed: a statistic */
 }
 
-static uint64_t sweep_arena(struct np_arena *arena, unsigned state, unsigned owner)
+static uint64_t sweep_arena(struct np_arena *arena, unsigned state, unsigned owner, bool (*is_kept)(const void *context, uint64_t word),
+                            const void *context)
 {
     uint64_t freed = 0, counted = 0;
     uint64_t moved_before = np_load64(&arena->header->taken, memory_order_relaxed) +
@@ -133,7 +172,8 @@ static uint64_t sweep_arena(struct np_arena *arena, unsigned state, unsigned own
         uint64_t free_mask = 0, first = group * 64, freed_before = freed;
         for (unsigned i = 0; i < 64 && first + i < arena->slots; i++) {
             uint64_t word = np_load64(&arena->words[first + i], memory_order_relaxed); /* relaxed: the CAS decides */
-            if (np_word_state(word) == state && np_word_owner(word) == owner && np_arena_reclaim(arena, first + i, word)) {
+            if (np_word_state(word) == state && np_word_owner(word) == owner && !(is_kept && is_kept(context, word)) &&
+                np_arena_reclaim(arena, first + i, word)) {
                 freed++;
                 word = 0;
             }
@@ -150,10 +190,16 @@ static uint64_t sweep_arena(struct np_arena *arena, unsigned state, unsigned own
 
 uint64_t np_broker_sweep(struct np_broker *broker, uint32_t pool, unsigned state, unsigned owner)
 {
+    return np_broker_sweep_but(broker, pool, state, owner, NULL, NULL);
+}
+
+uint64_t np_broker_sweep_but(struct np_broker *broker, uint32_t pool, unsigned state, unsigned owner,
+                             bool (*is_kept)(const void *context, uint64_t word), const void *context)
+{
     struct np_broker_pool *bp = &broker->pools[pool];
     uint64_t freed = 0;
     for (unsigned i = 0; i < bp->arena_count; i++) {
-        freed += sweep_arena(&bp->arenas[i], state, owner);
+        freed += sweep_arena(&bp->arenas[i], state, owner, is_kept, context);
         if (!NP_MUTANT(SWEEP_NO_WAKE))
             np_arena_wake_all(&bp->arenas[i]);
     }
@@ -330,9 +376,20 @@ unsigned np_broker_orphan_duty(struct np_broker *broker)
             continue;
         struct np_lane_shared *shared = broker->lane_memory[lane];
         struct np_lane_pool pool = np_broker_lane_pool(broker, board->channels[entry->channel].pool);
-        unsigned freed = np_lane_orphan_duty(shared, lane, entry->capacity, &pool);
+        unsigned freed = 0;
+        if (entry->kind == NP_LANE_SLOTS)
+            freed = np_lane_orphan_duty(shared, lane, entry->capacity, &pool);
+        else if (entry->kind == NP_LANE_SMALL)
+            np_small_orphan_duty(shared);
+        else if (entry->kind == NP_LANE_BROADCAST)
+            freed = np_broker_broadcast_duty(broker, lane);
         np_add64(&board->header->slots_scavenged, freed, memory_order_relaxed); /* relaxed: a statistic */
-        if (np_lane_is_drained(shared, entry->capacity) && np_load32(&entry->receiver, memory_order_acquire) == 0)
+        bool left = np_load32(&entry->receiver, memory_order_acquire) == 0;
+        if (entry->kind == NP_LANE_HOME)
+            left = !np_broker_home_is_named(broker, lane);
+        else if (entry->kind != NP_LANE_BROADCAST)
+            left = left && np_lane_is_drained(shared, entry->capacity, entry->kind);
+        if (left)
             np_broker_reconcile(broker, entry->channel);
         else
             orphans++;

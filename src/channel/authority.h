@@ -59,7 +59,7 @@ struct np_authority {
     /* Sender: a DRAIN lane is empty and all slots taken back. Receiver: an ORPHAN lane is drained. The generation tells a lane that was
      * left before, by a question whose answer was lost, from one that has its number now. */
     int (*leave_lane)(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation);
-    void (*unmap_lane)(void *context, struct np_lane_shared *memory, uint32_t capacity);
+    void (*unmap_lane)(void *context, struct np_lane_shared *memory, uint32_t capacity, uint32_t kind);
     /* Rings a bell. The daemon's own bell (number 0) makes an embedded broker look at its orphan lanes at once. */
     void (*ring)(void *context, uint32_t bell);
 };

@@ -23,6 +23,9 @@ int np_channel_options(struct numapool_channel_options *known, const struct numa
     memcpy(known, given, shared);
     if ((known->flags & ~(uint32_t)(NUMAPOOL_SMALL | NUMAPOOL_BROADCAST)) != 0)
         return np_error(-EINVAL, "channel options: flags %x has a bit that is not known here", known->flags);
+    if ((known->flags & NUMAPOOL_SMALL) && (known->flags & NUMAPOOL_BROADCAST))
+        return np_error(-EINVAL, "channel options: a channel is SMALL or BROADCAST: without a slot there is nothing that would make a message "
+                        "everybody's at once");
     if (known->lane_slots > NP_LANE_SLOTS_MAX)
         return np_error(-EINVAL, "channel options: lane_slots is %u; a lane holds at most %u messages", known->lane_slots,
                         NP_LANE_SLOTS_MAX);

@@ -50,6 +50,12 @@ static inline uint64_t np_peer_address(const struct np_lane_grant *grant)
 int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, enum np_role role, const char *channel,
                      const struct numapool_channel_options *options);
 
+/* The kind of the lanes of a channel with these flags of numapool_channel_flags. */
+static inline uint32_t np_channel_kind(uint32_t flags)
+{
+    return flags & NUMAPOOL_BROADCAST ? NP_LANE_BROADCAST : flags & NUMAPOOL_SMALL ? NP_LANE_SMALL : NP_LANE_SLOTS;
+}
+
 /* Copies the caller's options over the defaults; refuses what is not known. */
 int np_channel_options(struct numapool_channel_options *known, const struct numapool_channel_options *given);
 

@@ -29,6 +29,10 @@ int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg 
         return -EINVAL;
     uint64_t word;
     struct np_receiver_lane *lane = np_receiver_lane_of(receiver, message);
+    if (lane && lane->kind == NP_LANE_SMALL)
+        return np_error_static(-EINVAL, "a small message has no slot to keep: copy it");
+    if (lane && lane->kind == NP_LANE_BROADCAST)
+        return np_error_static(-EINVAL, "a broadcast message is not one receiver's to keep, others read it: copy it");
     np_shm64 *address = lane ? word_of(receiver, lane, message, &word) : NULL;
     if (!address)
         return np_receiver_bad_message(receiver, message);
@@ -56,6 +60,11 @@ static int forward(struct numapool_receiver *receiver, const struct numapool_msg
     int64_t deadline_ns = 0;
     if (!np_sender_is_open(sender) || sender->endpoint.pool != receiver->endpoint.pool || n == 0 || timeout_ns < 0)
         return np_error_static(-EINVAL, "forward wants an open sender of the same pool as the receiver, one message or more, and a timeout of 0 or more");
+    const bool small = receiver->kind == NP_LANE_SMALL;
+    if (receiver->kind == NP_LANE_BROADCAST)
+        return np_error_static(-EINVAL, "a broadcast message is not one receiver's to forward, others read it: copy it into a slot of your own");
+    if (small != (sender->kind == NP_LANE_SMALL))
+        return np_error_static(-EINVAL, "small messages cannot be forwarded to a channel with slots, nor the other way round: copy");
     while (done < n) {
         unsigned some = 0;
         for (; some < AT_ONCE && done + some < n; some++) {
@@ -70,11 +79,11 @@ static int forward(struct numapool_receiver *receiver, const struct numapool_msg
         if (NP_MUTANT(RELEASE_BEFORE_KEEP))
             numapool_release(receiver, messages + done, some);
         /* It waits for one alone, and with all that went before released: who waits for us may be who we wait for. */
-        int sent = np_sender_send(sender, messages + done, claims, some, 0);
+        int sent = np_sender_send(sender, messages + done, small ? NULL : claims, some, 0); /* small: copies */
         if (sent == -EAGAIN && timeout_ns > 0) {
             deadline_ns = deadline_ns ? deadline_ns : np_deadline_ns(timeout_ns);
             int64_t left_ns = deadline_ns == INT64_MAX ? INT64_MAX : deadline_ns - np_monotonic_ns();
-            sent = np_sender_send(sender, messages + done, claims, 1, left_ns > 0 ? left_ns : 1);
+            sent = np_sender_send(sender, messages + done, small ? NULL : claims, 1, left_ns > 0 ? left_ns : 1);
         }
         if (sent < 0)
             return done > 0 ? (int)done : sent;

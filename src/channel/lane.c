@@ -6,9 +6,9 @@
 #include "core/error.h"
 #include "core/layout.h"
 
-size_t np_lane_bytes(uint32_t capacity)
+size_t np_lane_bytes(uint32_t capacity, uint32_t kind)
 {
-    size_t bytes = NP_LANE_HEADER_BYTES + (size_t)capacity * sizeof(struct np_cell);
+    size_t bytes = NP_LANE_HEADER_BYTES + (size_t)capacity * np_cell_bytes(kind);
     return (bytes + 4095) / 4096 * 4096;
 }
 
@@ -17,6 +17,7 @@ uint64_t np_lane_layout(void)
     static const uint64_t layout[] = { NP_LAYOUT_REVISION,
                                        sizeof(struct np_lane_shared),
                                        sizeof(struct np_cell),
+                                       sizeof(struct np_small_cell),
                                        NP_LANE_HEADER_BYTES,
                                        offsetof(struct np_lane_shared, state),
                                        offsetof(struct np_lane_shared, tail),
@@ -37,20 +38,23 @@ uint32_t np_lane_capacity(uint32_t wanted)
     return capacity;
 }
 
-void np_lane_format(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t pool, uint32_t channel)
+void np_lane_format(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t kind, uint32_t home, uint32_t pool,
+                    uint32_t channel)
 {
     lane->layout = np_lane_layout();
     lane->lane = id;
     lane->capacity = capacity;
+    lane->kind = kind;
+    lane->home = home;
     lane->pool = pool;
     lane->channel = channel;
     lane->magic = NP_LANE_MAGIC;
     np_store32(&lane->state, NP_LANE_ACTIVE, memory_order_relaxed); /* relaxed: nobody else has it yet */
 }
 
-int np_lane_check(const struct np_lane_shared *lane, uint32_t id, uint32_t capacity)
+int np_lane_check(const struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t kind)
 {
-    if (lane->magic != NP_LANE_MAGIC || lane->lane != id || lane->capacity != capacity)
+    if (lane->magic != NP_LANE_MAGIC || lane->lane != id || lane->capacity != capacity || lane->kind != kind)
         return np_error(-EBADMSG, "lane %u: its header does not agree with the daemon's description of it", id);
     if (lane->layout != np_lane_layout())
         return np_error(-EPROTO, "lane %u has another layout: use the library that came with the daemon", id);
@@ -71,14 +75,39 @@ np_shm64 *np_lane_word_at(struct np_lane_shared *lane, uint32_t capacity, uint64
     return *index < (*arena)->slots ? &(*arena)->words[*index] : NULL;
 }
 
-/* One past the run of announced cells that begins at `position`. Announcements are never taken back. */
-static uint64_t announced_until(struct np_lane_shared *lane, uint32_t capacity, uint64_t position, uint64_t limit)
+uint64_t np_lane_announced_until(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind, uint64_t position, uint64_t limit)
 {
-    /* acquire: pairs with the sender's announcement; what it had stored before, word and cell, is seen */
-    while (position < limit &&
-           np_cell_is_announced(np_load64(&np_lane_cells(lane)[position & (capacity - 1)].where, memory_order_acquire), position))
-        position++;
+    const char *cells = (const char *)lane + NP_LANE_HEADER_BYTES;
+    const size_t bytes = np_cell_bytes(kind);
+    _Static_assert(offsetof(struct np_cell, where) == 0 && offsetof(struct np_small_cell, where) == 0, "each cell begins with it");
+    if (kind == NP_LANE_HOME)
+        return position;
+    for (; position < limit; position++) {
+        const np_shm64 *where = (const np_shm64 *)(const void *)(cells + (position & (capacity - 1)) * bytes);
+        /* acquire: pairs with the sender's announcement; what it had stored before, word and cell, is seen */
+        if (!np_cell_is_announced(np_load64(where, memory_order_acquire), position))
+            break;
+    }
     return position;
+}
+
+void np_lane_orphan(struct np_lane_shared *lane, uint32_t capacity, uint64_t tail, uint64_t stamp)
+{
+    np_store64(&lane->tail, tail, memory_order_release);
+    if (np_load32(&lane->state, memory_order_relaxed) == NP_LANE_ORPHAN) /* relaxed: one writer */
+        return;
+    /* From where the dead sender may not have taken back: cells older than a capacity have been written again, by L2 after
+     * their words were re-marked. */
+    np_store64(&lane->reclaimed, tail > capacity ? tail - capacity : 0, memory_order_relaxed); /* relaxed, both: before the state */
+    np_store64(&lane->orphaned, stamp, memory_order_relaxed);
+    np_store32(&lane->state, NP_LANE_ORPHAN, memory_order_release); /* pairs with the receiver's look at a drained lane */
+}
+
+uint64_t np_lane_released_until(struct np_lane_shared *lane)
+{
+    uint64_t tail = np_load64(&lane->tail, memory_order_acquire);
+    uint64_t released = np_load64(&lane->released, memory_order_acquire); /* pairs with the receiver's release store */
+    return released < tail ? released : tail; /* scribbled: the receiver cannot release what was not sent */
 }
 
 unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool,
@@ -88,7 +117,7 @@ unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t
     uint64_t position = released, limit = released + capacity;
     unsigned rolled = 0;
     while (!NP_MUTANT(NO_ROLL_FORWARD)) {
-        position = announced_until(lane, capacity, position, limit);
+        position = np_lane_announced_until(lane, capacity, NP_LANE_SLOTS, position, limit);
         struct np_arena *arena;
         uint64_t index;
         np_shm64 *word = position < limit ? np_lane_word_at(lane, capacity, position, pool, &arena, &index) : NULL;
@@ -102,15 +131,8 @@ unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t
         rolled++;
     }
     if (NP_MUTANT(NO_ROLL_FORWARD))
-        position = announced_until(lane, capacity, position, limit);
-    np_store64(&lane->tail, position, memory_order_release);
-    if (np_load32(&lane->state, memory_order_relaxed) != NP_LANE_ORPHAN) {
-        /* From where the dead sender may not have taken back: cells older than a capacity have been written again, by L2 after
-         * their words were re-marked. */
-        np_store64(&lane->reclaimed, position > capacity ? position - capacity : 0, memory_order_relaxed);
-        np_store64(&lane->orphaned, stamp, memory_order_relaxed);
-        np_store32(&lane->state, NP_LANE_ORPHAN, memory_order_release); /* pairs with the receiver's look at a drained lane */
-    }
+        position = np_lane_announced_until(lane, capacity, NP_LANE_SLOTS, position, limit);
+    np_lane_orphan(lane, capacity, position, stamp);
     return rolled;
 }
 
@@ -118,7 +140,7 @@ unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint
 {
     uint64_t released = np_load64(&lane->released, memory_order_acquire);
     /* What the one who is gone can have seen lies in the announced run; a live sender may lengthen it while we look. */
-    uint64_t until = announced_until(lane, capacity, released, released + capacity);
+    uint64_t until = np_lane_announced_until(lane, capacity, NP_LANE_SLOTS, released, released + capacity);
     unsigned again = 0;
     for (uint64_t position = released; position < until; position++) {
         struct np_arena *arena;
@@ -142,12 +164,9 @@ unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t 
 {
     if (NP_MUTANT(NO_ORPHAN_DUTY))
         return 0;
-    uint64_t tail = np_load64(&lane->tail, memory_order_acquire);
-    uint64_t released = np_load64(&lane->released, memory_order_acquire); /* pairs with the receiver's release store */
+    uint64_t released = np_lane_released_until(lane);
     uint64_t position = np_load64(&lane->reclaimed, memory_order_relaxed);
     unsigned freed = 0;
-    if (released > tail)
-        released = tail; /* scribbled: the receiver cannot release what was not sent */
     if (released > position + 2 * (uint64_t)capacity)
         position = released - 2 * (uint64_t)capacity;
     for (; position < released; position++) {
@@ -170,12 +189,12 @@ unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t 
     return freed;
 }
 
-bool np_lane_is_drained(struct np_lane_shared *lane, uint32_t capacity)
+bool np_lane_is_drained(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind)
 {
     uint64_t released = np_load64(&lane->released, memory_order_acquire);
     if (np_load32(&lane->state, memory_order_acquire) == NP_LANE_ORPHAN)
         return np_load64(&lane->reclaimed, memory_order_relaxed) >= np_load64(&lane->tail, memory_order_acquire);
-    return announced_until(lane, capacity, released, released + 1) == released;
+    return np_lane_announced_until(lane, capacity, kind, released, released + 1) == released;
 }
 
 static void ring(const struct np_lane_pool *pool, uint32_t bell)

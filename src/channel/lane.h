@@ -9,7 +9,7 @@
  *      384        128  receiver     released, registered
  *      512        128  receiver     "the receiver sleeps", and on which bell
  *      640        128  sender       "the sender sleeps", and on which bell
- *     4096   32 x cap  sender       cells
+ *     4096   32 x cap  sender       cells (SMALL: 64 x cap; HOME: none)
  *
  * Invariants
  *   L1  Message s is sent at the instant its slot's word says SENT(lane, s). Its cell is complete before that.
@@ -19,6 +19,9 @@
  *       a keep or forward has stored its word.
  *   L5  A batch is announced last cell first, so that a receiver sees all of it or nothing; who repairs a dead sender's
  *       lane looks at words, not at announcements beyond a gap.
+ *
+ * L1 to L5 are of lanes that carry slots. small.h says what holds where the cell carries the message, broadcast.h where several lanes
+ * carry the same slot.
  */
 #ifndef NP_CHANNEL_LANE_H
 #define NP_CHANNEL_LANE_H
@@ -28,6 +31,7 @@
 
 #include "core/arena.h"
 #include "core/bell.h"
+#include "numapool.h"
 
 #define NP_LANE_MAGIC UINT64_C(0x31656e616c706e)
 #define NP_LANE_HEADER_BYTES 4096u
@@ -47,7 +51,7 @@ enum np_lane_kind {
     NP_LANE_SLOTS = 0,     /* cells name slots whose words say SENT on this lane */
     NP_LANE_SMALL = 1,     /* 64-byte cells carry the message itself; there is no word, and the announcement is the sending */
     NP_LANE_BROADCAST = 2, /* cells name slots whose words say SHARED by the lane's home */
-    NP_LANE_HOME = 3       /* of a broadcasting sender: no cells are used, no receiver; words name it, and so it lives until none does */
+    NP_LANE_HOME = 3       /* of a broadcasting sender: no cells, no receiver; words name it, and so it lives until none does */
 };
 
 /* 32 bytes, as four words, so that a death or a scribble tears at most one of them. */
@@ -58,6 +62,15 @@ struct np_cell {
     np_shm64 key;
 };
 _Static_assert(sizeof(struct np_cell) == 32, "two cells a line");
+
+/* 64 bytes: the message itself (small.h). */
+#define NP_SMALL_WORDS (NUMAPOOL_SMALL_BYTES / 8)
+struct np_small_cell {
+    np_shm64 where; /* announced:32 (low half, position + 1) | length:8 | flags:8 | type:16 */
+    np_shm64 id;
+    np_shm64 data[NP_SMALL_WORDS]; /* of a message of at most 40 bytes the last is its key */
+};
+_Static_assert(sizeof(struct np_small_cell) == 64, "a cell a line");
 
 #define NP_CELL_SKIP 1u     /* set by the daemon at a hand-over: this message has moved on */
 #define NP_CELL_KEYED 2u    /* sent with NUMAPOOL_KEYED */
@@ -114,6 +127,12 @@ _Static_assert(offsetof(struct np_lane_shared, tail) == 256, "lane layout");
 _Static_assert(offsetof(struct np_lane_shared, released) == 384, "lane layout");
 _Static_assert(offsetof(struct np_lane_shared, receiver_sleeps) == 512, "lane layout");
 _Static_assert(offsetof(struct np_lane_shared, sender_sleeps) == 640, "lane layout");
+
+/* Bytes of a cell; 0: it has none. */
+static inline uint32_t np_cell_bytes(uint32_t kind)
+{
+    return kind == NP_LANE_HOME ? 0 : kind == NP_LANE_SMALL ? (uint32_t)sizeof(struct np_small_cell) : (uint32_t)sizeof(struct np_cell);
+}
 
 static inline struct np_cell *np_lane_cells(struct np_lane_shared *lane)
 {
@@ -178,16 +197,17 @@ static inline unsigned np_cell_flags(uint64_t what)
     return (unsigned)(what >> 40 & 0xff);
 }
 
-size_t np_lane_bytes(uint32_t capacity);
+size_t np_lane_bytes(uint32_t capacity, uint32_t kind);
 uint64_t np_lane_layout(void);
 /* Rounds up to a power of two within the limits; 0: too large. */
 uint32_t np_lane_capacity(uint32_t wanted);
 
-/* Makes a lane in zeroed memory. */
-void np_lane_format(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t pool, uint32_t channel);
+/* Makes a lane in zeroed memory. home: BROADCAST, else 0. */
+void np_lane_format(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t kind, uint32_t home, uint32_t pool,
+                    uint32_t channel);
 
-/* 0 when the mapping is lane `id` of that capacity; -EPROTO, -EBADMSG. */
-int np_lane_check(const struct np_lane_shared *lane, uint32_t id, uint32_t capacity);
+/* 0 when the mapping is lane `id` of that capacity and kind; -EPROTO, -EBADMSG. */
+int np_lane_check(const struct np_lane_shared *lane, uint32_t id, uint32_t capacity, uint32_t kind);
 
 /* ---- repairs: by the broker, for ends that are gone. Each can be done twice, and again by another after a death in the
  * middle. */
@@ -206,6 +226,15 @@ static inline struct np_arena *np_lane_arena(const struct np_lane_pool *pool, un
     return (struct np_arena *)((char *)pool->arenas + index * pool->arena_stride);
 }
 
+/* One past the run of announced cells that begins at `position`, at most `limit`. Announcements are never taken back. */
+uint64_t np_lane_announced_until(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind, uint64_t position, uint64_t limit);
+
+/* What every rolling forward ends with: `tail`, and once the state, since `stamp`. */
+void np_lane_orphan(struct np_lane_shared *lane, uint32_t capacity, uint64_t tail, uint64_t stamp);
+
+/* One past what counts as released on an orphan lane. */
+uint64_t np_lane_released_until(struct np_lane_shared *lane);
+
 /* The word of the message at `position` by its cell, or NULL when the cell names no slot. */
 np_shm64 *np_lane_word_at(struct np_lane_shared *lane, uint32_t capacity, uint64_t position, const struct np_lane_pool *pool,
                           struct np_arena **arena, uint64_t *index);
@@ -223,7 +252,7 @@ unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint
 unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
 
 /* Nothing on it is unreleased (for an orphan: nor unreclaimed). */
-bool np_lane_is_drained(struct np_lane_shared *lane, uint32_t capacity);
+bool np_lane_is_drained(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind);
 
 /* Rings both ends, whether they sleep or not. */
 void np_lane_ring(struct np_lane_shared *lane, const struct np_lane_pool *pool);

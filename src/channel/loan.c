@@ -46,8 +46,19 @@ static void *recycle(struct numapool_sender *sender)
     return NULL;
 }
 
+/* False, with the sentence: its messages have no slots. */
+static bool has_slots(const struct numapool_sender *sender)
+{
+    if (__builtin_expect(sender->kind != NP_LANE_SMALL, 1))
+        return true;
+    np_error_static(-EINVAL, "small messages have no slots: send copies from wherever message->data points");
+    return false;
+}
+
 static __attribute__((noinline)) void *loan_more(struct numapool_sender *sender)
 {
+    if (!has_slots(sender))
+        return NULL;
     void *slot = recycle(sender);
     if (slot)
         return slot;
@@ -95,7 +106,7 @@ static __attribute__((noinline)) void *loan_slow(struct numapool_sender *sender,
 
 int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
 {
-    if (!np_sender_is_live(sender))
+    if (!np_sender_is_live(sender) || !has_slots(sender))
         return -EINVAL;
     if (n == 0 || n > NP_LANE_SLOTS_MAX)
         return np_error(-EINVAL, "loan_bulk of %u slots: 1 to %u", n, NP_LANE_SLOTS_MAX);
@@ -190,7 +201,7 @@ void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_ms
         return NULL;
     if (np_endpoint_has_news(&sender->endpoint))
         np_sender_sync(sender); /* as the send will do */
-    struct np_sender_lane *lane = np_pool_arena_count(sender->endpoint.pool) > 1 ? next_lane(sender, message) : NULL;
+    struct np_sender_lane *lane = np_pool_arena_count(sender->endpoint.pool) > 1 && sender->kind == NP_LANE_SLOTS ? next_lane(sender, message) : NULL;
     int arena = lane ? away_arena(sender, lane->node) : -1;
     void *slot = arena >= 0 ? loan_away(sender, lane, (unsigned)arena) : NULL;
     return slot ? slot : loan(sender);
@@ -198,7 +209,7 @@ void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_ms
 
 int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns)
 {
-    if (!np_sender_is_live(sender))
+    if (!np_sender_is_live(sender) || !has_slots(sender))
         return -EINVAL;
     if (timeout_ns < 0)
         return np_error_static(-EINVAL, "timeout_ns is negative: 0 means at once, NUMAPOOL_FOREVER for ever");
@@ -212,7 +223,7 @@ int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t time
 
 int numapool_unloan(struct numapool_sender *sender, void *slot)
 {
-    if (!np_sender_is_live(sender))
+    if (!np_sender_is_live(sender) || !has_slots(sender))
         return -EINVAL;
     return np_magazine_put(sender->magazine, slot);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "channel/receiver.h"
+#include "channel/small.h"
 #include "core/error.h"
 
 /* Takes messages of the common kind: in slots of the first node, never delivered before. Stops at the first that is not
@@ -79,6 +80,8 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
                           bool first, bool *scribbled)
 {
     struct np_receiver_lane *lane = &receiver->lanes[place];
+    if (__builtin_expect(lane->kind == NP_LANE_SMALL, 0))
+        return np_small_poll(receiver, place, messages, n, first, scribbled);
     /* In locals, for a store to a message might be one to any of these for all that the compiler knows. */
     const struct np_pool_arena *arenas = receiver->endpoint.pool->arenas;
     const struct np_cell *cells = lane->cells;
@@ -265,10 +268,12 @@ static inline int receive(struct numapool_receiver *receiver, struct numapool_ms
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "receive of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
-    if (receiver->order_count == 1 && receiver->orphan_count == 0) { /* the usual case: one sender, and nothing new */
+    if (receiver->usual) { /* the usual case: one sender, and nothing new */
         struct np_receiver_lane *lane = &receiver->lanes[receiver->order[0]];
         uint64_t room = lane->done + lane->mask + 1 - lane->head;
-        unsigned got = take_common(lane, &receiver->endpoint.pool->arenas[0].arena, receiver->order[0], messages, room < n ? (unsigned)room : n);
+        unsigned some = room < n ? (unsigned)room : n, place = receiver->order[0];
+        unsigned got = lane->kind == NP_LANE_SMALL ? np_small_take(lane, place, messages, some)
+                                                   : take_common(lane, &receiver->endpoint.pool->arenas[0].arena, place, messages, some);
         if (got > 0 && !np_endpoint_has_news(&receiver->endpoint)) {
             lane->head += got;
             return (int)got;

@@ -66,6 +66,7 @@ void np_receiver_set_order(struct numapool_receiver *receiver)
     }
     receiver->orphan_count = counts[ORPHANS];
     receiver->drain_count = counts[TO_DRAIN];
+    receiver->usual = receiver->order_count == 1 && receiver->orphan_count == 0;
     sort_by_age(receiver, receiver->orphan_count);
 }
 
@@ -84,7 +85,7 @@ void np_receiver_forget_lane(struct numapool_receiver *receiver, struct np_recei
     if (receiver->waitset)
         np_watcher_disturb(receiver->waitset); /* it may sleep on this lane */
     free(lane->done_bits);
-    pool->authority->unmap_lane(pool->authority_context, lane->shared, lane->mask + 1);
+    pool->authority->unmap_lane(pool->authority_context, lane->shared, lane->mask + 1, lane->kind);
     memset(lane, 0, sizeof *lane);
 }
 
@@ -108,10 +109,14 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
     struct numapool_receiver *receiver = self;
     struct numapool_pool *pool = receiver->endpoint.pool;
     unsigned place = receiver->lane_count;
+    if (grant->kind != receiver->kind) {
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity, grant->kind);
+        return np_error(-EBADMSG, "the daemon gave lane %u of kind %u to a receiver of kind %u", grant->lane, grant->kind, receiver->kind);
+    }
     for (unsigned i = 0; i < receiver->lane_count; i++) {
         struct np_receiver_lane *known = &receiver->lanes[i];
         if (known->shared && known->id == grant->lane && known->generation == grant->generation) {
-            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity, grant->kind);
             np_receiver_set_state(known, grant->state);
             known->orphaned = np_load64(&known->shared->orphaned, memory_order_acquire);
             np_receiver_set_order(receiver);
@@ -123,7 +128,7 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
     uint64_t *done_bits = calloc((grant->capacity + 63) / 64, sizeof *done_bits);
     if (!done_bits || (place == receiver->lane_room && grow(receiver) < 0)) {
         free(done_bits);
-        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity, grant->kind);
         return np_error(-ENOMEM, "no memory for a lane of %u messages", grant->capacity);
     }
     if (place == receiver->lane_count)
@@ -131,7 +136,8 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
     struct np_lane_shared *shared = grant->memory;
     struct np_receiver_lane *lane = &receiver->lanes[place];
     *lane = (struct np_receiver_lane){ .shared = shared, .cells = np_lane_cells(shared), .done_bits = done_bits,
-                                       .mask = grant->capacity - 1, .id = grant->lane, .generation = grant->generation };
+                                       .mask = grant->capacity - 1, .id = grant->lane, .generation = grant->generation,
+                                       .kind = grant->kind };
     /* acquire: what an earlier receiver and the hand-over stored */
     lane->head = lane->done = lane->released = np_load64(&shared->released, memory_order_acquire);
     np_receiver_set_state(lane, grant->state);
@@ -184,7 +190,7 @@ static int release_checked(struct numapool_receiver *receiver, const struct numa
         struct np_receiver_lane *lane = np_receiver_lane_of(receiver, message);
         if (!lane)
             return np_receiver_bad_message(receiver, message);
-        if (!(message->flags & NUMAPOOL_IN_CELL)) {
+        if (lane->kind == NP_LANE_SLOTS) { /* the slot of a broadcast is not given away by one receiver */
             int result = np_guard_release(pool, message->data, lane->id, message->lane_seq);
             if (result < 0)
                 return result;
@@ -255,6 +261,7 @@ int numapool_receiver_open(struct numapool_pool *pool, const char *channel, cons
         np_wipe_free(receiver, sizeof *receiver);
         return result;
     }
+    receiver->kind = np_channel_kind(known.flags);
     receiver->live = pool->checks ? NP_RECEIVER_CHECKED : NP_RECEIVER_LIVE;
     pthread_mutex_lock(&pool->lock);
     pool->receiver_count++;

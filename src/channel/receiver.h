@@ -27,6 +27,7 @@ struct np_receiver_lane {
     uint32_t id;
     uint32_t generation;
     uint32_t state;
+    uint32_t kind; /* enum np_lane_kind */
 };
 
 struct numapool_receiver {
@@ -41,6 +42,8 @@ struct numapool_receiver {
     uint32_t changes; /* goes up when lanes come, go or change: flags that are up are not on all of them any more */
     struct numapool_waitset *waitset; /* that it is in; NULL: none */
     bool keeps_flags; /* its wait-set sleeps on it, so that its own waits leave the flags up (waitset.h) */
+    uint32_t kind; /* of its lanes */
+    bool usual;    /* one lane, and no orphan */
 };
 
 /* False, with the sentence: closed, or the parent's of a forked process. */

@@ -7,6 +7,7 @@
 #include "channel/receiver.h"
 #include "channel/sender.h"
 #include "channel/service.h"
+#include "channel/small.h"
 #include "core/error.h"
 #include "core/wipe.h"
 
@@ -18,8 +19,10 @@ struct numapool_requester {
     struct numapool_receiver *receiver;
 };
 
-int np_service_reply_channel(char reply[NUMAPOOL_NAME_BYTES], const char *service)
+int np_service_reply_channel(char reply[NUMAPOOL_NAME_BYTES], const char *service, const struct numapool_channel_options *options)
 {
+    if (options && options->size >= sizeof *options && (options->flags & NUMAPOOL_BROADCAST) != 0)
+        return np_error_static(-EINVAL, "a request is one responder's, and its reply the requester's: a service cannot be BROADCAST");
     const size_t most = NUMAPOOL_NAME_BYTES - sizeof NP_SERVICE_REPLY;
     size_t length = service ? strlen(service) : 0;
     if (length == 0 || length > most)
@@ -40,7 +43,7 @@ int numapool_requester_open(struct numapool_pool *pool, const char *service, con
                             struct numapool_requester **result_requester)
 {
     char reply[NUMAPOOL_NAME_BYTES];
-    int result = np_service_reply_channel(reply, service);
+    int result = np_service_reply_channel(reply, service, options);
     if (result < 0)
         return result;
     struct numapool_requester *requester = np_wipe_alloc(sizeof *requester);
@@ -87,6 +90,9 @@ int numapool_request(struct numapool_requester *requester, const struct numapool
     if (!is_live(requester))
         return -EINVAL;
     struct numapool_msg addressed = *request;
+    if (requester->sender->kind == NP_LANE_SMALL && request->length > NP_SMALL_KEY_BYTES)
+        return np_error(-EINVAL, "a small request has at most %u bytes, beside the address of who asks; this one has %u", NP_SMALL_KEY_BYTES,
+                        request->length);
     addressed.key = np_receiver_address(requester->receiver);
     return numapool_send(requester->sender, &addressed, timeout_ns);
 }

@@ -29,7 +29,7 @@ int numapool_responder_open(struct numapool_pool *pool, const char *service, con
                             struct numapool_responder **result_responder)
 {
     char reply[NUMAPOOL_NAME_BYTES];
-    int result = np_service_reply_channel(reply, service);
+    int result = np_service_reply_channel(reply, service, options);
     if (result < 0)
         return result;
     struct numapool_responder *responder = np_wipe_alloc(sizeof *responder);

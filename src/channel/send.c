@@ -3,7 +3,9 @@
  * Sending. A send is: room (L2), payload (the caller's), cell, word SENT, announcement, tail, a look at the sleeper's flag. */
 #include <errno.h>
 
+#include "channel/broadcast.h"
 #include "channel/keys.h"
+#include "channel/small.h"
 #include "core/error.h"
 
 #define CELLS_AHEAD 8u
@@ -64,39 +66,49 @@ static inline void fill_and_store(struct np_cell *cell, struct np_sent *sent, ui
     np_store64(address, as_sent, memory_order_release);
 }
 
-/* Sends one message of any kind: from any node, of any stride, of any claim. */
-static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *message, unsigned flags,
-                     uint64_t key, uint64_t claim, uint64_t position)
+np_shm64 *np_sender_claimed(struct numapool_sender *sender, const struct numapool_msg *message, uint64_t claim, struct np_claimed *claimed)
 {
     struct numapool_pool *pool = sender->endpoint.pool;
-    uint64_t index;
-    struct np_pool_arena *pa = np_pool_locate(pool, message->data, &index);
+    struct np_pool_arena *pa = np_pool_locate(pool, message->data, &claimed->index);
     if (!pa) {
         if (pool->checks)
             np_guard_bad_pointer(pool, message->data);
         else
             np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
-        return false;
+        return NULL;
     }
     sender->home = &pa->arena;
-    np_shm64 *address = &pa->arena.words[index];
+    np_shm64 *address = &pa->arena.words[claimed->index];
     uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
     if (__builtin_expect(message->length >= pa->arena.length_end, 0)) {
         if (message->length > pa->arena.slot_bytes) {
             np_error(-EINVAL, "a message of %u bytes does not fit a slot of %llu of pool '%s'", message->length,
                      (unsigned long long)pa->arena.slot_bytes, pool->name);
-            return false;
+            return NULL;
         }
-        if (np_guard_send(pool, pa, index, claim) < 0)
-            return false;
+        if (np_guard_send(pool, pa, claimed->index, claim) < 0)
+            return NULL;
     }
     if (np_word_claim(word) != claim) {
         np_error(-EINVAL, "slot %llu of node %d of pool '%s' is not this process's to send: it was put, sent or never taken here",
-                 (unsigned long long)index, pa->arena.node, pool->name);
-        return false;
+                 (unsigned long long)claimed->index, pa->arena.node, pool->name);
+        return NULL;
     }
-    fill_and_store(&lane->cells[position & lane->mask], &lane->sent[position & lane->mask], lane->id, position, message, pa->arena.index,
-                   flags, key, (uint32_t)index, address, np_word_gen(word));
+    claimed->arena = pa->arena.index;
+    claimed->generation = np_word_gen(word);
+    return address;
+}
+
+/* Sends one message of any kind: from any node, of any stride, of any claim. */
+static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *message, unsigned flags,
+                     uint64_t key, uint64_t claim, uint64_t position)
+{
+    struct np_claimed claimed;
+    np_shm64 *address = np_sender_claimed(sender, message, claim, &claimed);
+    if (!address)
+        return false;
+    fill_and_store(&lane->cells[position & lane->mask], &lane->sent[position & lane->mask], lane->id, position, message, claimed.arena,
+                   flags, key, (uint32_t)claimed.index, address, claimed.generation);
     return true;
 }
 
@@ -155,6 +167,8 @@ static inline void announce(struct numapool_sender *sender, struct np_sender_lan
 static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
                     const uint64_t *claims, unsigned n)
 {
+    if (__builtin_expect(lane->kind == NP_LANE_SMALL, 0))
+        return np_small_send_run(sender, lane, messages, n, 0, 0);
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head;
     unsigned sent = claims ? 0 : send_common(sender, lane, messages, n, 0);
     while (__builtin_expect(sent < n, 0) && (messages[sent].flags & NUMAPOOL_KEYED) == 0 &&
@@ -171,6 +185,12 @@ static __attribute__((noinline)) int send_keyed(struct numapool_sender *sender, 
                                                 const struct numapool_msg *messages, const uint64_t *claims, unsigned n)
 {
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head;
+    if (lane->kind == NP_LANE_SMALL) {
+        int went = np_small_send_run(sender, lane, messages, n, NP_CELL_KEYED, 0);
+        if (went > 0)
+            np_keys_sent(sender, lane, messages, (unsigned)went, first);
+        return went;
+    }
     unsigned sent = claims ? 0 : send_common(sender, lane, messages, n, NP_CELL_KEYED);
     while (sent < n && send_any(sender, lane, &messages[sent], NP_CELL_KEYED, messages[sent].key, claims ? claims[sent] : held,
                                 first + sent))
@@ -257,6 +277,8 @@ int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *me
     struct np_waiting waiting;
     bool waits = false;
     unsigned done = 0;
+    if (__builtin_expect(sender->kind == NP_LANE_BROADCAST, 0))
+        return np_broadcast_send(sender, messages, claims, n, timeout_ns);
     while (done < n) {
         uint32_t room;
         unsigned some;
@@ -304,10 +326,14 @@ int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const st
 {
     struct np_waiting waiting;
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0);
+    if (sender->kind == NP_LANE_BROADCAST)
+        return np_error_static(-EINVAL, "what is broadcast goes to every receiver: to send to one alone, open another channel");
     for (bool waits = false;; waits = true) {
         sync_if_news(sender);
         struct np_sender_lane *lane = lane_to(sender, address);
         if (lane && np_sender_room(sender, lane) > 0) {
+            if (lane->kind == NP_LANE_SMALL)
+                return np_small_send_run(sender, lane, message, 1, NP_CELL_DIRECTED, address) < 0 ? -EINVAL : 0;
             if (!send_any(sender, lane, message, NP_CELL_DIRECTED, address, claim ? *claim : held, lane->head))
                 return -EINVAL;
             announce(sender, lane, 1);

@@ -3,6 +3,9 @@
  * Senders: their lanes, what they take back, their beginning and end. send.c sends, loan.c loans. */
 #include "channel/keys.h"
 
+#include "channel/broadcast.h"
+#include "channel/small.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,8 +55,23 @@ static void any_loan_lane(struct numapool_sender *sender)
     sender->loan_lane = sender->lane_count > 0 && !sender->has_away ? sender->lanes : NULL;
 }
 
+/* Of lanes to which no slots come back. */
+static unsigned take_back_other(struct numapool_sender *sender, struct np_sender_lane *lane)
+{
+    if (lane->kind == NP_LANE_SMALL)
+        np_small_take_back(lane);
+    if (lane->kind != NP_LANE_HOME) /* BROADCAST: its home takes back */
+        return 0;
+    unsigned took = np_broadcast_take_back(sender);
+    lane->take_back_at = lane->head + (recycles(sender) ? NP_TAKE_BACK_EVERY : 1);
+    np_sender_spill(sender, lane, recycles(sender) ? RECYCLE_MAX : 0);
+    return took;
+}
+
 unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
+    if (__builtin_expect(lane->kind != NP_LANE_SLOTS, 0))
+        return take_back_other(sender, lane);
     uint64_t released = np_load64(&lane->shared->released, memory_order_acquire); /* pairs with the receiver's release store */
     lane->take_back_at = lane->head + (recycles(sender) ? NP_TAKE_BACK_EVERY : 1);
     np_sender_note_node(lane); /* beside `released` */
@@ -95,7 +113,8 @@ static void drop_lane(struct numapool_sender *sender, unsigned which)
     struct np_sender_lane *lane = &sender->lanes[which];
     const struct np_authority *authority = sender->endpoint.pool->authority;
     np_sender_spill(sender, lane, 0);
-    authority->unmap_lane(sender->endpoint.pool->authority_context, lane->shared, lane->mask + 1);
+    authority->unmap_lane(sender->endpoint.pool->authority_context, lane->shared, lane->mask + 1,
+                          lane->kind);
     free(lane->sent);
     *lane = sender->lanes[--sender->lane_count];
     any_loan_lane(sender);
@@ -107,7 +126,8 @@ unsigned np_sender_take_back_all(struct numapool_sender *sender)
     for (unsigned i = sender->lane_count; i-- > 0;) {
         struct np_sender_lane *lane = &sender->lanes[i];
         took += np_sender_take_back(sender, lane);
-        if (lane->state == NP_LANE_DRAIN && lane->reclaimed == lane->head && np_endpoint_may_ask(&sender->endpoint)) {
+        bool is_over = (lane->kind == NP_LANE_BROADCAST && lane->state == NP_LANE_CLOSED) || (lane->state == NP_LANE_DRAIN && lane->reclaimed == lane->head);
+        if (is_over && np_endpoint_may_ask(&sender->endpoint)) {
             struct numapool_pool *pool = sender->endpoint.pool;
             if (np_endpoint_asked(&sender->endpoint,
                                   pool->authority->leave_lane(pool->authority_context, sender->endpoint.id, lane->id,
@@ -174,9 +194,13 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
 {
     struct numapool_sender *sender = self;
     struct numapool_pool *pool = sender->endpoint.pool;
+    if (grant->kind != sender->kind && !(grant->kind == NP_LANE_HOME && sender->kind == NP_LANE_BROADCAST)) {
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity, grant->kind);
+        return np_error(-EBADMSG, "the daemon gave lane %u of kind %u to a sender of kind %u", grant->lane, grant->kind, sender->kind);
+    }
     struct np_sender_lane *known = np_sender_find_lane(sender, grant->lane, grant->generation);
     if (known) {
-        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity, grant->kind);
         known->state = grant->state;
         known->peer = np_peer_address(grant);
         np_sender_note_node(known);
@@ -186,24 +210,31 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         unsigned room = sender->lane_room ? sender->lane_room * 2 : 8;
         struct np_sender_lane *more = realloc(sender->lanes, room * sizeof *more);
         if (!more) {
-            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+            pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity, grant->kind);
             return np_error(-ENOMEM, "no memory for %u lanes of a sender", room);
         }
         sender->lanes = more;
         sender->lane_room = room;
         any_loan_lane(sender); /* it pointed into what was moved */
     }
-    struct np_sent *sent = calloc(grant->capacity, sizeof *sent);
-    if (!sent) {
-        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity);
+    bool takes_back = grant->kind == NP_LANE_SLOTS || grant->kind == NP_LANE_HOME;
+    struct np_sent *sent = takes_back ? calloc(grant->capacity, sizeof *sent) : NULL;
+    if (takes_back && !sent) {
+        pool->authority->unmap_lane(pool->authority_context, grant->memory, grant->capacity, grant->kind);
         return np_error(-ENOMEM, "no memory for a lane of %u messages", grant->capacity);
     }
     sender->lanes[sender->lane_count++] = (struct np_sender_lane){
         .shared = grant->memory, .cells = np_lane_cells(grant->memory), .sent = sent, .mask = grant->capacity - 1,
-        .id = grant->lane, .generation = grant->generation, .state = grant->state, .take_back_at = recycles(sender) ? NP_TAKE_BACK_EVERY : 1,
+        .id = grant->lane, .generation = grant->generation, .state = grant->state, .kind = grant->kind,
+        .take_back_at = recycles(sender) ? NP_TAKE_BACK_EVERY : 1,
         .peer = np_peer_address(grant),
     };
     np_sender_note_node(&sender->lanes[sender->lane_count - 1]);
+    if (grant->kind == NP_LANE_HOME) { /* np_broadcast_home looks for it there */
+        struct np_sender_lane home = sender->lanes[sender->lane_count - 1];
+        sender->lanes[sender->lane_count - 1] = sender->lanes[0];
+        sender->lanes[0] = home;
+    }
     any_loan_lane(sender);
     /* relaxed: read by people, not by the protocol */
     np_store32(&grant->memory->sender_registered, sender->endpoint.registered, memory_order_relaxed);
@@ -252,6 +283,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     }
     sender->magazine = (struct np_magazine *)magazine;
     sender->home = &pool->arenas[sender->magazine->arena].arena;
+    sender->kind = np_channel_kind(known.flags);
     sender->reclaimer = (struct np_reclaimer){ NULL, reclaimer_take_back, reclaimer_sleep_begin, reclaimer_sleep_end };
     np_magazine_add_reclaimer(sender->magazine, &sender->reclaimer);
     sender->live = pool->checks ? NP_SENDER_CHECKED : NP_SENDER_LIVE;
@@ -259,6 +291,8 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     pool->sender_count++;
     pthread_mutex_unlock(&pool->lock);
     result = np_endpoint_first_sync(&sender->endpoint, lane_changed, sender);
+    if (result == 0 && sender->kind == NP_LANE_BROADCAST && (sender->lane_count == 0 || sender->lanes[0].kind != NP_LANE_HOME))
+        result = np_error(-EBADMSG, "the daemon gave no home to a sender that broadcasts");
     if (result < 0) {
         numapool_sender_close(sender, 0);
         return result;
@@ -272,7 +306,8 @@ static uint64_t unreleased(struct numapool_sender *sender)
     uint64_t left = 0;
     np_sender_take_back_all(sender);
     for (unsigned i = 0; i < sender->lane_count; i++)
-        left += sender->lanes[i].head - sender->lanes[i].reclaimed;
+        if (sender->lanes[i].kind != NP_LANE_BROADCAST) /* whose home counts */
+            left += sender->lanes[i].head - sender->lanes[i].reclaimed;
     return left;
 }
 

@@ -22,7 +22,7 @@ struct np_sent {
 struct np_sender_lane {
     struct np_lane_shared *shared;
     struct np_cell *cells;
-    struct np_sent *sent;  /* by position */
+    struct np_sent *sent;  /* by position; NULL where no slots come back to this lane */
     uint64_t head;         /* next position */
     uint64_t reclaimed;    /* below it every word was re-marked or seen elsewhere (L2) */
     uint64_t recycled;     /* below it slots that were taken back have been loaned again or gone into the magazine */
@@ -33,6 +33,8 @@ struct np_sender_lane {
     uint32_t state;
     int node;      /* what its receiver says of its own, believed only where an arena has it; -1: not known */
     uint64_t peer; /* address of its receiver; 0: it waits for one */
+    uint32_t kind; /* enum np_lane_kind */
+    uint64_t start; /* BROADCAST: position 0 here is this one of the home; plus 1, 0: nothing was sent yet */
 };
 
 struct np_keys;
@@ -46,6 +48,7 @@ struct numapool_sender {
     unsigned turn;
     struct np_sender_lane *loan_lane; /* that the last loan came from; NULL: none */
     bool owns_magazine;
+    uint32_t kind; /* of its lanes; BROADCAST: the first one is their home */
     struct np_sender_lane *lanes;
     struct np_reclaimer reclaimer;
     struct np_keys *keys; /* NULL before the first keyed message (keys.h) */
@@ -93,6 +96,13 @@ int np_sender_send(struct numapool_sender *sender, const struct numapool_msg *me
 /* The same for one message to the receiver of that address. 0; -EHOSTUNREACH. */
 int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, const uint64_t *claim,
                       int64_t timeout_ns);
+
+/* A slot that may be sent by the given claim: the word, or NULL with the sentence. */
+struct np_claimed {
+    uint64_t index;
+    unsigned arena, generation;
+};
+np_shm64 *np_sender_claimed(struct numapool_sender *sender, const struct numapool_msg *message, uint64_t claim, struct np_claimed *claimed);
 
 /* Asks for changed lanes. */
 int np_sender_sync(struct numapool_sender *sender);

@@ -10,6 +10,6 @@
 #define NP_SERVICE_REPLY "/reply"
 
 /* The name of the channel for replies; -EINVAL with the sentence. */
-int np_service_reply_channel(char reply[NUMAPOOL_NAME_BYTES], const char *service);
+int np_service_reply_channel(char reply[NUMAPOOL_NAME_BYTES], const char *service, const struct numapool_channel_options *options);
 
 #endif

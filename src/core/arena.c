@@ -543,7 +543,8 @@ void np_arena_census(const struct np_arena *arena, struct np_arena_census *censu
         switch (np_word_state(np_load64(&arena->words[index], memory_order_relaxed))) { /* relaxed: only counted */
         case NP_WORD_FREE: census->free_slots++; break;
         case NP_WORD_HELD: census->held++; break;
-        case NP_WORD_SENT: census->sent++; break;
+        case NP_WORD_SENT:
+        case NP_WORD_SHARED: census->sent++; break;
         case NP_WORD_KEPT: census->kept++; break;
         default: census->odd++; break;
         }

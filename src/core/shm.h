@@ -51,6 +51,14 @@ enum np_mutant {
     NP_MUTANT_ID_REUSED_EARLY,        /* a client's number is given out again while words or lanes name it */
     NP_MUTANT_FREE_KEEPS_GENERATION,  /* freeing does not bump the generation */
     NP_MUTANT_KEYS_LEAVE_THEIR_LANE,  /* a key with unreleased messages goes to the next lane in turn */
+    NP_MUTANT_SMALL_ROOM_IGNORED,     /* a small message's cell is written again before it was released */
+    NP_MUTANT_SMALL_NO_REDELIVERED,   /* a lane of small messages is handed over without a mark of what may have been seen */
+    NP_MUTANT_BROADCAST_WORD_LAST,    /* a broadcast is announced before its word says so */
+    NP_MUTANT_BROADCAST_NO_ROLL_FORWARD, /* what a dead sender had broadcast is not announced on the lanes that lack it */
+    NP_MUTANT_BROADCAST_TAKES_EARLY,  /* a sender takes back what one receiver has released, whatever the others have */
+    NP_MUTANT_BROADCAST_FREES_EARLY,  /* the broker frees what one receiver has released of a dead sender's */
+    NP_MUTANT_CLOSED_KEEPS,           /* a receiver that is gone still counts */
+    NP_MUTANT_SHARED_SWEPT_EARLY,     /* a home ends with its sender, though lanes of it are left */
     NP_MUTANT_COUNT
 };
 extern enum np_mutant np_mutant_now;

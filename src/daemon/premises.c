@@ -253,7 +253,7 @@ static void attach_lane(struct np_worker *worker, uint32_t lane)
     void *memory;
     size_t bytes;
     int result = map_stored(worker, key_of(NP_STORE_LANE, lane, 0), &memory, &bytes, "a lane");
-    if (result == 0 && bytes < np_lane_bytes(worker->board.lanes[lane].capacity)) {
+    if (result == 0 && bytes < np_lane_bytes(worker->board.lanes[lane].capacity, worker->board.lanes[lane].kind)) {
         np_memory_unmap(memory, bytes);
         result = np_error(-EBADMSG, "its memory is too small");
     } else if (result == 0) {

@@ -74,13 +74,13 @@ static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np
         result = np_error(-EBADMSG, "the daemon described lane %u of pool '%s' wrongly (%u messages, state %u): use the library that "
                           "came with it", grant->lane, pool->name, grant->capacity, grant->state);
     else
-        result = np_memory_map(&memory, fds[0], np_lane_bytes(grant->capacity), true, false, "a lane");
+        result = np_memory_map(&memory, fds[0], np_lane_bytes(grant->capacity, grant->kind), true, false, "a lane");
     np_session_close_descriptors(fds);
     if (result < 0)
         return result;
-    result = np_lane_check(memory, grant->lane, grant->capacity);
+    result = np_lane_check(memory, grant->lane, grant->capacity, grant->kind);
     if (result < 0) {
-        np_memory_unmap(memory, np_lane_bytes(grant->capacity));
+        np_memory_unmap(memory, np_lane_bytes(grant->capacity, grant->kind));
         return result;
     }
     grant->memory = memory;
@@ -96,10 +96,10 @@ static int leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t 
     return result < 0 ? result : 0;
 }
 
-static void unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity)
+static void unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity, uint32_t kind)
 {
     (void)context;
-    np_memory_unmap(memory, np_lane_bytes(capacity));
+    np_memory_unmap(memory, np_lane_bytes(capacity, kind));
 }
 
 /* The number was read from a lane, which the other end can scribble over. */

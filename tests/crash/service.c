@@ -263,7 +263,7 @@ static struct np_lane_shared *look_at_lane(struct harness_look *look, uint32_t l
     uint32_t capacity = look->board.lanes[lane].capacity;
     if (ask(look, &request, &answer, fds) < 0 || fds[0] < 0)
         return NULL;
-    if (np_memory_map(&memory, fds[0], np_lane_bytes(capacity), false, false, "a lane") < 0)
+    if (np_memory_map(&memory, fds[0], np_lane_bytes(capacity, NP_LANE_SLOTS), false, false, "a lane") < 0)
         memory = NULL;
     close(fds[0]);
     return memory;
@@ -314,7 +314,7 @@ static bool look_check(struct harness_look *look, struct np_check *check, bool t
     check->findings = NULL;
     for (uint32_t lane = 1; lanes && lane <= lanes_max; lane++)
         if (lanes[lane])
-            np_memory_unmap(lanes[lane], np_lane_bytes(capacities[lane]));
+            np_memory_unmap(lanes[lane], np_lane_bytes(capacities[lane], NP_LANE_SLOTS));
     for (unsigned i = 0; i < arena_count && i < NP_ARENAS_MAX; i++)
         if (metas[i])
             np_memory_unmap(metas[i], meta_bytes[i]);

@@ -42,6 +42,7 @@
 #define STACK_BYTES ((size_t)96 << 10)
 #define STEPS_MAX 100000u
 #define SLOT_BYTES 64u
+#define LANE_ROOM np_lane_bytes(128, NP_LANE_SMALL) /* the largest there are */
 
 /* ---- what is to be run */
 

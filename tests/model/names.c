@@ -20,7 +20,7 @@ bool is_shared(const volatile void *address)
 {
     size_t offset;
     return within(address, world.meta, world.meta_bytes, &offset) ||
-           within(address, world.lanes, (size_t)LANE_GENERATIONS_MAX * np_lane_bytes(128), &offset) ||
+           within(address, world.lanes, (size_t)LANE_GENERATIONS_MAX * LANE_ROOM, &offset) ||
            within(address, world.bells, world.bell_count * sizeof *world.bells, &offset);
 }
 
@@ -99,9 +99,9 @@ static void name_lane(char *name, size_t room, size_t offset)
         { offsetof(struct np_lane_shared, sender_bell), "sender_bell" },
     };
     static const char *const parts[] = { "where", "what", "id", "key" };
-    unsigned piece = (unsigned)(offset / np_lane_bytes(128));
-    offset %= np_lane_bytes(128);
-    const struct np_lane_shared *lane = (const void *)(world.lanes + (size_t)piece * np_lane_bytes(128));
+    unsigned piece = (unsigned)(offset / LANE_ROOM);
+    offset %= LANE_ROOM;
+    const struct np_lane_shared *lane = (const void *)(world.lanes + (size_t)piece * LANE_ROOM);
     if (offset >= NP_LANE_HEADER_BYTES) {
         offset -= NP_LANE_HEADER_BYTES;
         snprintf(name, room, "lane %u (%u) cell %u.%s", lane->lane, piece, (unsigned)(offset / 32), parts[offset % 32 / 8]);
@@ -134,7 +134,7 @@ const char *name_of_address(const volatile void *address)
         return "";
     if (within(address, world.meta, world.meta_bytes, &offset))
         name_meta(name, sizeof name, offset);
-    else if (within(address, world.lanes, (size_t)LANE_GENERATIONS_MAX * np_lane_bytes(128), &offset))
+    else if (within(address, world.lanes, (size_t)LANE_GENERATIONS_MAX * LANE_ROOM, &offset))
         name_lane(name, sizeof name, offset);
     else if (within(address, world.bells, world.bell_count * sizeof *world.bells, &offset))
         snprintf(name, sizeof name, "bell %zu.%s", offset / sizeof *world.bells, offset % sizeof *world.bells ? "news" : "ring");

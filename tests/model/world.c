@@ -98,7 +98,7 @@ void world_make(const struct scenario *scenario)
     world.meta_bytes = np_arena_meta_bytes(scenario->slots, world.limits.clients + 1, 0);
     world.meta = zeroed(world.meta_bytes);
     world.data = zeroed((size_t)scenario->slots * SLOT_BYTES);
-    world.lanes = pages((size_t)LANE_GENERATIONS_MAX * np_lane_bytes(128));
+    world.lanes = pages((size_t)LANE_GENERATIONS_MAX * LANE_ROOM);
     np_arena_format(world.meta, scenario->slots, SLOT_BYTES, 0, 0, 0, world.limits.clients + 1, 0);
     np_arena_attach(&world.look, world.meta, world.meta_bytes, world.data, scenario->slots, SLOT_BYTES, 0, 0, 0, world.bells,
                     world.bell_count, 0);
@@ -127,10 +127,10 @@ void world_unmake(void)
 static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
 {
     (void)context;
-    if (world.lanes_used == LANE_GENERATIONS_MAX || bytes > np_lane_bytes(128))
+    if (world.lanes_used == LANE_GENERATIONS_MAX || bytes > LANE_ROOM)
         return -ENOMEM;
-    *address = world.lanes + (size_t)world.lanes_used++ * np_lane_bytes(128);
-    memset(*address, 0, np_lane_bytes(128));
+    *address = world.lanes + (size_t)world.lanes_used++ * LANE_ROOM;
+    memset(*address, 0, LANE_ROOM);
     world.kept_lanes[lane] = *address;
     return 0;
 }
@@ -335,9 +335,9 @@ static int leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t 
     return ask(self);
 }
 
-static void unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity)
+static void unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity, uint32_t kind)
 {
-    (void)context, (void)memory, (void)capacity; /* a run never uses a lane's memory again */
+    (void)context, (void)memory, (void)capacity, (void)kind; /* a run never uses a lane's memory again */
 }
 
 static void ring(void *context, uint32_t bell)

@@ -192,9 +192,9 @@ static void start(void)
     make_memory(&fake.meta, np_arena_meta_bytes(SLOTS, limits.clients + 1, 0));
     make_memory(&fake.data, SLOTS * STRIDE);
     make_memory(&fake.account, NP_ACCOUNT_BYTES);
-    make_memory(&fake.lane, np_lane_bytes(LANE_SLOTS));
+    make_memory(&fake.lane, np_lane_bytes(LANE_SLOTS, NP_LANE_SLOTS));
     np_arena_format(fake.meta.address, SLOTS, SLOT_BYTES, 2, 0, 0, limits.clients + 1, 0);
-    np_lane_format(fake.lane.address, LANE, LANE_SLOTS, 2, 1);
+    np_lane_format(fake.lane.address, LANE, LANE_SLOTS, NP_LANE_SLOTS, 0, 2, 1);
     listen_again();
 }
 

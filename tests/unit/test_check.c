@@ -97,9 +97,9 @@ static void make_arenas(void)
 static void make_lane(uint32_t lane, uint32_t channel)
 {
     struct np_lane_entry *entry = &board.lanes[lane];
-    lane_bytes = np_lane_bytes(CAPACITY);
+    lane_bytes = np_lane_bytes(CAPACITY, NP_LANE_SLOTS);
     lanes[lane] = pages(lane_bytes);
-    np_lane_format(lanes[lane], lane, CAPACITY, board.channels[channel].pool, channel);
+    np_lane_format(lanes[lane], lane, CAPACITY, NP_LANE_SLOTS, 0, board.channels[channel].pool, channel);
     entry->channel = channel;
     entry->capacity = CAPACITY;
     entry->generation = 1;

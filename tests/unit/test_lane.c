@@ -32,8 +32,8 @@ static void make_lane(void)
         np_arena_format(meta[i], SLOTS, 64, 0, i, 0, 4, 0);
         ck_assert_int_eq(np_arena_attach(&arenas[i], meta[i], meta_bytes, NULL, SLOTS, 64, i, 0, 0, bells, 4, 0), 0);
     }
-    lane = pages(np_lane_bytes(CAPACITY));
-    np_lane_format(lane, LANE, CAPACITY, 0, 1);
+    lane = pages(np_lane_bytes(CAPACITY, NP_LANE_SLOTS));
+    np_lane_format(lane, LANE, CAPACITY, NP_LANE_SLOTS, 0, 0, 1);
     lane_pool = (struct np_lane_pool){ arenas, 2, sizeof arenas[0], bells, 4 };
 }
 
@@ -41,7 +41,7 @@ static void unmake_lane(void)
 {
     for (unsigned i = 0; i < 2; i++)
         munmap(meta[i], meta_bytes);
-    munmap(lane, np_lane_bytes(CAPACITY));
+    munmap(lane, np_lane_bytes(CAPACITY, NP_LANE_SLOTS));
 }
 
 static np_shm64 *word(uint64_t position)
@@ -114,19 +114,19 @@ START_TEST(a_lane_is_a_power_of_two_within_its_limits)
     ck_assert_uint_eq(np_lane_capacity(1u << 20), 1u << 20);
     ck_assert_uint_eq(np_lane_capacity((1u << 20) + 1), 0);
     ck_assert_uint_eq(np_lane_capacity(UINT32_MAX), 0);
-    ck_assert_uint_ge(np_lane_bytes(1u << 20), NP_LANE_HEADER_BYTES + (UINT64_C(32) << 20));
+    ck_assert_uint_ge(np_lane_bytes(1u << 20, NP_LANE_SLOTS), NP_LANE_HEADER_BYTES + (UINT64_C(32) << 20));
 }
 END_TEST
 
 START_TEST(another_lane_is_refused_by_name)
 {
-    ck_assert_int_eq(np_lane_check(lane, LANE, CAPACITY), 0);
-    ASSERT_REFUSED(np_lane_check(lane, LANE + 1, CAPACITY), -EBADMSG, "lane 6");
-    ASSERT_REFUSED(np_lane_check(lane, LANE, CAPACITY * 2), -EBADMSG, "lane 5");
+    ck_assert_int_eq(np_lane_check(lane, LANE, CAPACITY, NP_LANE_SLOTS), 0);
+    ASSERT_REFUSED(np_lane_check(lane, LANE + 1, CAPACITY, NP_LANE_SLOTS), -EBADMSG, "lane 6");
+    ASSERT_REFUSED(np_lane_check(lane, LANE, CAPACITY * 2, NP_LANE_SLOTS), -EBADMSG, "lane 5");
     lane->layout++;
-    ASSERT_REFUSED(np_lane_check(lane, LANE, CAPACITY), -EPROTO, "lane 5");
+    ASSERT_REFUSED(np_lane_check(lane, LANE, CAPACITY, NP_LANE_SLOTS), -EPROTO, "lane 5");
     lane->magic++;
-    ASSERT_REFUSED(np_lane_check(lane, LANE, CAPACITY), -EBADMSG, "lane 5");
+    ASSERT_REFUSED(np_lane_check(lane, LANE, CAPACITY, NP_LANE_SLOTS), -EBADMSG, "lane 5");
 }
 END_TEST
 
@@ -177,7 +177,7 @@ START_TEST(a_sender_that_died_before_any_word_has_sent_nothing)
         write_cell(s);
     ck_assert_uint_eq(roll(), 0);
     ck_assert_uint_eq(tail(), 0);
-    ck_assert(np_lane_is_drained(lane, CAPACITY));
+    ck_assert(np_lane_is_drained(lane, CAPACITY, NP_LANE_SLOTS));
 }
 END_TEST
 
@@ -220,10 +220,10 @@ START_TEST(an_orphan_frees_what_is_released_once)
     ck_assert_uint_eq(np_lane_orphan_duty(lane, LANE, CAPACITY, &lane_pool), 2);
     ck_assert_uint_eq(np_lane_orphan_duty(lane, LANE, CAPACITY, &lane_pool), 0);
     ck_assert_uint_eq(np_word_state(np_load64(word(2), memory_order_relaxed)), NP_WORD_SENT);
-    ck_assert(!np_lane_is_drained(lane, CAPACITY));
+    ck_assert(!np_lane_is_drained(lane, CAPACITY, NP_LANE_SLOTS));
     release_until(6);
     ck_assert_uint_eq(np_lane_orphan_duty(lane, LANE, CAPACITY, &lane_pool), 3);
-    ck_assert(np_lane_is_drained(lane, CAPACITY));
+    ck_assert(np_lane_is_drained(lane, CAPACITY, NP_LANE_SLOTS));
     for (uint64_t s = 0; s < 6; s++)
         ck_assert_uint_eq(np_load64(word(s), memory_order_relaxed), s == 3 ? np_word_held(DEAD, 1) : np_word_free(2));
 }
@@ -235,7 +235,7 @@ START_TEST(repairs_of_a_scribbled_lane_end_and_touch_no_slot_of_others)
     enum { VALUES = sizeof values / sizeof values[0] };
     srand(7);
     for (unsigned round = 0; round < 2000; round++) {
-        memset((char *)lane + 128, 0, np_lane_bytes(CAPACITY) - 128);
+        memset((char *)lane + 128, 0, np_lane_bytes(CAPACITY, NP_LANE_SLOTS) - 128);
         for (uint64_t s = 0; s < 4; s++)
             send(s);
         for (uint64_t s = 10; s < 20; s++)
@@ -249,7 +249,7 @@ START_TEST(repairs_of_a_scribbled_lane_end_and_touch_no_slot_of_others)
         roll();
         np_lane_prepare_handover(lane, LANE, CAPACITY, &lane_pool);
         np_lane_orphan_duty(lane, LANE, CAPACITY, &lane_pool);
-        np_lane_is_drained(lane, CAPACITY);
+        np_lane_is_drained(lane, CAPACITY, NP_LANE_SLOTS);
         np_lane_ring(lane, &lane_pool);
         if (np_lane_depth(lane, CAPACITY) > CAPACITY)
             ck_abort_msg("round %u: a lane of %u holds more", round, CAPACITY);

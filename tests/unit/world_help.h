@@ -124,9 +124,9 @@ static int member_leave_lane(void *context, uint32_t endpoint, uint32_t lane, ui
     return np_broker_leave_lane(&world.broker, ((struct member *)context)->number, endpoint, lane, generation);
 }
 
-static void member_unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity)
+static void member_unmap_lane(void *context, struct np_lane_shared *memory, uint32_t capacity, uint32_t kind)
 {
-    (void)context, (void)memory, (void)capacity;
+    (void)context, (void)memory, (void)capacity, (void)kind;
 }
 
 static void member_ring(void *context, uint32_t bell)

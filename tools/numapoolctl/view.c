@@ -245,7 +245,7 @@ static int map_lane(struct np_view *view, uint32_t lane, struct np_view_lanes *l
     if (result < 0)
         return result;
     bool is_it = entry->generation == lanes->of[lane].generation && np_view_pool_of_lane(view, lane) >= 0 &&
-                 lanes->of[lane].bytes >= np_lane_bytes(capacity);
+                 lanes->of[lane].bytes >= np_lane_bytes(capacity, entry->kind);
     if (is_it)
         lanes->shared[lane] = memory;
     else
