@@ -166,6 +166,10 @@ static inline uint32_t np_pool_arenas(const struct np_pool_entry *entry)
     return arenas < NP_ARENAS_MAX ? arenas : NP_ARENAS_MAX;
 }
 
+/* A client's own page of bells: so many receivers of pools that it opened read-only. */
+#define NP_PAGE_BELLS 256u
+#define NP_PAGE_BYTES (NP_PAGE_BELLS * sizeof(struct np_bell))
+
 uint64_t np_board_layout(void);
 size_t np_board_bytes(const struct np_board_limits *limits);
 uint32_t np_board_bells(const struct np_board_limits *limits); /* how many bells its numbers need */

@@ -27,8 +27,6 @@ struct np_broker_environment {
     void (*lane_memory_gone)(void *context, uint32_t lane, void *address, size_t bytes);
 };
 
-#define NP_PAGE_BELLS 256u /* in the page of one who opens pools read-only: so many receivers */
-#define NP_PAGE_BYTES (NP_PAGE_BELLS * sizeof(struct np_bell))
 
 struct np_broker_pool {
     bool mapped;

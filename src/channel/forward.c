@@ -27,6 +27,9 @@ int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg 
 {
     if (!np_receiver_is_live(receiver))
         return -EINVAL;
+    int result = np_pool_check_writable(receiver->endpoint.pool, "numapool_keep");
+    if (result < 0)
+        return result;
     uint64_t word;
     struct np_receiver_lane *lane = np_receiver_lane_of(receiver, message);
     if (lane && lane->kind == NP_LANE_SMALL)
@@ -58,6 +61,9 @@ static int forward(struct numapool_receiver *receiver, const struct numapool_msg
     uint64_t claims[AT_ONCE];
     unsigned done = 0;
     int64_t deadline_ns = 0;
+    int result = np_pool_check_writable(receiver->endpoint.pool, "numapool_forward");
+    if (result < 0)
+        return result;
     if (!np_sender_is_open(sender) || sender->endpoint.pool != receiver->endpoint.pool || n == 0 || timeout_ns < 0)
         return np_error_static(-EINVAL, "forward wants an open sender of the same pool as the receiver, one message or more, and a timeout of 0 or more");
     const bool small = receiver->kind == NP_LANE_SMALL;

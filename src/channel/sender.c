@@ -255,7 +255,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
                          struct numapool_sender **result_sender)
 {
     struct numapool_channel_options known;
-    int result = np_pool_check(pool);
+    int result = np_pool_check_writable(pool, "numapool_sender_open");
     if (result == 0)
         result = np_channel_options(&known, options);
     if (result < 0)

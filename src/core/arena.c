@@ -118,6 +118,35 @@ void np_arena_set_low_watermark(void *meta, uint64_t wanted, bool first_of_node)
     header->low_watermark = share < header->slots ? share : header->slots;
 }
 
+/* What follows from numbers that clients cannot write. */
+static void set_geometry(struct np_arena *arena, void *data, uint64_t slots, uint64_t slot_bytes, uint32_t index, int node, unsigned client,
+                         uint64_t flags)
+{
+    const bool special = (flags & (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC)) != 0;
+    memset(arena, 0, sizeof *arena);
+    arena->index = index;
+    arena->node = node;
+    arena->client = client;
+    arena->slots = slots;
+    arena->cell_slots = flags & NUMAPOOL_MALLOC ? 0 : slots;
+    arena->stride = np_arena_stride_of(slot_bytes, flags);
+    arena->slot_bytes = special ? slot_bytes : arena->stride;
+    arena->length_end = flags & NUMAPOOL_CHECKS ? 0 : arena->slot_bytes + 1;
+    arena->stride_lines = arena->stride / NP_CACHE_LINE;
+    if (arena->stride_lines > 1) /* ceil(2^64 / d) = floor((2^64 - 1) / d) + 1, for d of any kind: 2^64 - 1 = q d + r, r < d */
+        arena->stride_inverse = UINT64_MAX / arena->stride_lines + 1;
+    if ((arena->stride & (arena->stride - 1)) == 0 && !special)
+        arena->stride_shift = (unsigned)__builtin_ctzll(arena->stride);
+    arena->data = data;
+    arena->data_bytes = data ? slots * arena->stride : 0;
+}
+
+void np_arena_attach_readonly(struct np_arena *arena, void *data, uint64_t slots, uint64_t slot_bytes, uint32_t index, int node,
+                              unsigned client, uint64_t flags)
+{
+    set_geometry(arena, data, slots, slot_bytes, index, node, client, flags);
+}
+
 int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void *data, uint64_t slots, uint64_t slot_bytes,
                     uint32_t index, int node, unsigned client, struct np_bell *bells, uint32_t bell_count,
                     uint64_t flags)
@@ -135,8 +164,7 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
         header->shadow_offset != shadow || sleepers_max > bell_count || np_arena_meta_bytes(slots, sleepers_max, flags) > meta_bytes)
         return np_error(-EBADMSG, "arena %u: its header does not agree with the daemon's description of it", index);
 
-    const bool special = (flags & (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC)) != 0;
-    memset(arena, 0, sizeof *arena);
+    set_geometry(arena, data, slots, slot_bytes, index, node, client, flags);
     arena->header = header;
     arena->words = (np_shm64 *)((char *)meta + NP_ARENA_HEADER_BYTES);
     arena->sleepers = arena->words + slots;
@@ -147,24 +175,9 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
         arena->level[level] = bitmap;
         bitmap += arena->level_words[level];
     }
-    arena->index = index;
-    arena->node = node;
-    arena->client = client;
-    arena->slots = slots;
     arena->low_watermark = header->low_watermark < slots ? header->low_watermark : slots;
-    arena->cell_slots = flags & NUMAPOOL_MALLOC ? 0 : slots;
-    arena->stride = np_arena_stride_of(slot_bytes, flags);
-    arena->slot_bytes = special ? slot_bytes : arena->stride;
-    arena->length_end = flags & NUMAPOOL_CHECKS ? 0 : arena->slot_bytes + 1;
     if (shadow != 0)
         arena->records = (struct np_guard_record *)((char *)meta + shadow);
-    arena->stride_lines = arena->stride / NP_CACHE_LINE;
-    if (arena->stride_lines > 1) /* ceil(2^64 / d) = floor((2^64 - 1) / d) + 1, for d of any kind: 2^64 - 1 = q d + r, r < d */
-        arena->stride_inverse = UINT64_MAX / arena->stride_lines + 1;
-    if ((arena->stride & (arena->stride - 1)) == 0 && !special)
-        arena->stride_shift = (unsigned)__builtin_ctzll(arena->stride);
-    arena->data = data;
-    arena->data_bytes = data ? slots * arena->stride : 0;
     /* clients begin their search at different places, so that they seldom meet in a group */
     arena->cursor = (uint64_t)client * 0x9e3779b97f4a7c15u % arena->level_words[0];
     arena->bells = bells;

@@ -141,6 +141,10 @@ int np_arena_attach(struct np_arena *arena, void *meta, size_t meta_bytes, void 
                     uint32_t index, int node, unsigned client, struct np_bell *bells, uint32_t bell_count,
                     uint64_t flags);
 
+/* The view of who may only read payload: geometry, and no words. */
+void np_arena_attach_readonly(struct np_arena *arena, void *data, uint64_t slots, uint64_t slot_bytes, uint32_t index, int node,
+                              unsigned client, uint64_t flags);
+
 /* Takes up to n free slots for arena->client; pointers go to slots[]. Returns how many. Each is HELD(client) when it
  * returns. Searches by the hints, and through all words before it returns 0. Any thread. */
 unsigned np_arena_take(struct np_arena *arena, void **slots, unsigned n);

@@ -52,7 +52,7 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
                                unsigned abi)
 {
     unsigned arena = 0;
-    int result = np_pool_check(pool);
+    int result = np_pool_check_writable(pool, "numapool_magazine_open");
     if (result < 0)
         return result;
     if (abi != NUMAPOOL_ABI)

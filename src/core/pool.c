@@ -20,6 +20,15 @@ int np_pool_check(const struct numapool_pool *pool)
                                          : "the pool is NULL");
 }
 
+int np_pool_check_writable(const struct numapool_pool *pool, const char *call)
+{
+    int result = np_pool_check(pool);
+    if (result < 0 || pool->mode != NUMAPOOL_MODE_READONLY)
+        return result;
+    return np_error(-EROFS, "%s: pool '%s' is open read-only here: open it without NUMAPOOL_READONLY, for which its access list must say "
+                    "direct", call, pool->name);
+}
+
 static int depot_start(struct np_depot *depot, uint64_t capacity)
 {
     depot->capacity = (uint32_t)(capacity > NP_DEPOT_SLOTS_MAX ? NP_DEPOT_SLOTS_MAX : capacity);
@@ -321,7 +330,7 @@ int numapool_slot_node(const struct numapool_pool *pool, const void *slot)
 int numapool_handle_of(const struct numapool_pool *pool, const void *slot, numapool_handle *handle)
 {
     uint64_t index;
-    int result = np_pool_check(pool);
+    int result = np_pool_check_writable(pool, "numapool_handle_of");
     if (result < 0)
         return result;
     struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
@@ -338,7 +347,7 @@ int numapool_handle_of(const struct numapool_pool *pool, const void *slot, numap
 
 int numapool_resolve(const struct numapool_pool *pool, numapool_handle handle, void **slot)
 {
-    int result = np_pool_check(pool);
+    int result = np_pool_check_writable(pool, "numapool_resolve");
     if (result < 0)
         return result;
     uint64_t arena = (handle.bits >> 56) - 1, index = handle.bits >> 24 & UINT32_MAX;

@@ -179,6 +179,9 @@ int np_pool_stop(struct numapool_pool *pool);
 /* 0 when the pointer is a live pool of this process, else -EINVAL with the sentence. */
 int np_pool_check(const struct numapool_pool *pool);
 
+/* The same for calls that need more than payload read-only: -EROFS. `call` names it. */
+int np_pool_check_writable(const struct numapool_pool *pool, const char *call);
+
 /* The arena that a slot lies in, or NULL; *index its number there. */
 struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const void *slot, uint64_t *index);
 

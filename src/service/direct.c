@@ -106,7 +106,7 @@ static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefaul
     struct np_wire_request request = { .operation = NP_WIRE_POOL_MEMORY, .of.pool_memory = { pool->id, index } };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
-    int result = np_session_call(direct->client, &request, &answer, fds, 2, patience_ns);
+    int result = np_session_call(direct->client, &request, &answer, fds, direct->readonly ? 1 : 2, patience_ns);
     if (result < 0)
         return result;
     result = check_arena(&answer, pool, index);
@@ -115,8 +115,19 @@ static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefaul
         pa->data_map_bytes = answer.of.pool_memory.data_bytes;
         pa->page_bytes = answer.of.pool_memory.page_bytes;
         pa->transparent = answer.of.pool_memory.transparent != 0;
-        result = np_memory_map(&direct->arena_memory[index][META], fds[META], pa->meta_bytes, true, prefault, "a pool's slot words");
     }
+    if (direct->readonly) {
+        /* alone, and by a descriptor that was opened for reading */
+        if (result == 0)
+            result = np_memory_map(&direct->arena_memory[index][DATA], fds[0], pa->data_map_bytes, false, prefault, "a pool's payload");
+        if (result == 0)
+            np_arena_attach_readonly(&pa->arena, direct->arena_memory[index][DATA], answer.of.pool_memory.slots, direct->slot_bytes, index,
+                                     answer.of.pool_memory.node, pool->client, pool->flags);
+        np_session_close_descriptors(fds);
+        return result;
+    }
+    if (result == 0)
+        result = np_memory_map(&direct->arena_memory[index][META], fds[META], pa->meta_bytes, true, prefault, "a pool's slot words");
     if (result == 0)
         result = np_memory_map(&direct->arena_memory[index][DATA], fds[DATA], pa->data_map_bytes, true, prefault, "a pool's payload");
     np_session_close_descriptors(fds);
@@ -158,15 +169,15 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     struct numapool_pool *pool = &direct->pool;
     struct numapool_client *client = direct->client;
     strcpy(pool->name, name);
-    pool->mode = NUMAPOOL_MODE_DIRECT;
+    pool->mode = direct->readonly ? NUMAPOOL_MODE_READONLY : NUMAPOOL_MODE_DIRECT;
     pool->id = answer->of.pool_open.pool;
     pool->client = client->id;
     pool->flags = answer->of.pool_open.flags;
     direct->slot_bytes = answer->of.pool_open.slot_bytes;
     pool->slot_bytes = np_arena_stride_of(direct->slot_bytes, pool->flags);
     pool->magazine_slots = answer->of.pool_open.magazine_slots ? answer->of.pool_open.magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
-    pool->bells = client->bells;
-    pool->bell_count = client->bell_count;
+    pool->bells = direct->readonly ? client->page : client->bells;
+    pool->bell_count = direct->readonly ? NP_PAGE_BELLS : client->bell_count;
     pool->own_node = np_node_of_this_thread;
     pool->authority = &np_remote_authority;
     pool->authority_context = pool;
@@ -182,8 +193,18 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     return 0;
 }
 
-static int open_new(struct numapool_client *client, const char *name, bool prefault, struct np_direct_pool **result_direct)
+/* What came with the answer: of a pool to write to the account, and bells are needed; of the others the page of our own bells. */
+static int take_descriptor(struct np_direct_pool *direct, int fd)
 {
+    if (direct->readonly)
+        return np_session_take_page(direct->client, fd);
+    int result = np_memory_map(&direct->account, fd, NP_ACCOUNT_BYTES, true, false, "a client's account");
+    return result < 0 || direct->client->bells ? result : np_session_want_bells(direct->client);
+}
+
+static int open_new(struct numapool_client *client, const char *name, uint64_t flags, struct np_direct_pool **result_direct)
+{
+    const bool prefault = (flags & NUMAPOOL_PREFAULT) != 0;
     struct np_wire_request request = { .operation = NP_WIRE_POOL_OPEN };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
@@ -192,6 +213,8 @@ static int open_new(struct numapool_client *client, const char *name, bool prefa
         return -ENOMEM;
     direct->client = client;
     direct->prefault = prefault;
+    direct->readonly = (flags & NUMAPOOL_READONLY) != 0;
+    request.of.pool_open.readonly = direct->readonly;
     pthread_mutex_init(&direct->learning, NULL);
     strcpy(request.of.pool_open.name, name);
     int result = np_session_call(client, &request, &answer, fds, 1, NP_SESSION_PATIENT_NS);
@@ -201,10 +224,9 @@ static int open_new(struct numapool_client *client, const char *name, bool prefa
     }
     result = check_pool(&answer, name);
     if (result == 0)
+        result = take_descriptor(direct, fds[0]);
+    if (result == 0)
         result = describe(direct, name, &answer);
-    if (result == 0) {
-        result = np_memory_map(&direct->account, fds[0], NP_ACCOUNT_BYTES, true, false, "a client's account");
-    }
     np_session_close_descriptors(fds);
     const unsigned arenas = result == 0 ? answer.of.pool_open.arenas : 0;
     for (unsigned i = 0; result == 0 && i < arenas; i++)
@@ -231,8 +253,9 @@ static int check_open(const char *name, uint64_t flags)
     size_t length = name ? strnlen(name, NUMAPOOL_NAME_BYTES) : 0;
     if (length == 0 || length >= NUMAPOOL_NAME_BYTES)
         return np_error(-EINVAL, "a pool's name has 1 to %u bytes, '%.60s' has not", NUMAPOOL_NAME_BYTES - 1, name ? name : "");
-    if (flags & ~(uint64_t)NUMAPOOL_PREFAULT)
-        return np_error(-EINVAL, "cannot open pool '%s' with flags %#llx: 0 or NUMAPOOL_PREFAULT; the others are the daemon's to set",
+    if (flags & ~(uint64_t)(NUMAPOOL_PREFAULT | NUMAPOOL_READONLY))
+        return np_error(-EINVAL, "cannot open pool '%s' with flags %#llx: NUMAPOOL_PREFAULT and NUMAPOOL_READONLY are known here, the others "
+                        "are the daemon's to set",
                         name, (unsigned long long)flags);
     return 0;
 }
@@ -251,9 +274,9 @@ static int prefault_open(struct np_direct_pool *direct)
 {
     for (unsigned i = 0; i < np_pool_arena_count(&direct->pool); i++) {
         const struct np_pool_arena *pa = &direct->pool.arenas[i];
-        int result = np_pages_prefault(direct->arena_memory[i][META], pa->meta_bytes, NP_SMALL_PAGE_BYTES, true);
+        int result = direct->readonly ? 0 : np_pages_prefault(direct->arena_memory[i][META], pa->meta_bytes, NP_SMALL_PAGE_BYTES, true);
         if (result == 0)
-            result = np_pages_prefault(direct->arena_memory[i][DATA], pa->data_map_bytes, pa->page_bytes, true);
+            result = np_pages_prefault(direct->arena_memory[i][DATA], pa->data_map_bytes, pa->page_bytes, !direct->readonly);
         if (result < 0)
             return np_error(-ENOMEM, "cannot build the page tables of pool '%s' (%s): free memory or raise the memory limit of this "
                             "process's cgroup", direct->pool.name, strerror(-result));
@@ -276,6 +299,9 @@ static int open_by_name(struct numapool_client *client, const char *name, uint64
             ;
         if (direct) {
             result = np_session_check(client);
+            if (result == 0 && direct->readonly != ((flags & NUMAPOOL_READONLY) != 0))
+                result = np_error(-EBUSY, "pool '%s' is open here %s: close it first, or open it on another connection", name,
+                                  direct->readonly ? "read-only" : "to be written to");
             if (result == 0 && prefault)
                 result = prefault_open(direct);
             found = result == 0 && open_once_more(&direct->pool);
@@ -288,7 +314,7 @@ static int open_by_name(struct numapool_client *client, const char *name, uint64
         nanosleep(&pause, NULL);
     }
     if (!direct) {
-        result = open_new(client, name, prefault, &direct);
+        result = open_new(client, name, flags, &direct);
         if (result == 0) {
             direct->next = client->pools;
             client->pools = direct;

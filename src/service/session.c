@@ -93,24 +93,51 @@ static int stale(struct numapool_client *client)
                     "disconnect and connect again", client->path);
 }
 
-/* The first answer of a daemon: who we are there, and the bells. */
-static int take_identity(struct numapool_client *client, const struct np_wire_answer *answer, int bells_fd)
+int np_session_take_page(struct numapool_client *client, int fd)
+{
+    void *page;
+    if (client->page)
+        return 0;
+    int result = np_memory_map(&page, fd, NP_PAGE_BYTES, true, false, "the bells of this client");
+    if (result < 0)
+        return result == -EINVAL ? np_error_within(-EPROTO, "numapoold at '%s'", client->path) : result;
+    client->page = page;
+    client->page_bytes = NP_PAGE_BYTES;
+    return 0;
+}
+
+/* The table of all bells, or, where the daemon says that it has none for us, a page of our own. Each is mapped once. */
+static int take_bells(struct numapool_client *client, const struct np_wire_answer *answer, int fd)
+{
+    uint32_t bell_count = answer->of.hello.bells;
+    if (bell_count == 0)
+        return np_session_take_page(client, fd);
+    if (client->bells)
+        return 0;
+    size_t bytes = ((size_t)bell_count * sizeof(struct np_bell) + 4095) / 4096 * 4096;
+    void *bells;
+    int result = np_memory_map(&bells, fd, bytes, true, false, "the bells of numapoold");
+    if (result < 0)
+        return result == -EINVAL ? np_error_within(-EPROTO, "numapoold at '%s'", client->path) : result;
+    client->bells_bytes = bytes;
+    client->bell_count = bell_count;
+    client->bells = bells;
+    return 0;
+}
+
+/* Who we are there, and the bells. */
+static int take_identity(struct numapool_client *client, const struct np_wire_answer *answer, int fd)
 {
     struct np_board_limits limits = answer->of.hello.limits;
     uint32_t id = answer->of.hello.client, bell_count = answer->of.hello.bells;
     if (np_board_limits_check(&limits) < 0)
         return np_error_within(-EPROTO, "numapoold at '%s' describes its tables wrongly", client->path);
-    if (id == 0 || id > limits.clients || bell_count != np_board_bells(&limits))
+    if (id == 0 || id > limits.clients || (bell_count != 0 && bell_count != np_board_bells(&limits)))
         return np_error(-EPROTO, "numapoold at '%s' gave client number %u of %u and %u bells, which do not agree: use the library "
                         "that came with it", client->path, id, limits.clients, bell_count);
-    size_t bytes = ((size_t)bell_count * sizeof(struct np_bell) + 4095) / 4096 * 4096;
-    void *bells;
-    int result = np_memory_map(&bells, bells_fd, bytes, true, false, "the bells of numapoold");
+    int result = take_bells(client, answer, fd);
     if (result < 0)
-        return result == -EINVAL ? np_error_within(-EPROTO, "numapoold at '%s'", client->path) : result;
-    client->bells = bells;
-    client->bells_bytes = bytes;
-    client->bell_count = bell_count;
+        return result;
     client->cookie = answer->of.hello.cookie;
     memcpy(client->uuid, answer->of.hello.uuid, sizeof client->uuid);
     client->id = id;
@@ -148,10 +175,10 @@ static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *a
         result = refusal(&answer);
     else if (answer.descriptors != 1)
         result = np_error(-EPROTO, "numapoold at '%s' gave %u descriptors for a greeting", client->path, answer.descriptors);
-    else if (first)
-        result = take_identity(client, &answer, fds[0]);
-    else if (memcmp(answer.of.hello.uuid, client->uuid, sizeof client->uuid) != 0 || answer.of.hello.client != client->id)
+    else if (!first && (memcmp(answer.of.hello.uuid, client->uuid, sizeof client->uuid) != 0 || answer.of.hello.client != client->id))
         result = stale(client); /* our number there is somebody else's */
+    else
+        result = take_identity(client, &answer, fds[0]);
     np_session_close_descriptors(fds);
     if (result < 0)
         drop_connection(client, 0);
@@ -298,6 +325,21 @@ int np_session_call(struct numapool_client *client, struct np_wire_request *requ
     return result;
 }
 
+int np_session_want_bells(struct numapool_client *client)
+{
+    int result = 0;
+    bool again = false;
+    pthread_mutex_lock(&client->calling);
+    if (!client->bells) {
+        drop_connection(client, 0);
+        result = say_hello(client, NP_SESSION_CALL_NS, &again);
+    }
+    if (result == 0 && !client->bells)
+        result = np_error(-EACCES, "the daemon at '%s' lets this user write to no pool", client->path);
+    pthread_mutex_unlock(&client->calling);
+    return result;
+}
+
 int np_session_check(struct numapool_client *client)
 {
     pthread_mutex_lock(&client->calling);
@@ -422,6 +464,7 @@ int numapool_disconnect(struct numapool_client *client)
     drop_connection(client, 0);
     np_cancel_restore(cancel);
     np_memory_unmap(client->bells, client->bells_bytes);
+    np_memory_unmap(client->page, client->page_bytes);
     free(client->debts);
     pthread_mutex_destroy(&client->calling);
     pthread_mutex_destroy(&client->opening);

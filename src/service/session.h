@@ -63,9 +63,11 @@ struct numapool_client {
     uint8_t uuid[16];
     uint64_t cookie;
     uint32_t id;
-    struct np_bell *bells;
+    struct np_bell *bells; /* of all; NULL: the daemon gives them to those alone who may write to some pool */
     uint32_t bell_count;
     size_t bells_bytes;
+    struct np_bell *page; /* bells of our own, for pools that are open read-only; NULL: none was needed yet */
+    size_t page_bytes;
 };
 
 /* 0 when it is a live client of this process, else -EINVAL with the sentence. */
@@ -79,6 +81,12 @@ int np_session_call(struct numapool_client *client, struct np_wire_request *requ
 
 /* 0, or -ESTALE when the session is known to have outlived its daemon. Asks nobody. */
 int np_session_check(struct numapool_client *client);
+
+/* Says hello again, since the daemon may have become willing to give the table of all bells. 0, or -EACCES: it has not. */
+int np_session_want_bells(struct numapool_client *client);
+
+/* Maps the page of own bells if it is not mapped yet. fd stays the caller's. */
+int np_session_take_page(struct numapool_client *client, int fd);
 
 void np_session_close_descriptors(int fds[NP_WIRE_FDS_MAX]);
 
@@ -97,6 +105,7 @@ struct np_direct_pool {
     struct numapool_client *client;
     struct np_direct_pool *next;
     pthread_mutex_t learning; /* one thread asks for new arenas */
+    bool readonly;            /* payload alone, to read: no account, no words */
     bool prefault;            /* page tables of new arenas too */
     uint64_t slot_bytes; /* as the pool was made; what is usable is rounded up to whole lines */
     void *account;

@@ -83,7 +83,7 @@ static void add_tallies(struct numapool_stats *sum, struct numapool_pool *pool, 
 
 int numapool_stats_read(struct numapool_pool *pool, int node, struct numapool_stats *stats)
 {
-    int result = np_pool_check(pool);
+    int result = np_pool_check_writable(pool, "numapool_stats_read");
     if (result < 0)
         return result;
     if (!stats || stats->size < sizeof *stats || stats->size > STATS_BYTES_MAX)
@@ -114,7 +114,7 @@ static int verify(void *address, size_t bytes, size_t page_bytes, int node, cons
 
 int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced_pages)
 {
-    int result = np_pool_check(pool);
+    int result = np_pool_check_writable(pool, "numapool_verify");
     if (result < 0)
         return result;
     if (!misplaced_pages)
