@@ -309,7 +309,7 @@ uint32_t np_broker_lane_state(struct np_broker *broker, uint32_t lane)
 {
     struct np_lane_entry *entry = &broker->board.lanes[lane];
     if (entry->kind != NP_LANE_BROADCAST)
-        return np_load32(&broker->lane_memory[lane]->state, memory_order_acquire);
+        return np_lane_state_of(broker->lane_memory[lane]);
     /* by the board, for what is on it depends on what other receivers have, and one of them can write its state */
     if (np_load32(&entry->receiver, memory_order_acquire) == 0)
         return NP_LANE_CLOSED;

@@ -134,6 +134,13 @@ static inline uint32_t np_cell_bytes(uint32_t kind)
     return kind == NP_LANE_HOME ? 0 : kind == NP_LANE_SMALL ? (uint32_t)sizeof(struct np_small_cell) : (uint32_t)sizeof(struct np_cell);
 }
 
+/* What the state is taken for by who must not believe it, since the other end can write it: one that is none is to be drained. */
+static inline uint32_t np_lane_state_of(const struct np_lane_shared *lane)
+{
+    uint32_t state = np_load32(&lane->state, memory_order_acquire); /* pairs with who changed it */
+    return state >= NP_LANE_ACTIVE && state <= NP_LANE_CLOSED ? state : NP_LANE_DRAIN;
+}
+
 static inline struct np_cell *np_lane_cells(struct np_lane_shared *lane)
 {
     return (struct np_cell *)((char *)lane + NP_LANE_HEADER_BYTES);
