@@ -89,7 +89,7 @@ START_TEST(a_write_after_put_is_told_by_the_next_get_which_goes_on)
     char *slot = numapool_get(magazine);
     ck_assert_int_eq(numapool_put(magazine, slot), 0);
     for (unsigned i = 0; i < 4; i++) {
-        slot[at[i]] = 1;
+        scribble(slot + at[i], 1, 1);
         ck_assert_ptr_eq(numapool_get(magazine), slot);
         char byte[32];
         snprintf(byte, sizeof byte, "byte %u has changed", at[i]);
@@ -121,11 +121,11 @@ START_TEST(a_write_beyond_the_end_is_told_and_mended)
     ck_assert_int_eq(numapool_sender_open(pool, "c", NULL, &sender), 0);
     char *slot = numapool_get(magazine);
     memset(slot, 1, 100);
-    slot[100] = 1;
+    scribble(slot + 100, 1, 1);
     ck_assert_int_eq(numapool_put(magazine, slot), -EINVAL);
     assert_sentence("it has 100 bytes, and byte 100 has changed; it was taken by numapool_get at test_checks(+0x");
     assert_told(NUMAPOOL_FAULT_OVERRUN, 0, slot, "numapool_put");
-    slot[163] = 1;
+    scribble(slot + 163, 1, 1);
     struct numapool_msg message = NUMAPOOL_MSG_INIT;
     message.data = slot;
     ck_assert_int_eq(numapool_send(sender, &message, 0), -EINVAL);
@@ -287,7 +287,7 @@ START_TEST(no_death_makes_a_false_alarm)
             break;
         default: /* after the record, before the word: the poison is whole */
             np_store64(&arena->words[0], word | NP_WORD_PUTTING, memory_order_relaxed);
-            memset(slot, 0xdb, arena->stride);
+            scribble(slot, 0xdb, arena->stride);
             np_store64(&record->state, (uint64_t)NP_GUARD_GIVEN << 16 | ((np_word_gen(word) + 1) & NP_WORD_GEN_MASK), memory_order_relaxed);
         }
         ck_assert(np_arena_reclaim(arena, 0, np_load64(&arena->words[0], memory_order_relaxed)));

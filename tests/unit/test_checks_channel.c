@@ -116,7 +116,7 @@ START_TEST(a_receivers_overrun_is_told_at_its_release)
     struct ends ends = open_ends(SITES);
     send_one(&ends, 1);
     struct numapool_msg message = receive_one(&ends, 1);
-    ((char *)message.data)[SLOT_BYTES] = 1;
+    scribble((char *)message.data + SLOT_BYTES, 1, 1);
     ck_assert_int_eq(numapool_release(ends.receiver, &message, 1), -EINVAL);
     assert_told(NUMAPOOL_FAULT_OVERRUN, 0, message.data, "numapool_release");
     ck_assert_int_eq(numapool_release(ends.receiver, &message, 1), 0);
@@ -136,7 +136,7 @@ START_TEST(a_write_after_release_names_the_release)
     memset(second.data, 2, SLOT_BYTES);
     ck_assert_int_eq(numapool_release(ends.receiver, &message, 1), 0);
     ck_assert_int_eq(numapool_send(ends.sender, &second, 0), 0); /* by which the first is taken back */
-    ((char *)message.data)[5] = 1;
+    scribble((char *)message.data + 5, 1, 1);
     void *slot;
     do
         slot = numapool_get(ends.magazine);
