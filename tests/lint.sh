@@ -57,6 +57,7 @@ verdict "each source names its licence in its first lines" "$(without_licence)"
 too_long() {
     local lines
     for file in "${sources[@]}"; do
+        [ "$file" != Makefile.am ] || continue # lists
         lines=$(wc -l <"$file")
         [ "$lines" -le 600 ] || printf '%s: %d lines\n' "$file" "$lines"
     done
