@@ -46,8 +46,21 @@ struct np_endpoint_grant np_broker_grant(struct np_broker *broker, uint32_t endp
                                        entry->generation, 0 };
 }
 
+bool np_broker_is_foreign(const struct np_broker *broker, uint32_t endpoint)
+{
+    return endpoint != 0 && endpoint <= broker->board.limits.endpoints && broker->board.endpoints[endpoint].bell != 0;
+}
+
+void np_broker_ring_getters(struct np_broker *broker, uint32_t sender, uint32_t receiver)
+{
+    if (sender == 0 || sender > broker->board.limits.endpoints || !np_broker_is_foreign(broker, receiver))
+        return;
+    uint32_t client = broker->board.endpoints[sender].client;
+    if (client <= broker->board.limits.clients)
+        np_bell_ring(&broker->bells[client]);
+}
+
 void np_broker_note_receiver(struct np_broker *broker, struct np_lane_shared *shared, uint32_t receiver)
 {
-    bool foreign = receiver != 0 && broker->board.endpoints[receiver].bell != 0;
-    np_store32(&shared->receiver_foreign, foreign, memory_order_release);
+    np_store32(&shared->receiver_foreign, np_broker_is_foreign(broker, receiver), memory_order_release);
 }

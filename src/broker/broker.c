@@ -337,6 +337,7 @@ void np_broker_lane_changed(struct np_broker *broker, uint32_t lane)
         np_add32(&bell->news, 1, memory_order_release); /* pairs with np_endpoint_has_news */
         np_bell_ring(bell);
     }
+    np_broker_ring_getters(broker, ends[0], ends[1]);
 }
 
 int np_broker_next_lane(struct np_broker *broker, uint32_t client, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant)

@@ -42,6 +42,7 @@ struct np_broker {
     struct np_broker_pool *pools;          /* [NP_POOLS_MAX] */
     struct np_bell **pages;                /* [limits.clients + 1]: the own bells of those who open pools read-only; NULL: none */
     struct np_lane_shared **lane_memory;   /* [limits.lanes + 1]; NULL: not mapped */
+    unsigned unheard_orphans;              /* of those that the last duty found, how many have a receiver that cannot ring the daemon */
     uint32_t *scratch;                     /* for lists of 2 x endpoints, lanes, and lanes again (broadcast.c): repairs must not want memory */
 };
 
@@ -128,6 +129,11 @@ struct np_bell *np_broker_bell(struct np_broker *broker, uint32_t endpoint);
 /* For a new endpoint: 0, the bell of its number; else one of its client's page that none of his others has, plus 1. -EROFS, -ENOSPC. */
 int np_broker_bell_for(struct np_broker *broker, uint32_t client, const struct np_endpoint_request *request);
 struct np_endpoint_grant np_broker_grant(struct np_broker *broker, uint32_t endpoint);
+/* Whether the endpoint has no table of bells: on its lanes both ends are rung by the lane's own words. */
+bool np_broker_is_foreign(const struct np_broker *broker, uint32_t endpoint);
+/* The lane of these two has changed. A getter of the sender's client that sleeps with its flag up in the lane sleeps on the client's bell,
+ * which a foreign receiver cannot ring: it wakes, and sleeps on the lane. */
+void np_broker_ring_getters(struct np_broker *broker, uint32_t sender, uint32_t receiver);
 /* Before the receiver can know of the lane, and before its sender is told of him: the two must agree on what to sleep. */
 void np_broker_note_receiver(struct np_broker *broker, struct np_lane_shared *shared, uint32_t receiver);
 

@@ -364,7 +364,7 @@ uint64_t np_broker_count_quarantined(struct np_broker *broker)
 unsigned np_broker_orphan_duty(struct np_broker *broker)
 {
     struct np_board *board = &broker->board;
-    unsigned orphans = 0;
+    unsigned orphans = 0, unheard = 0;
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++) {
         struct np_lane_entry *entry = &board->lanes[lane];
         if (np_entry_is(&entry->state, NP_DYING)) {
@@ -393,6 +393,8 @@ unsigned np_broker_orphan_duty(struct np_broker *broker)
             np_broker_reconcile(broker, entry->channel);
         else
             orphans++;
+        unheard += np_broker_is_foreign(broker, np_load32(&entry->receiver, memory_order_acquire));
     }
+    broker->unheard_orphans = unheard;
     return orphans;
 }

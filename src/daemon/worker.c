@@ -17,7 +17,7 @@
 #include "core/error.h"
 
 #define DUTY_STEADY_NS INT64_C(100000000) /* where the bell is heard: for rings that were lost with a worker */
-#define DUTY_FIRST_NS  INT64_C(1000000)   /* where it is not */
+#define DUTY_FIRST_NS  INT64_C(1000000)   /* where it is not, or by receivers that cannot ring it */
 #define DUTY_MOST_NS   INT64_C(20000000)
 
 /* ---------------------------------------------------------------- orphan lanes */
@@ -25,9 +25,9 @@
 void np_worker_duty(struct np_worker *worker)
 {
     unsigned orphans = np_broker_orphan_duty(&worker->broker);
-    if (np_loop_has_futex(worker->loop))
+    if (np_loop_has_futex(worker->loop) && worker->broker.unheard_orphans == 0)
         worker->duty_period_ns = DUTY_STEADY_NS;
-    else if (orphans != worker->orphans || worker->duty_period_ns == 0)
+    else if (orphans != worker->orphans || worker->duty_period_ns == 0 || worker->duty_period_ns > DUTY_MOST_NS)
         worker->duty_period_ns = DUTY_FIRST_NS;
     else
         worker->duty_period_ns = worker->duty_period_ns * 2 > DUTY_MOST_NS ? DUTY_MOST_NS : worker->duty_period_ns * 2;
