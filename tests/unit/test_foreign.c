@@ -380,6 +380,19 @@ START_TEST(a_sender_asleep_hears_that_its_foreign_receiver_died)
 }
 END_TEST
 
+/* A sender that died between announcing and waking has announced what the scavenger rings for. */
+START_TEST(who_repairs_a_lane_rings_it_too)
+{
+    struct np_lane_shared *lane = receiver->lanes[0].shared;
+    struct np_lane_pool pool = np_broker_lane_pool(&world.broker, world.pool);
+    uint32_t receiver_ring = np_load32(&lane->receiver_ring, memory_order_relaxed);
+    uint32_t sender_ring = np_load32(&lane->sender_ring, memory_order_relaxed);
+    np_lane_ring(lane, &pool);
+    ck_assert_uint_ne(np_load32(&lane->receiver_ring, memory_order_relaxed), receiver_ring);
+    ck_assert_uint_ne(np_load32(&lane->sender_ring, memory_order_relaxed), sender_ring);
+}
+END_TEST
+
 START_TEST(the_daemon_is_told_which_orphans_it_cannot_hear_of)
 {
     other = join_world();
@@ -427,6 +440,7 @@ int main(void)
     tcase_add_loop_test(c, a_lane_may_change_hands_at_any_step_of_falling_asleep, 0, 10);
     tcase_add_test(c, a_foreign_receiver_asleep_hears_that_its_sender_died);
     tcase_add_test(c, a_sender_asleep_hears_that_its_foreign_receiver_died);
+    tcase_add_test(c, who_repairs_a_lane_rings_it_too);
     tcase_add_test(c, the_daemon_is_told_which_orphans_it_cannot_hear_of);
     suite_add_tcase(suite, c);
     return run_suite(suite);
