@@ -196,8 +196,8 @@ struct numapool_event {
  * are told as one. 0; -EAGAIN, -ETIMEDOUT: nothing; -EINVAL; -EROFS: a pool that was opened READONLY. Any thread; each event goes to one. */
 NUMAPOOL_API int numapool_next_event(struct numapool_pool *pool, struct numapool_event *event, int64_t timeout_ns);
 
-/* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it: the sentence counts
- * them. Slots still in use by the caller stay his until the process ends (daemon) or vanish with the pool (embedded). */
+/* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it (the sentence counts
+ * them), or it is in a wait-set. Slots still in use by the caller stay his until the process ends (daemon) or vanish with the pool (embedded). */
 NUMAPOOL_API int numapool_close(struct numapool_pool *pool);
 
 enum numapool_mode { NUMAPOOL_MODE_EMBEDDED = 1, NUMAPOOL_MODE_DIRECT = 2, NUMAPOOL_MODE_READONLY = 3 };
@@ -412,7 +412,8 @@ NUMAPOOL_API int numapool_send_to(struct numapool_sender *sender, uint64_t addre
 NUMAPOOL_API int numapool_receiver_open(struct numapool_pool *pool, const char *channel,
                                         const struct numapool_channel_options *options, struct numapool_receiver **receiver);
 
-/* Leaves. What is not released goes to the next receiver, REDELIVERED. 0; -EINVAL; the receiver is gone in any case. */
+/* Leaves. What is not released goes to the next receiver, REDELIVERED. 0; -EINVAL; -EBUSY: it is in a wait-set, and still open; else the
+ * receiver is gone in any case. */
 NUMAPOOL_API int numapool_receiver_close(struct numapool_receiver *receiver);
 
 /* Up to n (1..2^20) messages that are there, in the order of each lane. A count; -EAGAIN, -ETIMEDOUT: none came; -EBADMSG:
@@ -458,7 +459,7 @@ NUMAPOOL_API int numapool_waitset_add_pool(struct numapool_waitset *waitset, str
 NUMAPOOL_API int numapool_waitset_remove(struct numapool_waitset *waitset, struct numapool_receiver *receiver);
 NUMAPOOL_API int numapool_waitset_remove_pool(struct numapool_waitset *waitset, struct numapool_pool *pool);
 
-/* Waits until something is there to be received. Tags of up to n that are ready, beginning after the one that came first last time; how
+/* Waits until something is there to be received, or an event. Tags of up to n that are ready, beginning after the one that came first last time; how
  * many; 0: somebody called wake. -EAGAIN, -ETIMEDOUT; -EINVAL. */
 NUMAPOOL_API int numapool_waitset_wait(struct numapool_waitset *waitset, void **tags, unsigned n, int64_t timeout_ns);
 
