@@ -185,6 +185,7 @@ START_TEST(lanes_to_be_drained_are_received_first)
         ck_assert_int_eq(send_plain(sender, id), 0);
     struct numapool_receiver *third = open_receiver("c"), *fourth = open_receiver("c");
     ck_assert_int_eq(send_keyed(sender, 9, 101), -EAGAIN);
+    heir->turn = (unsigned)_i; /* whose turn it would have been otherwise */
     receive_and_release(heir, 100);
     for (uint64_t id = 0; id < 4; id++)
         receive_and_release(heir, id);
@@ -282,6 +283,27 @@ START_TEST(a_bulk_of_all_kinds_goes_in_order_as_far_as_it_can)
     close_sender(sender);
     close_receiver(one);
     close_receiver(two);
+}
+END_TEST
+
+START_TEST(a_bulk_does_not_take_keys_from_their_lanes)
+{
+    struct numapool_sender *sender = open_sender("c", 8);
+    struct numapool_receiver *receivers[2] = { open_receiver("c"), open_receiver("c") };
+    struct numapool_msg messages[8];
+    ck_assert_int_eq(send_keyed(sender, 0, 100), 0);
+    ck_assert_int_eq(send_keyed(sender, 1, 101), 0);
+    for (uint64_t id = 0; id < 8; id++)
+        messages[id] = loaned(sender, id % 4 / 2, id, NUMAPOOL_KEYED);
+    ck_assert_int_eq(numapool_send_bulk(sender, messages, 8, 0), 8);
+    for (unsigned r = 0; r < 2; r++) {
+        ck_assert_int_eq(numapool_receive(receivers[r], messages, 8, 0), 5);
+        for (unsigned i = 1; i < 5; i++)
+            ck_assert_uint_eq(messages[i].key, messages[0].key);
+        ck_assert_int_eq(numapool_release(receivers[r], messages, 5), 0);
+        close_receiver(receivers[r]);
+    }
+    close_sender(sender);
 }
 END_TEST
 
@@ -405,10 +427,11 @@ int main(void)
     tcase_add_test(tcase, a_full_lane_holds_its_keys_back_and_no_others);
     tcase_add_test(tcase, keys_of_one_bucket_share_its_lane_and_lose_nothing);
     tcase_add_loop_test(tcase, a_key_waits_until_a_lane_that_changed_hands_is_drained, 0, 2);
-    tcase_add_test(tcase, lanes_to_be_drained_are_received_first);
+    tcase_add_loop_test(tcase, lanes_to_be_drained_are_received_first, 0, 2);
     tcase_add_test(tcase, a_sender_that_goes_on_with_a_lane_to_be_drained_does_not_put_others_off_for_ever);
     tcase_add_test(tcase, a_forwarded_message_keeps_its_key);
     tcase_add_test(tcase, a_bulk_of_all_kinds_goes_in_order_as_far_as_it_can);
+    tcase_add_test(tcase, a_bulk_does_not_take_keys_from_their_lanes);
     tcase_add_test(tcase, a_keyed_message_that_cannot_be_sent_is_refused);
     tcase_add_test(tcase, order_holds_over_many_rounds_of_a_small_ring);
     tcase_add_test(tcase, order_of_each_key_holds_while_receivers_join_and_leave);
