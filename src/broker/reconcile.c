@@ -159,6 +159,10 @@ static int pair(struct np_broker *broker, uint32_t channel, uint32_t kind, const
         struct np_lane_entry *entry = &broker->board.lanes[ends->lanes[i]];
         if (np_load32(&entry->receiver, memory_order_acquire) != 0)
             continue;
+        if (np_lane_pass_over(broker->lane_memory[ends->lanes[i]], entry->capacity, entry->kind) > 0) {
+            struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[channel].pool);
+            np_lane_ring(broker->lane_memory[ends->lanes[i]], &pool); /* its sender may wait for room */
+        }
         if (np_load32(&entry->sender, memory_order_acquire) == 0 &&
             np_lane_is_drained(broker->lane_memory[ends->lanes[i]], entry->capacity, entry->kind))
             np_broker_end_lane(broker, ends->lanes[i]); /* R4 */

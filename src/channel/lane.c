@@ -160,6 +160,23 @@ unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint
     return again;
 }
 
+unsigned np_lane_pass_over(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind)
+{
+    const uint32_t mask = capacity - 1;
+    uint64_t released = np_load64(&lane->released, memory_order_acquire);
+    uint64_t position = released, until = np_lane_announced_until(lane, capacity, kind, released, released + capacity);
+    for (; position < until; position++) {
+        /* relaxed: ordered by the acquire of the announcement. A small cell has its flags in `where`, at the same bits. */
+        uint64_t what = kind == NP_LANE_SMALL ? np_load64(&np_small_cells(lane)[position & mask].where, memory_order_relaxed)
+                                              : np_load64(&np_lane_cells(lane)[position & mask].what, memory_order_relaxed);
+        if ((np_cell_flags(what) & (NP_CELL_SKIP | NP_CELL_DIRECTED)) == 0)
+            break;
+    }
+    if (position > released) /* release: as the receiver's own store, which pairs with the sender's acquire */
+        np_store64(&lane->released, position, memory_order_release);
+    return (unsigned)(position - released);
+}
+
 unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool)
 {
     if (NP_MUTANT(NO_ORPHAN_DUTY))

@@ -255,6 +255,10 @@ unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t
  * Returns how many will be redelivered. */
 unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
 
+/* Nobody receives from the lane: whoever something was directed to has left it, and will not be back (an address is never given out again).
+ * Releases such messages and what has moved on, up to the first that is somebody's who comes. How many. */
+unsigned np_lane_pass_over(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind);
+
 /* Orphan lane: frees what has been released since the last time. Returns how many slots. */
 unsigned np_lane_orphan_duty(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
 

@@ -502,6 +502,21 @@ START_TEST(ten_thousand_restarts_leave_no_lane_behind)
 }
 END_TEST
 
+START_TEST(a_number_whose_generations_are_used_up_is_given_to_nobody)
+{
+    struct member *member = join_world();
+    world.board.endpoints[1].generation = UINT32_MAX - 1;
+    struct numapool_receiver *last, *next;
+    ck_assert_int_eq(numapool_receiver_open(member->pool, "a", NULL, &last), 0);
+    ck_assert_uint_eq(numapool_receiver_address(last), UINT64_C(0xffffffff00000001));
+    ck_assert_int_eq(numapool_receiver_close(last), 0);
+    ck_assert_int_eq(numapool_receiver_open(member->pool, "a", NULL, &next), 0);
+    ck_assert_uint_eq(numapool_receiver_address(next), UINT64_C(0x100000002));
+    ck_assert_int_eq(numapool_receiver_close(next), 0);
+    bury(member);
+}
+END_TEST
+
 START_TEST(boards_of_other_kinds_are_refused_by_name)
 {
     struct np_board board;
@@ -548,6 +563,7 @@ int main(void)
     tcase_add_test(tables, full_tables_are_refused_by_name_and_empty_again);
     tcase_add_test(tables, the_same_request_gives_the_same_endpoint);
     tcase_add_loop_test(tables, ten_thousand_restarts_leave_no_lane_behind, 0, 3);
+    tcase_add_test(tables, a_number_whose_generations_are_used_up_is_given_to_nobody);
     tcase_add_test(tables, boards_of_other_kinds_are_refused_by_name);
     suite_add_tcase(suite, deaths);
     suite_add_tcase(suite, tables);
