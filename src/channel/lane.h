@@ -146,6 +146,11 @@ static inline struct np_cell *np_lane_cells(struct np_lane_shared *lane)
     return (struct np_cell *)((char *)lane + NP_LANE_HEADER_BYTES);
 }
 
+static inline struct np_small_cell *np_small_cells(struct np_lane_shared *lane)
+{
+    return (struct np_small_cell *)((char *)lane + NP_LANE_HEADER_BYTES);
+}
+
 static inline uint64_t np_cell_where(uint64_t position, uint32_t slot)
 {
     return (uint64_t)slot << 32 | (uint32_t)(position + 1);

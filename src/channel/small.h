@@ -19,11 +19,6 @@
 /* Bytes of a message beyond which its key is not carried. */
 #define NP_SMALL_KEY_BYTES (NUMAPOOL_SMALL_BYTES - 8)
 
-static inline struct np_small_cell *np_small_cells(struct np_lane_shared *lane)
-{
-    return (struct np_small_cell *)((char *)lane + NP_LANE_HEADER_BYTES);
-}
-
 /* Sends up to n on one lane that has room for them, as long as they are of the kind of cell_flags: 0, KEYED, or DIRECTED, one message whose
  * key becomes `address`. How many; -EINVAL with the sentence: not even the first. */
 int np_small_send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages, unsigned n,
