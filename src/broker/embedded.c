@@ -450,8 +450,10 @@ int numapool_grow(struct numapool_pool *pool, int node, uint64_t slots)
     int cancel = np_cancel_defer();
     pthread_mutex_lock(&embedded->growing);
     result = add_arena(pool, embedded, slots, node);
-    if (result == 0)
+    if (result == 0) {
         np_notice_growth(&pool->arenas[0].arena, np_pool_arena_count(pool));
+        np_pool_note_level(pool, &pool->arenas[np_pool_arena_count(pool) - 1]); /* it may have recovered by that */
+    }
     pthread_mutex_unlock(&embedded->growing);
     np_cancel_restore(cancel);
     if (result == 0)

@@ -60,6 +60,8 @@ static void add_arena(struct numapool_stats *sum, const struct np_pool_arena *pa
     sum->given += counted(&arena->header->given);
     uint64_t quarantined = counted(&arena->header->quarantined); /* as low_water */
     sum->quarantined += quarantined < census.held ? quarantined : census.held;
+    sum->low_watermark += arena->low_watermark;
+    sum->lows += counted(&arena->header->lows);
     add_account(sum, pa->account);
     if (sum->page_bytes == 0 || pa->page_bytes < sum->page_bytes)
         sum->page_bytes = pa->page_bytes; /* of several nodes: the smallest */

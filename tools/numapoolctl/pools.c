@@ -146,6 +146,9 @@ static void add_words(json_t *row, const struct np_arena *arena)
     np_json_add(row, "kept", census.kept);
     np_json_add(row, "low_water", low_water);
     np_json_add(row, "high_water", arena->slots - low_water);
+    np_json_add(row, "low_watermark", arena->low_watermark);
+    np_json_add(row, "lows", np_load64(&arena->header->lows, memory_order_relaxed));
+    np_json_add(row, "low", np_load32(&arena->header->low, memory_order_relaxed) != 0);
     np_json_add(row, "taken", np_load64(&arena->header->taken, memory_order_relaxed));
     np_json_add(row, "given", np_load64(&arena->header->given, memory_order_relaxed));
     np_json_add(row, "empty_refills", np_load64(&arena->header->empty_refills, memory_order_relaxed));
@@ -307,6 +310,7 @@ void np_ctl_stats_print(const json_t *document)
         { "in_flight", "in flight", NP_CELL_COUNT },
         { "low_water", "low water", NP_CELL_COUNT },
         { "high_water", "high water", NP_CELL_COUNT },
+        { "lows", "ran low", NP_CELL_COUNT },
         { "refills", "refills", NP_CELL_COUNT },
         { "flushes", "flushes", NP_CELL_COUNT },
         { "home_returns", "home returns", NP_CELL_COUNT },
