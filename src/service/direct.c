@@ -240,7 +240,7 @@ static int open_new(struct numapool_client *client, const char *name, uint64_t f
         why[sizeof why - 1] = 0;
         discard(direct);
         tell_closed(client, answer.of.pool_open.pool);
-        return np_error(result == -EINVAL ? -EBADMSG : result, "cannot open pool '%s': %s", name, why);
+        return np_error(result == -EINVAL || result == -ENXIO ? -EBADMSG : result, "cannot open pool '%s': %s", name, why);
     }
     *result_direct = direct;
     return 0;

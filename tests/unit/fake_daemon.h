@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A daemon made of one thread, which answers as the real one does until a test tells it otherwise: `lie` changes an answer
- * before it goes out, `hang_ups` counts the requests of a kind that end the connection instead of being answered. */
+ * before it goes out, `hang_ups` counts the requests of a kind that end the connection instead of being answered. Its pool has one
+ * arena until `enlarge` adds some. */
 #ifndef NP_TESTS_FAKE_DAEMON_H
 #define NP_TESTS_FAKE_DAEMON_H
 
@@ -20,14 +21,15 @@
 #include "numa/placement.h"
 #include "service/session.h"
 
-enum { SLOTS = 4096, SLOT_BYTES = 100, STRIDE = 128, LANE_SLOTS = 16, CLIENT = 3, ENDPOINT = 5, LANE = 9 };
+enum { SLOTS = 4096, SLOT_BYTES = 100, STRIDE = 128, LANE_SLOTS = 16, CLIENT = 3, ENDPOINT = 5, LANE = 9, ARENAS = 4 };
 
 static struct {
     char directory[64], path[96];
     int listening;
     pthread_t thread;
     _Atomic bool stopping;
-    struct np_memory bells, meta, data, account, lane;
+    struct np_memory bells, meta, data, account, lane, more_meta[ARENAS], more_data[ARENAS]; /* more: from 1 */
+    _Atomic unsigned arenas;
     uint8_t uuid[16];
     _Atomic unsigned asked[NP_WIRE_OPERATIONS];
     _Atomic unsigned hang_ups[NP_WIRE_OPERATIONS]; /* so many requests of that kind are not answered: the connection ends */
@@ -41,6 +43,22 @@ static const struct np_board_limits limits = NP_BOARD_LIMITS_DEFAULT;
 static unsigned asked(enum np_wire_operation operation)
 {
     return atomic_load_explicit(&fake.asked[operation], memory_order_acquire);
+}
+
+static void fill_arena(unsigned arena, struct np_wire_answer *answer, int fds[2])
+{
+    if (arena >= atomic_load_explicit(&fake.arenas, memory_order_acquire)) {
+        answer->result = -ENXIO;
+        strcpy(answer->sentence, "the pool has no such arena");
+        return;
+    }
+    answer->of.pool_memory.slots = SLOTS;
+    answer->of.pool_memory.meta_bytes = fake.meta.bytes;
+    answer->of.pool_memory.data_bytes = fake.data.bytes;
+    answer->of.pool_memory.page_bytes = 4096;
+    answer->descriptors = 2;
+    fds[0] = arena == 0 ? fake.meta.fd : fake.more_meta[arena].fd;
+    fds[1] = arena == 0 ? fake.data.fd : fake.more_data[arena].fd;
 }
 
 static void fill_answer(const struct np_wire_request *request, struct np_wire_answer *answer, int fds[2])
@@ -69,13 +87,7 @@ static void fill_answer(const struct np_wire_request *request, struct np_wire_an
         fds[0] = fake.account.fd;
         return;
     case NP_WIRE_POOL_MEMORY:
-        answer->of.pool_memory.slots = SLOTS;
-        answer->of.pool_memory.meta_bytes = fake.meta.bytes;
-        answer->of.pool_memory.data_bytes = fake.data.bytes;
-        answer->of.pool_memory.page_bytes = 4096;
-        answer->descriptors = 2;
-        fds[0] = fake.meta.fd;
-        fds[1] = fake.data.fd;
+        fill_arena(request->of.pool_memory.arena, answer, fds);
         return;
     case NP_WIRE_ENDPOINT_OPEN:
         fake.tag = request->of.endpoint_open.tag;
@@ -195,7 +207,18 @@ static void start(void)
     make_memory(&fake.lane, np_lane_bytes(LANE_SLOTS, NP_LANE_SLOTS));
     np_arena_format(fake.meta.address, SLOTS, SLOT_BYTES, 2, 0, 0, limits.clients + 1, 0);
     np_lane_format(fake.lane.address, LANE, LANE_SLOTS, NP_LANE_SLOTS, 0, 2, 1);
+    atomic_store_explicit(&fake.arenas, 1, memory_order_release);
     listen_again();
+}
+
+/* One more arena, which nobody is told of. */
+static inline void enlarge(void)
+{
+    unsigned arena = atomic_load_explicit(&fake.arenas, memory_order_relaxed);
+    make_memory(&fake.more_meta[arena], fake.meta.bytes);
+    make_memory(&fake.more_data[arena], SLOTS * STRIDE);
+    np_arena_format(fake.more_meta[arena].address, SLOTS, SLOT_BYTES, 2, arena, 0, limits.clients + 1, 0);
+    atomic_store_explicit(&fake.arenas, arena + 1, memory_order_release);
 }
 
 static void end(void)

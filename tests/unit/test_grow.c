@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Pools that grow while they are used: what is open finds the new slots, and nothing that was there moves. */
-#include "pool_help.h"
+#include "world_help.h"
 
 #include <pthread.h>
 #include <sys/resource.h>
@@ -318,6 +318,58 @@ START_TEST(an_orphan_lane_gives_back_slots_of_new_arenas)
 }
 END_TEST
 
+static bool can_learn;
+
+/* Of the world's second arena. */
+static int learn_second(struct numapool_pool *pool)
+{
+    if (!can_learn)
+        return -ENOTCONN;
+    return np_pool_arena_count(pool) < WORLD_ARENAS && np_pool_add_arena(pool) == 0;
+}
+
+static struct numapool_sender *send_one(struct member *member, uint64_t id, unsigned arena)
+{
+    struct numapool_sender *sender;
+    struct numapool_msg message = NUMAPOOL_MSG_INIT;
+    ck_assert_int_eq(numapool_sender_open(member->pool, "a", NULL, &sender), 0);
+    ck_assert_int_eq((int)np_arena_take(&member->pool->arenas[arena].arena, &message.data, 1), 1);
+    message.id = id;
+    ck_assert_int_eq(numapool_send(sender, &message, 0), 0);
+    return sender;
+}
+
+START_TEST(what_a_dead_sender_sent_in_new_slots_is_not_overtaken_by_its_successors)
+{
+    make_world();
+    struct member *first = join_world(), *second = join_world(), *reader = join_world();
+    struct numapool_receiver *receiver;
+    struct numapool_msg got[2];
+    atomic_store_explicit(&reader->pool->arena_count, 1, memory_order_relaxed);
+    free(reader->pool->arenas[1].depot.slots); /* it begins anew when it is learned of */
+    reader->pool->learn = learn_second;
+    can_learn = false;
+    ck_assert_int_eq(numapool_receiver_open(reader->pool, "a", NULL, &receiver), 0);
+    struct numapool_sender *dead = send_one(first, 1, 1);
+    bury(first);
+    struct numapool_sender *successor = send_one(second, 2, 0);
+    for (unsigned i = 0; i < 3; i++)
+        ASSERT_REFUSED(numapool_receive(receiver, got, 2, 0), -EAGAIN, "no message");
+    can_learn = true;
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(numapool_receive(receiver, got, 1, NUMAPOOL_FOREVER), 1);
+        ck_assert_uint_eq(got[0].id, i + 1);
+        ck_assert_int_eq(numapool_release(receiver, got, 1), 0);
+    }
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    ck_assert_int_eq(numapool_sender_close(successor, 0), 0);
+    forget_sender(dead);
+    bury(reader);
+    bury(second);
+    unmake_world();
+}
+END_TEST
+
 START_TEST(handles_statistics_and_verification_know_new_slots)
 {
     struct numapool_pool *pool = make_pool(64, 0);
@@ -402,6 +454,7 @@ static Suite *suite(void)
     TCase *messages = tcase_create("messages");
     tcase_add_test(messages, messages_in_new_slots_reach_who_was_there_before);
     tcase_add_test(messages, an_orphan_lane_gives_back_slots_of_new_arenas);
+    tcase_add_test(messages, what_a_dead_sender_sent_in_new_slots_is_not_overtaken_by_its_successors);
     tcase_add_test(messages, handles_statistics_and_verification_know_new_slots);
     suite_add_tcase(suite, messages);
     TCase *refusals = tcase_create("refusals");
