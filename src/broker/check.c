@@ -18,6 +18,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "channel/broadcast.h"
+#include "channel/small.h"
 #include "core/error.h"
 
 #define SUSPECTS_MAX 16384u
@@ -33,7 +35,12 @@ enum fault {
     FAULT_SENT_LANE,
     FAULT_SENT_SEQ,
     FAULT_SENT_CELL,
+    FAULT_SHARED_HOME,
+    FAULT_SHARED_CELL,
+    FAULT_SHARED_UNREAD,
     FAULT_CELL_SLOT,
+    FAULT_CELL_WORD,
+    FAULT_CELL_LENGTH,
     FAULT_CELL_GAP,
     FAULT_RELEASED_AHEAD,
     FAULT_TAIL_AHEAD,
@@ -55,7 +62,7 @@ struct suspect {
 
 struct lane_view {
     struct np_lane_shared *shared; /* NULL: not mapped here */
-    uint32_t capacity, generation;
+    uint32_t capacity, generation, kind, home;
     bool fits; /* the mapping is the board's lane */
 };
 
@@ -122,7 +129,8 @@ static bool position_near(uint64_t tail, uint64_t seq, uint32_t capacity, uint64
 static enum fault judge_sent(const struct sweep *sweep, const struct np_arena *arena, uint64_t index, uint64_t word)
 {
     uint32_t lane = np_word_owner(word);
-    if (!lane_of_pool(sweep, lane))
+    const struct np_lane_entry *entry = lane_of_pool(sweep, lane);
+    if (!entry || entry->kind != NP_LANE_SLOTS)
         return FAULT_SENT_LANE;
     struct np_lane_shared *shared = memory_of_lane(sweep, lane);
     uint64_t position;
@@ -140,6 +148,42 @@ static enum fault judge_sent(const struct sweep *sweep, const struct np_arena *a
     return names_it && np_cell_arena(what) == arena->index ? FAULT_NONE : FAULT_SENT_CELL;
 }
 
+/* A broadcast is on the lanes that were there when it was sent and have not released it (channel/broadcast.h). */
+static enum fault judge_shared(const struct sweep *sweep, const struct np_arena *arena, uint64_t index, uint64_t word)
+{
+    uint32_t home = np_word_owner(word);
+    const struct np_lane_entry *entry = lane_of_pool(sweep, home);
+    if (!entry || entry->kind != NP_LANE_HOME)
+        return FAULT_SHARED_HOME;
+    uint64_t position;
+    struct np_lane_shared *shared = memory_of_lane(sweep, home);
+    if (shared && !position_near(np_load64(&shared->tail, memory_order_acquire), np_word_seq(word), sweep->lanes[home].capacity, &position))
+        return FAULT_SENT_SEQ;
+    bool anywhere = np_load32(&entry->sender, memory_order_acquire) != 0; /* who may not have taken it back, or not announced it */
+    for (uint32_t lane = 1; lane <= sweep->board->limits.lanes; lane++) {
+        const struct lane_view *view = &sweep->lanes[lane];
+        const struct np_lane_entry *of = &sweep->board->lanes[lane];
+        if (of->kind != NP_LANE_BROADCAST || of->home != home || !is_alive(&of->state) || np_load32(&of->receiver, memory_order_acquire) == 0)
+            continue;
+        struct np_lane_shared *memory = view->kind == NP_LANE_BROADCAST ? memory_of_lane(sweep, lane) : NULL;
+        uint64_t start;
+        anywhere = anywhere || !memory;
+        if (!memory || !np_broadcast_start(memory, &start))
+            continue;
+        uint64_t released = np_load64(&memory->released, memory_order_acquire), tail = np_load64(&memory->tail, memory_order_acquire);
+        uint64_t ahead = (np_word_seq(word) - (start + released)) & NP_WORD_SEQ_MASK;
+        if (tail - released > view->capacity || ahead >= tail - released)
+            continue;
+        const struct np_cell *cell = cell_at(sweep, lane, memory, released + ahead);
+        uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
+        uint64_t what = np_load64(&cell->what, memory_order_relaxed);   /* relaxed: ordered by the acquire of where */
+        if (where != np_cell_where(released + ahead, (uint32_t)index) || np_cell_arena(what) != arena->index)
+            return FAULT_SHARED_CELL;
+        anywhere = true;
+    }
+    return anywhere ? FAULT_NONE : FAULT_SHARED_UNREAD;
+}
+
 static enum fault judge_word(const struct sweep *sweep, const struct np_arena *arena, uint64_t index, uint64_t word)
 {
     uint32_t owner = np_word_owner(word);
@@ -153,6 +197,8 @@ static enum fault judge_word(const struct sweep *sweep, const struct np_arena *a
         return np_word_seq(word) <= (sweep->entry->flags & NUMAPOOL_CHECKS ? 1 : 0) ? FAULT_NONE : FAULT_HELD_SEQ;
     case NP_WORD_SENT:
         return judge_sent(sweep, arena, index, word);
+    case NP_WORD_SHARED:
+        return judge_shared(sweep, arena, index, word);
     case NP_WORD_KEPT:
         return FAULT_NONE;
     default:
@@ -160,15 +206,43 @@ static enum fault judge_word(const struct sweep *sweep, const struct np_arena *a
     }
 }
 
+/* Whether somebody receives from it: a home has no cells, and a closed lane's sender goes on for a while. */
+static bool is_read(const struct sweep *sweep, uint32_t lane)
+{
+    uint32_t kind = sweep->lanes[lane].kind;
+    return kind != NP_LANE_HOME &&
+           (kind != NP_LANE_BROADCAST || np_load32(&sweep->board->lanes[lane].receiver, memory_order_acquire) != 0);
+}
+
+/* Of an announced and unreleased cell: whether what it carries can be received. */
+static enum fault judge_content(const struct sweep *sweep, uint32_t lane, uint64_t position, const uint64_t seen[2])
+{
+    const struct lane_view *view = &sweep->lanes[lane];
+    unsigned arena = np_cell_arena(seen[1]);
+    uint32_t slot = np_cell_slot(seen[0]);
+    uint64_t start;
+    if (view->kind == NP_LANE_SMALL)
+        return np_small_length(seen[0]) <= NUMAPOOL_SMALL_BYTES ? FAULT_NONE : FAULT_CELL_LENGTH;
+    if (arena >= sweep->arena_count || slot >= sweep->arenas[arena].slots)
+        return FAULT_CELL_SLOT;
+    if (view->kind != NP_LANE_BROADCAST || !np_broadcast_start(view->shared, &start))
+        return FAULT_NONE;
+    uint64_t word = np_load64(&sweep->arenas[arena].words[slot], memory_order_acquire); /* pairs with the sender's store of SHARED */
+    return np_word_claim(word) == np_word_shared(view->home, start + position, 0) ? FAULT_NONE : FAULT_CELL_WORD;
+}
+
 static enum fault judge_cell(const struct sweep *sweep, uint32_t lane, uint64_t position, uint64_t seen[2], bool *goes_on)
 {
     struct np_lane_shared *shared = memory_of_lane(sweep, lane);
+    const struct lane_view *view = &sweep->lanes[lane];
     *goes_on = false;
-    if (!shared)
+    if (!shared || !is_read(sweep, lane))
         return FAULT_NONE;
-    const struct np_cell *cell = cell_at(sweep, lane, shared, position);
-    seen[0] = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
-    seen[1] = np_load64(&cell->what, memory_order_relaxed);  /* relaxed: complete before the announcement */
+    const char *cell = (const char *)shared + NP_LANE_HEADER_BYTES + (position & (view->capacity - 1)) * np_cell_bytes(view->kind);
+    seen[0] = np_load64((const np_shm64 *)(const void *)cell, memory_order_acquire); /* where; pairs with the sender's announcement */
+    if (view->kind != NP_LANE_SMALL) /* relaxed: complete before the announcement */
+        seen[1] = np_load64(&cell_at(sweep, lane, shared, position)->what, memory_order_relaxed);
+    enum fault fault = np_cell_is_announced(seen[0], position) ? judge_content(sweep, lane, position, seen) : FAULT_NONE;
     /* acquire, and after the cell: a cell that was used again for a later message is told by `released` having passed it */
     bool passed = np_load64(&shared->released, memory_order_acquire) > position;
     *goes_on = passed || np_cell_is_announced(seen[0], position);
@@ -176,14 +250,13 @@ static enum fault judge_cell(const struct sweep *sweep, uint32_t lane, uint64_t 
         return FAULT_NONE;
     if (!*goes_on) /* `tail` follows the announcements, so below it there is none missing */
         return position < np_load64(&shared->tail, memory_order_acquire) ? FAULT_CELL_GAP : FAULT_NONE;
-    unsigned arena = np_cell_arena(seen[1]);
-    return arena < sweep->arena_count && np_cell_slot(seen[0]) < sweep->arenas[arena].slots ? FAULT_NONE : FAULT_CELL_SLOT;
+    return fault;
 }
 
 static enum fault judge_counters(const struct sweep *sweep, uint32_t lane, uint64_t seen[2])
 {
     struct np_lane_shared *shared = memory_of_lane(sweep, lane);
-    if (!shared)
+    if (!shared || !is_read(sweep, lane))
         return FAULT_NONE;
     uint32_t capacity = sweep->lanes[lane].capacity;
     seen[0] = np_load64(&shared->tail, memory_order_acquire);
@@ -272,6 +345,11 @@ static const char *const verdicts[] = {
     [FAULT_SENT_LANE] = "names no lane of this pool: it is lost until numapoold is restarted",
     [FAULT_SENT_SEQ] = "is not near its lane's tail: nobody will take it back; end the lane's sender",
     [FAULT_SENT_CELL] = "is named by no cell of its lane, another slot is; end the lane's sender",
+    [FAULT_SHARED_HOME] = "names no broadcasting sender of this pool: it is lost until numapoold is restarted",
+    [FAULT_SHARED_CELL] = "is broadcast, and a receiver's cell for it names another slot; end the sender",
+    [FAULT_SHARED_UNREAD] = "is broadcast by one who is gone, and no receiver has it: restart numapoold's worker, which frees it",
+    [FAULT_CELL_WORD] = "is announced, and its slot is not that broadcast any more: sender or broker freed it too early",
+    [FAULT_CELL_LENGTH] = "is announced and says that it is longer than a cell: its sender overwrote it; end the sender",
     [FAULT_CELL_SLOT] = "is announced and names no slot of the pool: its sender overwrote it; end the sender",
     [FAULT_CELL_GAP] = "is below tail and not announced: its receiver waits for ever; end the lane's sender",
     [FAULT_RELEASED_AHEAD] = "more is released than was sent: its receiver overwrote it; end the receiver",
@@ -292,6 +370,9 @@ static void describe_word(char *text, size_t bytes, uint64_t word)
         break;
     case NP_WORD_SENT:
         snprintf(text, bytes, "sent on lane %u, seq %llu, gen %u", owner, seq, generation);
+        break;
+    case NP_WORD_SHARED:
+        snprintf(text, bytes, "broadcast from home lane %u, seq %llu, gen %u", owner, seq, generation);
         break;
     default:
         snprintf(text, bytes, "state %u, owner %u, seq %llu, gen %u", np_word_state(word), owner, seq, generation);
@@ -350,6 +431,7 @@ static void count_word(struct sweep *sweep, uint64_t word)
             sweep->held_by[owner]++;
         break;
     case NP_WORD_SENT:
+    case NP_WORD_SHARED:
         sweep->check->in_flight++;
         if (sweep->sent_on && owner <= sweep->board->limits.lanes)
             sweep->sent_on[owner]++;
@@ -409,7 +491,7 @@ static void sweep_lane(struct sweep *sweep, uint32_t lane)
     seen[0] = seen[1] = 0;
     fault = judge_counters(sweep, lane, seen);
     suspect(sweep, OF_COUNTERS, fault, lane, 0, seen);
-    if (fault != FAULT_NONE)
+    if (fault != FAULT_NONE || !is_read(sweep, lane))
         return; /* which cells are unreleased cannot be said */
     uint64_t until = seen[1] + sweep->lanes[lane].capacity;
     bool goes_on = true;
@@ -448,9 +530,11 @@ static void view_lanes(struct sweep *sweep, struct np_lane_shared *const *lanes)
         view->shared = lanes[lane];
         view->generation = entry->generation;
         view->capacity = entry->capacity;
-        bool possible = view->capacity >= NP_LANE_SLOTS_MIN && view->capacity <= NP_LANE_SLOTS_MAX &&
+        view->kind = entry->kind;
+        view->home = entry->home;
+        bool possible = view->kind <= NP_LANE_HOME && view->capacity >= NP_LANE_SLOTS_MIN && view->capacity <= NP_LANE_SLOTS_MAX &&
                         (view->capacity & (view->capacity - 1)) == 0;
-        view->fits = possible && np_lane_check(view->shared, lane, view->capacity, entry->kind) == 0 && view->shared->pool == sweep->pool &&
+        view->fits = possible && np_lane_check(view->shared, lane, view->capacity, view->kind) == 0 && view->shared->pool == sweep->pool &&
                      view->shared->channel == entry->channel;
     }
 }

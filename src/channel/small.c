@@ -15,11 +15,6 @@ static inline uint64_t where_of(uint64_t position, uint32_t length, unsigned fla
     return (uint32_t)(position + 1) | (uint64_t)length << 32 | (uint64_t)(flags & 0xff) << 40 | (uint64_t)type << 48;
 }
 
-static inline uint32_t length_of(uint64_t where)
-{
-    return (uint32_t)(where >> 32 & 0xff);
-}
-
 static inline unsigned flags_of(uint64_t where)
 {
     return (unsigned)(where >> 40 & 0xff);
@@ -123,7 +118,7 @@ void np_small_take_back(struct np_sender_lane *lane)
 static inline void describe(struct numapool_msg *message, const struct np_small_cell *cell, uint64_t where, uint64_t position,
                             uint64_t redelivered_until, uint32_t place)
 {
-    uint32_t length = length_of(where);
+    uint32_t length = np_small_length(where);
     message->data = (void *)(uintptr_t)cell->data;
     message->length = length;
     message->type = (uint16_t)(where >> 48);
@@ -148,7 +143,7 @@ unsigned np_small_take(const struct np_receiver_lane *lane, unsigned place, stru
         uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
         if (!np_cell_is_announced(where, position))
             break;
-        if (__builtin_expect(((flags_of(where) & ~NP_CELL_KEYED) != 0) | (length_of(where) > NUMAPOOL_SMALL_BYTES), 0))
+        if (__builtin_expect(((flags_of(where) & ~NP_CELL_KEYED) != 0) | (np_small_length(where) > NUMAPOOL_SMALL_BYTES), 0))
             break;
         describe(message, cell, where, position, redelivered_until, place);
     }
@@ -171,7 +166,7 @@ unsigned np_small_poll(struct numapool_receiver *receiver, unsigned place, struc
         uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
         if (!np_cell_is_announced(where, lane->head))
             break;
-        uint32_t length = length_of(where);
+        uint32_t length = np_small_length(where);
         if (flags_of(where) == NP_CELL_DIRECTED && length <= NP_SMALL_KEY_BYTES) {
             uint64_t address = np_load64(&cell->data[NP_SMALL_WORDS - 1], memory_order_relaxed); /* relaxed: ordered by the acquire of where */
             if (address == np_receiver_address(receiver))

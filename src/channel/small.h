@@ -19,6 +19,12 @@
 /* Bytes of a message beyond which its key is not carried. */
 #define NP_SMALL_KEY_BYTES (NUMAPOOL_SMALL_BYTES - 8)
 
+/* What a cell's `where` says of the message's length, which may be too much. */
+static inline uint32_t np_small_length(uint64_t where)
+{
+    return (uint32_t)(where >> 32 & 0xff);
+}
+
 /* Sends up to n on one lane that has room for them, as long as they are of the kind of cell_flags: 0, KEYED, or DIRECTED, one message whose
  * key becomes `address`. How many; -EINVAL with the sentence: not even the first. */
 int np_small_send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages, unsigned n,

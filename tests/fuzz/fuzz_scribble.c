@@ -15,8 +15,9 @@ struct scene {
     struct numapool_pool *pool;
     struct numapool_magazine *magazine;
     struct numapool_sender *sender;
-    struct numapool_receiver *receiver;
+    struct numapool_receiver *receiver, *other; /* the other: of what is broadcast */
     struct np_lane_shared *lane;
+    uint32_t flags;
 };
 
 /* The lane's memory, as the other end has it mapped. */
@@ -24,12 +25,13 @@ static struct np_lane_shared *find_lane(struct numapool_pool *pool)
 {
     struct np_lane_grant grant;
     for (uint32_t endpoint = 1; endpoint < 8; endpoint++)
-        if (pool->authority->next_lane(pool->authority_context, endpoint, 0, &grant) == 1)
-            return grant.memory;
+        for (grant.stamp = 0; pool->authority->next_lane(pool->authority_context, endpoint, grant.stamp, &grant) == 1;)
+            if (grant.kind != NP_LANE_HOME)
+                return grant.memory;
     return NULL;
 }
 
-static void build(struct scene *scene)
+static void build(struct scene *scene, uint32_t flags)
 {
     struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
     struct numapool_channel_options channel = NUMAPOOL_CHANNEL_OPTIONS_INIT;
@@ -38,10 +40,13 @@ static void build(struct scene *scene)
     options.slots = SLOTS;
     channel.lane_slots = LANE_SLOTS;
     channel.spin_ns = -1;
+    channel.flags = scene->flags = flags;
     FUZZ_MUST(numapool_create(&scene->pool, &options) == 0);
     FUZZ_MUST(numapool_magazine_open(scene->pool, NUMAPOOL_ANY_NODE, 0, &scene->magazine) == 0);
     FUZZ_MUST(numapool_sender_open(scene->pool, "c", &channel, &scene->sender) == 0);
     FUZZ_MUST(numapool_receiver_open(scene->pool, "c", &channel, &scene->receiver) == 0);
+    if (flags == NUMAPOOL_BROADCAST)
+        FUZZ_MUST(numapool_receiver_open(scene->pool, "c", &channel, &scene->other) == 0);
     scene->lane = find_lane(scene->pool);
     FUZZ_MUST(scene->lane != NULL);
 }
@@ -50,8 +55,8 @@ static void scribble(struct scene *scene, uint64_t where, uint64_t what)
 {
     struct np_arena *arena = &scene->pool->arenas[0].arena;
     struct np_cell *cells = np_lane_cells(scene->lane);
-    np_shm64 *cell = (np_shm64 *)&cells[where / 16 % LANE_SLOTS];
-    switch (where % 13) {
+    np_shm64 *cell = (np_shm64 *)&cells[where / 16 % LANE_SLOTS]; /* small ones: the first half of them */
+    switch (where % 15) {
     case 0: np_store64(&arena->words[where / 16 % SLOTS], what, memory_order_relaxed); break;
     case 1: np_store64(&arena->level[0][where / 16 % arena->level_words[0]], what, memory_order_relaxed); break;
     case 2: np_store64(&arena->level[arena->levels - 1][0], what, memory_order_relaxed); break;
@@ -71,6 +76,8 @@ static void scribble(struct scene *scene, uint64_t where, uint64_t what)
         np_store32(&scene->lane->sender_sleeps, (uint32_t)(what >> 32), memory_order_relaxed);
         break;
     case 11: np_store32(&scene->lane->sender_bell, (uint32_t)what, memory_order_relaxed); break;
+    case 12: np_store64(&scene->lane->start, what, memory_order_relaxed); break;
+    case 13: np_store32(&scene->lane->state, (uint32_t)what, memory_order_relaxed); break;
     default: np_store64(&arena->header->given, what, memory_order_relaxed);
     }
 }
@@ -80,10 +87,32 @@ static void is_ours(struct scene *scene, const void *slot)
     FUZZ_MUST(np_arena_index_of(&scene->pool->arenas[0].arena, slot) >= 0);
 }
 
+static void use_received(struct scene *scene, struct numapool_receiver *receiver, bool writes)
+{
+    struct numapool_msg got[4];
+    int count = numapool_receive(receiver, got, 4, 0);
+    for (int i = 0; i < count; i++) {
+        if (got[i].flags & NUMAPOOL_IN_CELL) {
+            FUZZ_MUST((uintptr_t)got[i].data - (uintptr_t)scene->lane < np_lane_bytes(LANE_SLOTS, NP_LANE_SMALL) &&
+                      got[i].length <= NUMAPOOL_SMALL_BYTES);
+        } else {
+            is_ours(scene, got[i].data);
+            FUZZ_MUST(got[i].length <= numapool_slot_bytes(scene->pool));
+            if (writes)
+                memset(got[i].data, 1, got[i].length);
+        }
+        if (i % 4 == 0 && numapool_keep(receiver, &got[i]) == 0)
+            numapool_put(scene->magazine, got[i].data);
+        else if (i % 4 != 1 || numapool_forward(receiver, &got[i], scene->sender, 0) < 0)
+            numapool_release(receiver, &got[i], 1);
+    }
+    FUZZ_MUST(count > 0 || np_error_sentence()[0] != 0);
+}
+
 /* `where`: something is scribbled while messages are under way. */
 static void use(struct scene *scene, const uint64_t *where)
 {
-    struct numapool_msg message = NUMAPOOL_MSG_INIT, got[4];
+    struct numapool_msg message = NUMAPOOL_MSG_INIT;
     void *slots[16];
     unsigned n = 0;
     while (n < 16 && (slots[n] = numapool_get(scene->magazine)) != NULL)
@@ -91,27 +120,20 @@ static void use(struct scene *scene, const uint64_t *where)
     for (unsigned i = 0; i < n; i++)
         numapool_put(scene->magazine, slots[i]);
     for (unsigned i = 0; i < 3; i++) {
-        message.data = numapool_loan(scene->sender);
+        message.data = scene->flags == NUMAPOOL_SMALL ? slots : numapool_loan(scene->sender);
         if (!message.data)
             break;
-        is_ours(scene, message.data);
-        message.length = 192;
-        if (numapool_send(scene->sender, &message, 0) < 0)
+        if (scene->flags != NUMAPOOL_SMALL)
+            is_ours(scene, message.data);
+        message.length = scene->flags == NUMAPOOL_SMALL ? 16 * (i + 1) : 192;
+        if (numapool_send(scene->sender, &message, 0) < 0 && scene->flags != NUMAPOOL_SMALL)
             numapool_unloan(scene->sender, message.data);
     }
     if (where)
         scribble(scene, where[0], where[1]);
-    int count = numapool_receive(scene->receiver, got, 4, 0);
-    for (int i = 0; i < count; i++) {
-        is_ours(scene, got[i].data);
-        FUZZ_MUST(got[i].length <= numapool_slot_bytes(scene->pool));
-        memset(got[i].data, 1, got[i].length);
-        if (i % 4 == 0 && numapool_keep(scene->receiver, &got[i]) == 0)
-            numapool_put(scene->magazine, got[i].data);
-        else if (i % 4 != 1 || numapool_forward(scene->receiver, &got[i], scene->sender, 0) < 0)
-            numapool_release(scene->receiver, &got[i], 1);
-    }
-    FUZZ_MUST(count > 0 || np_error_sentence()[0] != 0);
+    use_received(scene, scene->receiver, true);
+    if (scene->other)
+        use_received(scene, scene->other, false);
     struct np_arena_census census;
     np_arena_census(&scene->pool->arenas[0].arena, &census);
     FUZZ_MUST(census.free_slots + census.held + census.sent + census.kept + census.odd == SLOTS);
@@ -119,8 +141,9 @@ static void use(struct scene *scene, const uint64_t *where)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    struct scene scene;
-    build(&scene);
+    static const uint32_t flags[] = { 0, NUMAPOOL_SMALL, NUMAPOOL_BROADCAST };
+    struct scene scene = { 0 };
+    build(&scene, flags[bytes > 0 ? data[0] % 3 : 0]);
     use(&scene, NULL);
     for (size_t at = 0; at + 16 <= bytes && at < 16 * 24; at += 16) {
         uint64_t where[2];
@@ -130,6 +153,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     /* taken apart in the order that leaves the most to be repaired */
     numapool_sender_close(scene.sender, 0);
     numapool_receiver_close(scene.receiver);
+    if (scene.other)
+        numapool_receiver_close(scene.other);
     numapool_magazine_close(scene.magazine);
     FUZZ_MUST(numapool_close(scene.pool) == 0);
     return 0;

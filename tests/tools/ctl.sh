@@ -132,7 +132,7 @@ try "clients of a pool that nobody has open" "run 0 --json clients small" "is cl
 try "how far a lane has come" "run 0 --json channels" "is channels.0.channel ctl.test" "is channels.0.pool pay" \
     "is channels.0.senders 1" "is channels.0.receivers 1" "is channels.0.depth 30" "is channels.0.lanes.0.sent 50" \
     "is channels.0.lanes.0.released 20" "is channels.0.lanes.0.sender_pid $client" "is channels.0.lanes.0.receiver_pid $client" \
-    "is channels.0.lanes.0.state active" "is channels.0.lanes.0.redelivered 0"
+    "is channels.0.lanes.0.state active" "is channels.0.lanes.0.redelivered 0" "is channels.0.kind slots" "is channels.0.lanes.0.kind slots"
 try "channels as a table" "run 0 channels" "says '^channel ctl.test of pool pay: senders 1, receivers 1, unreleased messages 30\$'"
 try "stats count the words" "run 0 --json stats pay" "at_least pools.0.total.held 100" "is pools.0.total.in_flight 50" \
     "at_least pools.0.total.refills 1" "at_least daemon.clients_admitted 1"

@@ -550,6 +550,64 @@ START_TEST(nothing_is_sent_past_one_who_joined_while_nobody_answers)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- check */
+
+static struct np_finding findings[16];
+
+static uint64_t check(uint64_t in_flight)
+{
+    struct np_check check = { .findings = findings, .findings_capacity = 16 };
+    ck_assert_int_eq(np_check_pool(&check, &world.board, world.pool, world.broker.pools[world.pool].arenas, WORLD_ARENAS,
+                                   world.broker.lane_memory, NULL, NULL), 0);
+    ck_assert_uint_eq(check.in_flight, in_flight);
+    return check.wrong;
+}
+
+static void assert_found(np_shm64 *word, uint64_t value, uint64_t in_flight, const char *part)
+{
+    uint64_t was = np_load64(word, memory_order_relaxed);
+    np_store64(word, value, memory_order_relaxed);
+    uint64_t wrong = check(in_flight), found = 0;
+    for (uint64_t i = 0; i < wrong; i++)
+        found += strstr(findings[i].sentence, part) != NULL;
+    ck_assert_msg(found > 0, "none of %u findings has \"%s\"", (unsigned)wrong, part);
+    np_store64(word, was, memory_order_relaxed);
+}
+
+START_TEST(check_knows_what_is_broadcast)
+{
+    struct scene scene;
+    struct numapool_msg messages[4];
+    set_scene(&scene);
+    ck_assert_uint_eq(check(3), 0);
+    const struct np_sender_lane *home = np_broadcast_home(scene.sender), *lane = &scene.sender->lanes[1];
+    np_shm64 *word = home->sent[1].word;
+    assert_found(word, np_word_freed(np_load64(word, memory_order_relaxed)), 2, "not that broadcast any more");
+    assert_found(word, np_word_shared(lane->id, 1, 0), 3, "names no broadcasting sender");
+    assert_found(word, np_word_shared(home->id, 999, 0), 3, "not near its lane's tail");
+    assert_found(&np_lane_cells(lane->shared)[1].where, np_cell_where(1, 99), 3, "names another slot");
+    receive_and_release(scene.first, 0, 3);
+    ck_assert_uint_eq(check(3), 0);
+    ck_assert_int_eq(numapool_receiver_close(scene.dead), 0); /* a closed lane that its sender does not know of yet */
+    ck_assert_uint_eq(check(3), 0);
+    ck_assert_int_eq(numapool_sender_close(scene.sender, 0), 2);
+    ck_assert_uint_eq(check(2), 0);
+    ck_assert_int_eq(numapool_receive(scene.late, messages, 4, 0), 2);
+    np_shm32 *receiver = &world.board.lanes[scene.late->lanes[0].id].receiver;
+    np_store32(receiver, 0, memory_order_relaxed);
+    ck_assert_uint_eq(check(2), 2); /* no receiver has them */
+    ck_assert_msg(strstr(findings[0].sentence, "no receiver has it") != NULL, "%s", findings[0].sentence);
+    np_store32(receiver, scene.late->endpoint.id, memory_order_relaxed);
+    release(scene.late, messages, 2);
+    ck_assert_int_eq(numapool_receiver_close(scene.late), 0);
+    ck_assert_int_eq(numapool_receiver_close(scene.first), 0);
+    ck_assert_uint_eq(check(0), 0);
+    leave(scene.sends);
+    leave(scene.reads);
+    leave(scene.lives);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("broadcast");
@@ -570,6 +628,7 @@ int main(void)
     tcase_add_test(deaths, a_dead_senders_scavenger_may_die_anywhere);
     tcase_add_test(deaths, a_dead_receivers_scavenger_may_die_anywhere);
     tcase_add_test(deaths, nothing_is_sent_past_one_who_joined_while_nobody_answers);
+    tcase_add_test(deaths, check_knows_what_is_broadcast);
     suite_add_tcase(suite, one);
     suite_add_tcase(suite, deaths);
     return run_suite(suite);

@@ -4,6 +4,8 @@
 
 #include <setjmp.h>
 
+#include "channel/small.h"
+
 static struct numapool_channel_options small_options(uint32_t lane_slots)
 {
     struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
@@ -251,7 +253,7 @@ START_TEST(a_scribbled_cell_is_passed_over_and_told)
     struct numapool_msg messages[4];
     for (uint64_t id = 0; id < 3; id++)
         ck_assert_int_eq(send_one(sender, 8, id), 0);
-    np_shm64 *where = &((struct np_small_cell *)((char *)sender->lanes[0].shared + NP_LANE_HEADER_BYTES))[1].where;
+    np_shm64 *where = &np_small_cells(sender->lanes[0].shared)[1].where;
     np_store64(where, np_load64(where, memory_order_relaxed) | UINT64_C(0xff) << 32, memory_order_relaxed);
     ck_assert_int_eq(numapool_receive(receiver, messages, 4, 0), 1);
     ASSERT_REFUSED(numapool_receive(receiver, messages + 1, 3, 0), -EBADMSG, "255 bytes");
@@ -374,6 +376,94 @@ START_TEST(a_sender_that_leaves_a_lane_to_drain_leaves_nothing)
 }
 END_TEST
 
+START_TEST(check_knows_small_messages)
+{
+    struct member *a = join_world(), *b = join_world();
+    struct numapool_sender *sender = open_sender(a->pool, "s", 8);
+    struct numapool_receiver *receiver = open_receiver(b->pool, "s");
+    struct np_finding finding;
+    struct np_check check = { .findings = &finding, .findings_capacity = 1 };
+    struct np_broker *broker = &world.broker;
+    struct np_arena *arenas = broker->pools[world.pool].arenas;
+    struct numapool_msg messages[4];
+    for (uint64_t id = 0; id < 3; id++)
+        ck_assert_int_eq(send_one(sender, 48, id), 0);
+    ck_assert_int_eq(np_check_pool(&check, &world.board, world.pool, arenas, WORLD_ARENAS, broker->lane_memory, NULL, NULL), 0);
+    ck_assert_uint_eq(check.wrong, 0);
+    np_shm64 *where = &np_small_cells(sender->lanes[0].shared)[1].where;
+    uint64_t was = np_load64(where, memory_order_relaxed);
+    np_store64(where, was | UINT64_C(0x40) << 32, memory_order_relaxed);
+    ck_assert_int_eq(np_check_pool(&check, &world.board, world.pool, arenas, WORLD_ARENAS, broker->lane_memory, NULL, NULL), 0);
+    ck_assert_uint_eq(check.wrong, 1);
+    ck_assert_ptr_nonnull(strstr(finding.sentence, "longer than a cell"));
+    np_store64(where, was, memory_order_relaxed);
+    ck_assert_int_eq(numapool_receive(receiver, messages, 4, 0), 3);
+    ck_assert_int_eq(numapool_release(receiver, messages, 3), 0);
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    bury(a);
+    bury(b);
+}
+END_TEST
+
+/* A message to one receiver alone, a keyed one and a request carry their key beside 40 bytes. */
+START_TEST(keys_addresses_and_requests_have_room_beside_forty_bytes)
+{
+    struct numapool_channel_options options = small_options(8);
+    struct numapool_sender *sender = open_sender(pool, "s", 8);
+    struct numapool_receiver *first = open_receiver(pool, "s"), *second = open_receiver(pool, "s");
+    struct numapool_requester *requester = NULL;
+    struct numapool_responder *responder = NULL;
+    unsigned char bytes[NUMAPOOL_SMALL_BYTES] = { 7 };
+    struct numapool_msg message = { .data = bytes, .length = 40, .id = 5, .key = 77, .flags = NUMAPOOL_KEYED }, got;
+    char text[] = "forty-two";
+    uint64_t address = numapool_receiver_address(second);
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert_int_eq(numapool_send_to(sender, address, &message, 0), 0);
+        ck_assert_int_eq(numapool_receive(first, &got, 1, 0), -EAGAIN);
+        ck_assert_int_eq(numapool_receive(second, &got, 1, 0), 1);
+        ck_assert_uint_eq(got.key, address);
+        ck_assert_uint_eq(got.id, 5);
+        ck_assert_int_eq(numapool_release(second, &got, 1), 0);
+    }
+    message.length = 41;
+    ASSERT_REFUSED(numapool_send_to(sender, address, &message, 0), -EINVAL, "at most 40");
+    for (message.length = 40; message.length <= 48; message.length += 8) { /* both on one lane, for none is released */
+        ck_assert_int_eq(numapool_send(sender, &message, 0), 0);
+        ck_assert_int_eq(numapool_send(sender, &message, 0), 0);
+        struct numapool_receiver *owner = numapool_receive(first, &got, 1, 0) == 1 ? first : second;
+        if (owner == second)
+            ck_assert_int_eq(numapool_receive(second, &got, 1, 0), 1);
+        ck_assert_uint_eq(got.flags, NUMAPOOL_IN_CELL | NUMAPOOL_KEYED);
+        ck_assert_uint_eq(got.key, message.length == 40 ? 77 : 0);
+        ck_assert_int_eq(numapool_release(owner, &got, 1), 0);
+        ck_assert_int_eq(numapool_receive(owner, &got, 1, 0), 1);
+        ck_assert_int_eq(numapool_release(owner, &got, 1), 0);
+    }
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
+    ck_assert_int_eq(numapool_receiver_close(first), 0);
+    ck_assert_int_eq(numapool_receiver_close(second), 0);
+
+    ck_assert_int_eq(numapool_responder_open(pool, "q", &options, &responder), 0);
+    ck_assert_int_eq(numapool_requester_open(pool, "q", &options, &requester), 0);
+    message = (struct numapool_msg){ .data = bytes, .length = 41, .id = 9 };
+    ASSERT_REFUSED(numapool_request(requester, &message, 0), -EINVAL, "at most 40");
+    message.length = 40;
+    ck_assert_int_eq(numapool_request(requester, &message, 0), 0);
+    ck_assert_int_eq(numapool_receive(numapool_responder_receiver(responder), &got, 1, 0), 1);
+    ASSERT_REFUSED(numapool_reply_in_place(responder, &got, 0), -EINVAL, "no slot");
+    ck_assert_int_eq(numapool_reply(responder, &got, &(struct numapool_msg){ .data = text, .length = sizeof text }, 0), 0);
+    ck_assert_int_eq(numapool_receive(numapool_requester_receiver(requester), &got, 1, 0), 1);
+    ck_assert_uint_eq(got.id, 9);
+    ck_assert_str_eq(got.data, "forty-two");
+    ck_assert_int_eq(numapool_release(numapool_requester_receiver(requester), &got, 1), 0);
+    ck_assert_int_eq(numapool_requester_close(requester, 0), 0);
+    ck_assert_int_eq(numapool_responder_close(responder, 0), 0);
+    options.flags = NUMAPOOL_BROADCAST;
+    ASSERT_REFUSED(numapool_requester_open(pool, "q", &options, &requester), -EINVAL, "cannot be BROADCAST");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("small");
@@ -387,10 +477,12 @@ int main(void)
     tcase_add_test(one, all_ends_of_a_channel_are_of_one_kind);
     tcase_add_test(one, forwarding_between_small_channels_copies);
     tcase_add_test(one, a_scribbled_cell_is_passed_over_and_told);
+    tcase_add_test(one, keys_addresses_and_requests_have_room_beside_forty_bytes);
     tcase_add_checked_fixture(deaths, make_world, unmake_world);
     tcase_add_test(deaths, a_batch_whose_sender_dies_arrives_whole_or_not_at_all);
     tcase_add_test(deaths, what_a_dead_receiver_had_comes_again_marked);
     tcase_add_test(deaths, a_sender_that_leaves_a_lane_to_drain_leaves_nothing);
+    tcase_add_test(deaths, check_knows_small_messages);
     suite_add_tcase(suite, one);
     suite_add_tcase(suite, deaths);
     return run_suite(suite);

@@ -4,13 +4,20 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "channel/endpoint.h"
 #include "core/error.h"
 #include "ctl.h"
 
 static const char *lane_state_text(uint32_t state)
 {
-    static const char *const names[] = { "none", "active", "drain", "orphan" };
+    static const char *const names[] = { "none", "active", "drain", "orphan", "closed" };
     return state < sizeof names / sizeof names[0] ? names[state] : "unknown";
+}
+
+static const char *lane_kind_text(uint32_t kind)
+{
+    static const char *const names[] = { "slots", "small", "broadcast", "home" };
+    return kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }
 
 /* The client behind an endpoint and his pid, both null when there is nobody. */
@@ -32,11 +39,12 @@ static json_t *describe_lane(const struct np_view *view, uint32_t lane, struct n
     json_t *row = np_json_object();
     np_json_set_count(row, "lane", lane);
     np_json_set_count(row, "generation", entry->generation);
+    np_json_set_text(row, "kind", lane_kind_text(entry->kind));
     np_json_set_text(row, "state", lane_state_text(np_load32(&shared->state, memory_order_acquire)));
     set_end(view, row, "sender_client", "sender_pid", np_load32(&entry->sender, memory_order_acquire));
     set_end(view, row, "receiver_client", "receiver_pid", np_load32(&entry->receiver, memory_order_acquire));
     np_json_set_count(row, "capacity", capacity);
-    np_json_set_count(row, "depth", np_lane_depth(shared, capacity));
+    np_json_set_count(row, "depth", entry->kind == NP_LANE_HOME ? 0 : np_lane_depth(shared, capacity)); /* its lanes have them */
     /* relaxed, all of them: shown to people */
     np_json_set_count(row, "sent", np_load64(&shared->tail, memory_order_relaxed));
     np_json_set_count(row, "released", np_load64(&shared->released, memory_order_relaxed));
@@ -67,6 +75,7 @@ static void describe_channel(const struct np_view *view, uint32_t channel, const
     np_view_name(name, view->board.pools[entry->pool].name);
     np_json_set_text(row, "pool", name);
     np_json_set_count(row, "number", channel);
+    np_json_set_text(row, "kind", lane_kind_text(np_channel_kind(entry->flags)));
     np_json_set_count(row, "senders", count_ends(view, channel, NP_ROLE_SENDER));
     np_json_set_count(row, "receivers", count_ends(view, channel, NP_ROLE_RECEIVER));
     np_json_set_count(row, "depth", 0);
@@ -106,6 +115,7 @@ void np_ctl_channels_print(const json_t *document)
 {
     static const struct np_column columns[] = {
         { "lane", "lane", NP_CELL_NUMBER },
+        { "kind", "kind", NP_CELL_TEXT },
         { "state", "state", NP_CELL_TEXT },
         { "sender_client", "from client", NP_CELL_NUMBER },
         { "sender_pid", "pid", NP_CELL_NUMBER },
@@ -124,11 +134,13 @@ void np_ctl_channels_print(const json_t *document)
     if (json_array_size(json_object_get(document, "channels")) == 0)
         printf("no channels\n");
     json_array_foreach(json_object_get(document, "channels"), index, row) {
-        char name[NUMAPOOL_NAME_BYTES], pool[NUMAPOOL_NAME_BYTES], depth[32];
+        char name[NUMAPOOL_NAME_BYTES], pool[NUMAPOOL_NAME_BYTES], depth[32], kind[16];
         np_table_text(name, sizeof name, NP_CELL_TEXT, json_object_get(row, "channel"));
         np_table_text(pool, sizeof pool, NP_CELL_TEXT, json_object_get(row, "pool"));
         np_table_text(depth, sizeof depth, NP_CELL_COUNT, json_object_get(row, "depth"));
-        printf("%schannel %s of pool %s: senders %u, receivers %u, unreleased messages %s\n", index > 0 ? "\n" : "", name, pool,
+        np_table_text(kind, sizeof kind, NP_CELL_TEXT, json_object_get(row, "kind"));
+        bool plain = strcmp(kind, "slots") == 0;
+        printf("%schannel %s of pool %s%s%s: senders %u, receivers %u, unreleased messages %s\n", index > 0 ? "\n" : "", name, pool, plain ? "" : ", ", plain ? "" : kind,
                (unsigned)np_json_count(row, "senders"), (unsigned)np_json_count(row, "receivers"), depth);
         np_table_print(columns, sizeof columns / sizeof columns[0], json_object_get(row, "lanes"));
     }
