@@ -3,7 +3,7 @@
 #ifndef NP_TEST_BROADCAST_HELP_H
 #define NP_TEST_BROADCAST_HELP_H
 
-#include "world_help.h"
+#include "pool_help.h"
 
 #include "channel/broadcast.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Broadcast and deaths: of what a dying sender sent all receivers get it or none, and every slot comes home once, whoever dies. */
 #include "broadcast_help.h"
+#include "world_help.h"
 
 #include <setjmp.h>
 
