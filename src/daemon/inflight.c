@@ -123,7 +123,7 @@ bool np_inflight_begin(struct np_worker *worker, uint32_t client, const char *wh
         return false;
     np_add64(&worker->board.header->io_waits, 1, memory_order_relaxed); /* relaxed: a statistic */
     np_broker_client_stopped(&worker->broker, client, &what);
-    np_log(NP_LOG_INFO, "client %u (process %ld, %.31s) %s with I/O in flight: %llu messages announced; its slots wait for the kernel",
+    np_log(NP_LOG_INFO, "client %u (process %ld, %.31s) %s, and an io_uring of its has not ended yet: its slots wait; %llu messages announced",
            client, (long)entry->pid, entry->name, why, (unsigned long long)what.rolled_forward);
     begin(worker, client);
     np_worker_duty(worker);

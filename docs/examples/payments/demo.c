@@ -33,6 +33,7 @@ struct options {
     uint64_t kills;
     bool json;
     bool no_progress;
+    bool listens;
     char **files;
     int file_count;
 };
@@ -225,7 +226,8 @@ static int run_samples(struct demo *demo, const struct options *options)
         files[i] = paths[i];
     }
     snprintf(paths[VALID], sizeof(paths[VALID]), "%s/%s", directory, invalid_name);
-    return run_files(demo, options, files, VALID, paths[VALID]);
+    /* What a file states about itself does not travel over TCP, so there is nothing to be found at fault in it. */
+    return run_files(demo, options, files, VALID, demo->listens ? NULL : paths[VALID]);
 }
 
 static int make_directory(struct demo *demo)
@@ -247,6 +249,7 @@ static int make_directory(struct demo *demo)
 static int clean_up(struct demo *demo)
 {
     int status, result = 0;
+    launch_end(&demo->sender, PASSAGE_END_PATIENCE_MS);
     launch_end(&demo->gateway, PASSAGE_END_PATIENCE_MS);
     launch_end(&demo->validator, PASSAGE_END_PATIENCE_MS);
     launch_end(&demo->ledger, PASSAGE_END_PATIENCE_MS);
@@ -275,6 +278,7 @@ static int run(const struct options *options)
     const struct sigaction action = { .sa_handler = stop }, ignore = { .sa_handler = SIG_IGN };
     const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
     int verdict = FAILED;
+    demo.listens = options->listens;
     demo.shows_report = !options->json;
     demo.shows_progress = !options->no_progress && isatty(STDERR_FILENO);
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
@@ -283,7 +287,8 @@ static int run(const struct options *options)
     if (launch_find("numapoold", demo.daemon_path) != 0 || launch_find("numapoolctl", demo.tool_path) != 0 ||
         launch_find("numapool-payments-gateway", demo.gateway_path) != 0 ||
         launch_find("numapool-payments-validator", demo.validator_path) != 0 ||
-        launch_find("numapool-payments-ledger", demo.ledger_path) != 0)
+        launch_find("numapool-payments-ledger", demo.ledger_path) != 0 ||
+        (demo.listens && launch_find("numapool-payments-send", demo.send_path) != 0))
         return FAILED;
     if (make_directory(&demo) == 0 && start_daemon(&demo) == 0)
         verdict = options->file_count > 0 ? run_files(&demo, options, (const char *const *)(uintptr_t)options->files,
@@ -322,6 +327,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'n':
         options->no_progress = true;
         return 0;
+    case 'L':
+        options->listens = true;
+        return 0;
     case ARGP_KEY_ARGS:
         options->files = state->argv + state->next;
         options->file_count = state->argc - state->next;
@@ -339,6 +347,7 @@ int main(int argc, char **argv)
         { "repeat", 'r', "N", 0, "Send every file N times (1)", 0 },
         { "kills", 'k', "N", 0, "Kill the validator N times on the way (5)", 0 },
         { "json", 'j', NULL, 0, "Print one JSON document and nothing else to standard output", 0 },
+        { "listen", 'L', NULL, 0, "Over TCP: a sender, a gateway that listens, and a reply to each payment", 0 },
         { "no-progress", 'n', NULL, 0, "No progress bar, not even on a terminal", 0 },
         { 0 }
     };

@@ -10,6 +10,7 @@
 
 #include "book.h"
 #include "nacha.h"
+#include "replies.h"
 #include "report.h"
 #include "session.h"
 #include "stream.h"
@@ -18,9 +19,12 @@
 #define PROGRESS_INTERVAL_NS INT64_C(50000000)
 
 enum { KEY_CONTROL_FD = 256, KEY_HALT_AT, KEY_JSON_FD };
+#define REPLYING_WAIT_NS INT64_C(1000000) /* with replies under way */
+#define LISTENING_WAIT_NS INT64_C(10000000)
 
 struct options {
     bool json;
+    const char *reply;     /* [ADDRESS:]PORT, or NULL */
     uint64_t patience_s;
     uint64_t control;      /* descriptor, or UINT64_MAX */
     uint64_t json_fd;      /* likewise */
@@ -32,6 +36,7 @@ struct ledger {
     struct session session;
     struct numapool_receiver *receiver;
     struct book *book;
+    struct replies *replies;   /* NULL: nobody gets any */
     const struct options *options;
     size_t halts_done;
     int64_t first_ns, last_ns; /* of payments posted */
@@ -78,6 +83,19 @@ static void report_progress(struct ledger *ledger)
 
 /* ---------------------------------------------------------------- posting */
 
+static void reply(struct ledger *ledger, uint32_t file, uint64_t number, enum stream_verdict verdict, uint32_t objections)
+{
+    const struct stream_reply reply = { .number = number, .verdict = verdict, .objections = objections };
+    if (ledger->replies != NULL)
+        replies_add(ledger->replies, file, &reply);
+}
+
+static void refuse(struct ledger *ledger, const struct numapool_msg *message)
+{
+    book_damaged(ledger->book);
+    reply(ledger, stream_id_file(message->id), stream_id_ordinal(message->id), STREAM_REFUSED, 0);
+}
+
 static int post(struct ledger *ledger, const struct numapool_msg *message)
 {
     const struct numapool_payment *payment = message->data;
@@ -91,7 +109,7 @@ static int post(struct ledger *ledger, const struct numapool_msg *message)
                                    : numapool_payment_get_credit_account(payment, &length_bytes);
     if ((problems & unreadable) != 0 || payment->amount_minor < 0 || length_bytes < 8 ||
         !nacha_number(account, 1, 8, &bank) || message->id != numapool_payment_get_id(payment)) {
-        book_damaged(ledger->book);
+        refuse(ledger, message);
         return 0;
     }
     const struct book_payment entry = {
@@ -103,8 +121,29 @@ static int post(struct ledger *ledger, const struct numapool_msg *message)
     };
     int outcome = book_post(ledger->book, &entry);
     if (outcome == BOOK_REFUSED)
-        book_damaged(ledger->book);
+        refuse(ledger, message);
+    else if (outcome == BOOK_POSTED)
+        reply(ledger, stream_id_file(message->id), stream_id_ordinal(message->id), entry.objections != 0 ? STREAM_FLAGGED : STREAM_ACCEPTED,
+              entry.objections);
     return outcome < 0 ? outcome : 0;
+}
+
+/* Names of connections are short: one piece, which ends with the session. */
+static void hear_name(struct ledger *ledger, const struct stream_name *name)
+{
+    char text[sizeof(name->text) + 1];
+    if (name->offset != 0 || name->length >= sizeof(name->text))
+        return;
+    memcpy(text, name->text, sizeof(name->text));
+    text[name->length] = '\0';
+    replies_name(ledger->replies, name->file, text);
+}
+
+/* A record that the gateway refused. Whoever sent files has no connection here. */
+static void hear_finding(struct ledger *ledger, const struct stream_finding *finding)
+{
+    if (finding->severity == NACHA_MALFORMED)
+        reply(ledger, finding->file, finding->line, STREAM_REFUSED, 0);
 }
 
 static int take(struct ledger *ledger, const struct numapool_msg *message)
@@ -112,7 +151,7 @@ static int take(struct ledger *ledger, const struct numapool_msg *message)
     struct book *book = ledger->book;
     int result = -EBADMSG;
     if (message->length != NUMAPOOL_PAYMENT_BYTES || message->type == STREAM_PAYMENT_DAMAGED) {
-        book_damaged(book);
+        refuse(ledger, message);
         return 0;
     }
     if (message->type == STREAM_PAYMENT)
@@ -121,6 +160,8 @@ static int take(struct ledger *ledger, const struct numapool_msg *message)
         switch (message->type) {
         case STREAM_NAME:
             result = book_name(book, message->id, message->data);
+            if (ledger->replies != NULL)
+                hear_name(ledger, message->data);
             break;
         case STREAM_BATCH:
             result = book_batch_stated(book, message->id, message->data);
@@ -130,6 +171,8 @@ static int take(struct ledger *ledger, const struct numapool_msg *message)
             break;
         case STREAM_FINDING:
             result = book_found(book, message->id, message->data);
+            if (result == 0)
+                hear_finding(ledger, message->data);
             break;
         case STREAM_END:
             result = book_ended(book, message->id, message->data);
@@ -149,7 +192,11 @@ static int take(struct ledger *ledger, const struct numapool_msg *message)
 static int take_some(struct ledger *ledger)
 {
     struct numapool_msg messages[STREAM_BATCH_MESSAGES];
-    int count = numapool_receive(ledger->receiver, messages, STREAM_BATCH_MESSAGES, SESSION_WAIT_NS);
+    const int64_t wait_ns = ledger->replies == NULL ? SESSION_WAIT_NS
+                            : replies_are_busy(ledger->replies) ? REPLYING_WAIT_NS : LISTENING_WAIT_NS;
+    int count = numapool_receive(ledger->receiver, messages, STREAM_BATCH_MESSAGES, wait_ns);
+    if (ledger->replies != NULL)
+        replies_run(ledger->replies);
     if (count == -EAGAIN || count == -ETIMEDOUT || count == -EINTR)
         return 0;
     if (count == -EBADMSG) {
@@ -230,6 +277,19 @@ static int settle(struct ledger *ledger)
     return (int)report.verdict;
 }
 
+static int open_replies(struct ledger *ledger)
+{
+    char line[32];
+    uint16_t port;
+    ledger->replies = replies_open(&ledger->session, ledger->options->reply, &port);
+    if (ledger->replies == NULL)
+        return -1;
+    const int length = snprintf(line, sizeof(line), "reply %u\n", port);
+    if (ledger->options->control != UINT64_MAX && write((int)ledger->options->control, line, (size_t)length) != length)
+        session_stopping = 1;
+    return 0;
+}
+
 static int run(const struct options *options)
 {
     struct ledger ledger = { .options = options };
@@ -241,11 +301,13 @@ static int run(const struct options *options)
         fprintf(stderr, "ledger: no memory for the book\n");
     else if (numapool_receiver_open(ledger.session.pool, STREAM_TO_LEDGER, NULL, &ledger.receiver) != 0)
         session_complain(&ledger.session, "joining channel '" STREAM_TO_LEDGER "'");
-    else {
+    else if (options->reply == NULL || open_replies(&ledger) == 0) {
         tell(&ledger, "ready");
         if (work(&ledger) == 0)
             result = settle(&ledger);
     }
+    if (ledger.replies != NULL)
+        replies_close(ledger.replies);
     if (ledger.receiver != NULL)
         numapool_receiver_close(ledger.receiver);
     book_close(ledger.book);
@@ -271,6 +333,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case 'j':
         options->json = true;
+        return 0;
+    case 'r':
+        options->reply = argument;
         return 0;
     case 'p':
         if (session_number(argument, 1, 86400, &options->patience_s) != 0)
@@ -304,6 +369,7 @@ int main(int argc, char **argv)
     static const struct argp_option table[] = {
         { "json", 'j', NULL, 0, "Print the report as one JSON document", 0 },
         { "json-fd", KEY_JSON_FD, "FD", 0, "Write that document there, and the readable report to standard output", 0 },
+        { "reply", 'r', "[ADDRESS:]PORT", 0, "Reply there to each payment that came over TCP (port 0: any, told by --control-fd)", 0 },
         { "patience", 'p', "SECONDS", 0, "After the closing statement, wait so long for what is missing (30)", 0 },
         { "control-fd", KEY_CONTROL_FD, "FD", 0,
           "Write progress there ('posted N', 'halt N'); after a halt read one byte to go on", 0 },

@@ -56,8 +56,16 @@ static int start_ledger(struct demo *demo, const struct passage *passage)
     const int inherited[] = { passage->ledger_control, passage->document, -1 };
     snprintf(control, sizeof(control), "%d", passage->ledger_control);
     snprintf(document, sizeof(document), "%d", passage->document);
-    const char *const arguments[] = { "ledger",       "--control-fd", control,        "--json-fd", document,
-                                      passage->halts[0] != '\0' ? "--halt-at" : NULL, passage->halts, NULL };
+    const char *arguments[10] = { "ledger", "--control-fd", control, "--json-fd", document };
+    size_t count = 5;
+    if (demo->listens) {
+        arguments[count++] = "--reply";
+        arguments[count++] = "127.0.0.1:0";
+    }
+    if (passage->halts[0] != '\0') {
+        arguments[count++] = "--halt-at";
+        arguments[count++] = passage->halts;
+    }
     demo->ledger = launch_start(&(struct launch){ .path = demo->ledger_path, .arguments = arguments,
                                                   .output = passage->report, .inherited = inherited });
     return demo->ledger > 0 ? 0 : -1;
@@ -85,6 +93,58 @@ static int start_gateway(struct demo *demo, const struct passage *passage)
         launch_start(&(struct launch){ .path = demo->gateway_path, .arguments = arguments, .output = STDERR_FILENO });
     free(arguments);
     return demo->gateway > 0 ? 0 : -1;
+}
+
+/* The gateway listens, and one sender connects to it with all the files. */
+static int start_listening(struct demo *demo, const struct passage *passage, char port[16])
+{
+    char ready_number[16];
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) != 0) {
+        complain("cannot make a pipe", errno);
+        return -1;
+    }
+    snprintf(ready_number, sizeof(ready_number), "%d", ready[1]);
+    const char *const arguments[] = { "gateway", "--lane-slots", passage->lane_slots, "--listen", "127.0.0.1:0", "--connections", "1",
+                                      "--ready-fd", ready_number, NULL };
+    const int inherited[] = { ready[1], -1 };
+    demo->gateway = launch_start(&(struct launch){ .path = demo->gateway_path, .arguments = arguments,
+                                                   .output = STDERR_FILENO, .inherited = inherited });
+    close(ready[1]);
+    ssize_t got = -1;
+    while (demo->gateway > 0 && (got = read(ready[0], port, 15)) < 0 && errno == EINTR && !passage_stopping)
+        continue;
+    close(ready[0]);
+    if (got <= 0) {
+        fprintf(stderr, "payments-demo: the gateway does not listen: see its message above\n");
+        return -1;
+    }
+    port[got] = '\0';
+    port[strcspn(port, "\n")] = '\0';
+    return 0;
+}
+
+static int start_sender(struct demo *demo, const struct passage *passage)
+{
+    char port[16], replies[16], repeats[24];
+    const char **arguments = calloc(passage->file_count + 7, sizeof(*arguments));
+    size_t count = 0;
+    if (arguments == NULL) {
+        complain("cannot start the sender", ENOMEM);
+        return -1;
+    }
+    if (start_listening(demo, passage, port) == 0) {
+        snprintf(replies, sizeof(replies), "%u", passage->reply_port);
+        snprintf(repeats, sizeof(repeats), "%" PRIu64, passage->repeats);
+        const char *const options[] = { "payments-send", "--replies", replies, "--repeat", repeats, port };
+        for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+            arguments[count++] = options[i];
+        for (size_t i = 0; i < passage->file_count; i++)
+            arguments[count++] = passage->files[i];
+        demo->sender = launch_start(&(struct launch){ .path = demo->send_path, .arguments = arguments, .output = STDERR_FILENO });
+    }
+    free(arguments);
+    return demo->sender > 0 ? 0 : -1;
 }
 
 /* ---------------------------------------------------------------- progress */
@@ -132,6 +192,10 @@ static int obey(struct demo *demo, struct passage *passage, const char *line)
     uint64_t posted;
     if (sscanf(line, "%15s %" SCNu64, word, &posted) != 2)
         return 0;
+    if (strcmp(word, "reply") == 0) {
+        passage->reply_port = (unsigned)posted;
+        return 0;
+    }
     passage->posted = posted;
     if (strcmp(word, "halt") == 0)
         return kill_validator(demo, passage);
@@ -185,6 +249,10 @@ static int look_after(struct demo *demo, struct passage *passage)
             fprintf(stderr, "payments-demo: the gateway failed: see its message above\n");
             return -1;
         }
+    }
+    if (launch_has_ended(&demo->sender, &status) && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) {
+        fprintf(stderr, "payments-demo: the sender failed: see its message above\n");
+        return -1;
     }
     if (launch_has_ended(&demo->validator, &status)) {
         fprintf(stderr, "payments-demo: the validator has ended by itself: see its message above\n");
@@ -344,12 +412,42 @@ struct passage *passage_new(const char *const *files, size_t file_count, uint64_
     return passage;
 }
 
+/* The ledger tells where it replies before it says ready. */
+static int wait_for_reply_port(struct demo *demo, struct passage *passage)
+{
+    const int64_t begun_s = now_s();
+    while (passage->reply_port == 0 && !passage_stopping && now_s() - begun_s < STALL_S)
+        if (listen_to_ledger(demo, passage) < 0)
+            break;
+    if (passage->reply_port != 0)
+        return 0;
+    fprintf(stderr, "payments-demo: the ledger does not listen: see its message above\n");
+    return -1;
+}
+
+static int start_payments(struct demo *demo, struct passage *passage)
+{
+    if (!demo->listens)
+        return start_gateway(demo, passage);
+    return wait_for_reply_port(demo, passage) == 0 ? start_sender(demo, passage) : -1;
+}
+
+/* The last replies are read after the ledger has posted the last payment. */
+static int end_sender(struct demo *demo)
+{
+    const int status = launch_wait(&demo->sender);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    fprintf(stderr, "payments-demo: not every payment had its one reply: see above\n");
+    return -1;
+}
+
 int passage_run(struct demo *demo, struct passage *passage)
 {
     int result = -1;
     if (prepare(passage) != 0)
         return -1;
-    if (start_ledger(demo, passage) == 0 && start_validator(demo, passage) == 0 && start_gateway(demo, passage) == 0) {
+    if (start_ledger(demo, passage) == 0 && start_validator(demo, passage) == 0 && start_payments(demo, passage) == 0) {
         /* Only the ledger may keep its end open, or its death would not be seen. */
         close(passage->ledger_control);
         passage->ledger_control = -1;
@@ -365,6 +463,9 @@ int passage_run(struct demo *demo, struct passage *passage)
     /* After a failure the ledger still says what is missing. */
     if (demo->ledger > 0 && collect(demo, passage) != 0)
         result = -1;
+    if (result == 0 && end_sender(demo) != 0)
+        result = -1;
+    launch_end(&demo->sender, PASSAGE_END_PATIENCE_MS);
     launch_end(&demo->gateway, PASSAGE_END_PATIENCE_MS);
     launch_end(&demo->validator, PASSAGE_END_PATIENCE_MS);
     if (demo->shows_report)

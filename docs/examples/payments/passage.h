@@ -21,7 +21,9 @@ struct demo {
     char socket[LAUNCH_PATH_BYTES];
     char daemon_path[LAUNCH_PATH_BYTES], tool_path[LAUNCH_PATH_BYTES];
     char gateway_path[LAUNCH_PATH_BYTES], validator_path[LAUNCH_PATH_BYTES], ledger_path[LAUNCH_PATH_BYTES];
-    pid_t daemon, gateway, validator, ledger;
+    char send_path[LAUNCH_PATH_BYTES];
+    pid_t daemon, gateway, validator, ledger, sender;
+    bool listens;      /* payments come over TCP, and are replied to */
     bool shows_progress;
     bool shows_report; /* the ledger's, to standard output */
 };
@@ -40,6 +42,7 @@ struct passage {
     int ledger_control;
     int report, document; /* memory files that the ledger writes */
     bool gateway_done;
+    unsigned reply_port;  /* the ledger's, with demo.listens */
     json_t *result;
     int verdict;
 };

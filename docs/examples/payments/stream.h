@@ -131,6 +131,44 @@ _Static_assert(sizeof(struct stream_file) == 128, "one slot");
 _Static_assert(sizeof(struct stream_finding) == 128, "one slot");
 _Static_assert(sizeof(struct stream_end) == 128, "one slot");
 
+/* ---- over TCP: records of 128 bytes without anything between them, each a payment (numapool/payment.h) or one of these two, told
+ * apart by the byte where a payment has its version. First a hello, last a closing; what is neither is refused. */
+#define STREAM_RECORD_BYTES NUMAPOOL_PAYMENT_BYTES
+#define STREAM_KIND_OFFSET  54u
+enum stream_kind { STREAM_KIND_PAYMENT = NUMAPOOL_PAYMENT_VERSION, STREAM_KIND_HELLO = 0xf1, STREAM_KIND_CLOSING = 0xf2 };
+
+struct stream_hello {
+    uint32_t checksum;
+    uint32_t reserved0;
+    uint64_t session;     /* drawn by the sender; what it says on the ledger's reply port to get the replies. 0: wants none */
+    char name[38];        /* of the connection, in the report */
+    uint8_t kind;         /* STREAM_KIND_HELLO */
+    uint8_t reserved[73];
+};
+
+struct stream_closing {
+    uint32_t checksum;
+    uint32_t reserved0;
+    uint64_t payments;    /* sent on this connection; their number is their place among them, from 1 */
+    struct stream_totals totals;
+    uint8_t reserved1[6];
+    uint8_t kind;         /* STREAM_KIND_CLOSING */
+    uint8_t reserved[73];
+};
+
+/* The ledger's answer to each payment that it was to post, in any order. */
+enum stream_verdict { STREAM_ACCEPTED = 1, STREAM_FLAGGED = 2, STREAM_REFUSED = 3 };
+struct stream_reply {
+    uint64_t number;      /* of the payment on its connection */
+    uint32_t verdict;     /* enum stream_verdict; FLAGGED: posted, with objections */
+    uint32_t objections;  /* enum stream_objection */
+};
+#define STREAM_REPLIES_IN_SLOT (STREAM_RECORD_BYTES / sizeof(struct stream_reply))
+
+_Static_assert(sizeof(struct stream_hello) == 128 && offsetof(struct stream_hello, kind) == STREAM_KIND_OFFSET, "one record");
+_Static_assert(sizeof(struct stream_closing) == 128 && offsetof(struct stream_closing, kind) == STREAM_KIND_OFFSET, "one record");
+_Static_assert(sizeof(struct stream_reply) == 16, "eight to a slot");
+
 static inline uint32_t stream_checksum(const void *message)
 {
     return ~numapool_payment_crc32c(0xffffffffu, (const unsigned char *)message + 4, 124);
