@@ -35,6 +35,7 @@ static struct {
     _Atomic unsigned hang_ups[NP_WIRE_OPERATIONS]; /* so many requests of that kind are not answered: the connection ends */
     _Atomic unsigned connections;
     uint64_t tag;
+    struct np_wire_request last; /* the last request; whoever reads it knows that none is under way */
     void (*lie)(struct np_wire_answer *answer);
 } fake;
 
@@ -124,6 +125,7 @@ static bool serve(int connection)
         return false;
     if (request.operation >= NP_WIRE_OPERATIONS)
         return false;
+    fake.last = request;
     atomic_fetch_add_explicit(&fake.asked[request.operation], 1, memory_order_release);
     if (atomic_load_explicit(&fake.hang_ups[request.operation], memory_order_acquire) > 0) {
         atomic_fetch_sub_explicit(&fake.hang_ups[request.operation], 1, memory_order_release);
