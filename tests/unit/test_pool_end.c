@@ -142,7 +142,7 @@ START_TEST(a_broker_that_has_mapped_nothing_goes_on_where_another_died)
     for (uint32_t lane = 1; lane <= WORLD_LANES && _i > 0; lane++)
         if (!np_entry_is(&world.board.lanes[lane].state, NP_NONE)) {
             np_store32(&world.board.lanes[lane].state, NP_NONE, memory_order_release);
-            munmap(world.broker.lane_memory[lane], np_lane_bytes(world.board.lanes[lane].capacity));
+            munmap(world.broker.lane_memory[lane], np_lane_bytes(world.board.lanes[lane].capacity, NP_LANE_SLOTS));
             world.broker.lane_memory[lane] = NULL;
             world.lanes_mapped--;
         }
@@ -156,7 +156,7 @@ START_TEST(a_broker_that_has_mapped_nothing_goes_on_where_another_died)
     ck_assert_uint_eq(entries_of(world.pool) + endpoints_and_lanes(), 0);
     for (uint32_t lane = 1; lane <= WORLD_LANES; lane++)
         if (lanes[lane])
-            munmap(lanes[lane], np_lane_bytes(world.board.lanes[lane].capacity));
+            munmap(lanes[lane], np_lane_bytes(world.board.lanes[lane].capacity, NP_LANE_SLOTS));
     free_world();
 }
 END_TEST
