@@ -255,6 +255,28 @@ START_TEST(flags_that_exclude_each_other_are_refused)
 }
 END_TEST
 
+START_TEST(slots_that_came_by_growth_are_checked_too)
+{
+    listen();
+    struct numapool_pool *pool = make_pool(1, SITES);
+    struct numapool_magazine *magazine = open_magazine(pool, 0);
+    void *slots[3];
+    ck_assert_int_eq(numapool_grow(pool, 0, 2), 0);
+    ck_assert_int_eq(numapool_get_bulk(magazine, slots, 3), 0);
+    ck_assert_int_eq(numapool_put_bulk(magazine, slots, 3), 0);
+    assert_quiet();
+    ck_assert_int_eq(numapool_put(magazine, slots[2]), -EINVAL);
+    assert_sentence("put already by numapool_put_bulk at test_checks(+0x");
+    assert_told(NUMAPOOL_FAULT_DOUBLE_PUT, 0, slots[2], "numapool_put");
+    scribble(slots[2], 1, 1);
+    ck_assert_int_eq(numapool_get_bulk(magazine, slots, 3), 0);
+    assert_told(NUMAPOOL_FAULT_WRITE_AFTER_PUT, 0, faults.last.address, "numapool_get_bulk");
+    ck_assert_int_eq(numapool_put_bulk(magazine, slots, 3), 0);
+    ck_assert_int_eq(numapool_magazine_close(magazine), 0);
+    close_pool(pool);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- deaths, written by hand */
 
 /* What each step of a put or get leaves when its process dies right after it, and the scavenger has freed the slot: the next getter says
@@ -342,6 +364,7 @@ int main(void)
     tcase_add_test(tcase, nothing_is_cached_so_that_the_word_always_says_whose_it_is);
     tcase_add_test(tcase, a_pool_without_checks_has_neither_guard_nor_records);
     tcase_add_test(tcase, flags_that_exclude_each_other_are_refused);
+    tcase_add_test(tcase, slots_that_came_by_growth_are_checked_too);
     tcase_add_test(tcase, no_death_makes_a_false_alarm);
     tcase_add_test(tcase, records_that_others_scribbled_over_do_no_harm);
     suite_add_tcase(suite, tcase);

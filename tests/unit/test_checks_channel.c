@@ -201,6 +201,66 @@ START_TEST(everything_that_is_allowed_is_quiet)
 }
 END_TEST
 
+START_TEST(broadcasts_small_messages_and_replies_are_quiet)
+{
+    listen();
+    struct numapool_pool *pool = make_pool(64, SITES);
+    struct numapool_channel_options all = NUMAPOOL_CHANNEL_OPTIONS_INIT, small = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    struct numapool_sender *to_all, *little;
+    struct numapool_receiver *each[2], *of_little;
+    struct numapool_requester *requester;
+    struct numapool_responder *responder;
+    struct numapool_msg message = NUMAPOOL_MSG_INIT, got, request, reply = NUMAPOOL_MSG_INIT;
+    all.flags = NUMAPOOL_BROADCAST;
+    small.flags = NUMAPOOL_SMALL;
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(numapool_receiver_open(pool, "all", &all, &each[i]), 0);
+    ck_assert_int_eq(numapool_sender_open(pool, "all", &all, &to_all), 0);
+    ck_assert_int_eq(numapool_receiver_open(pool, "small", &small, &of_little), 0);
+    ck_assert_int_eq(numapool_sender_open(pool, "small", &small, &little), 0);
+    ck_assert_int_eq(numapool_responder_open(pool, "ask", NULL, &responder), 0);
+    ck_assert_int_eq(numapool_requester_open(pool, "ask", NULL, &requester), 0);
+    for (unsigned round = 0; round < 100; round++) {
+        message = (struct numapool_msg)NUMAPOOL_MSG_INIT;
+        message.data = numapool_loan(to_all);
+        memset(message.data, 1, message.length = SLOT_BYTES);
+        ck_assert_int_eq(numapool_send(to_all, &message, 0), 0);
+        for (unsigned i = 0; i < 2; i++) {
+            ck_assert_int_eq(numapool_receive(each[i], &got, 1, 0), 1);
+            ck_assert_int_eq(((char *)got.data)[SLOT_BYTES - 1], 1);
+            ck_assert_int_eq(numapool_release(each[i], &got, 1), 0);
+        }
+        message = (struct numapool_msg)NUMAPOOL_MSG_INIT;
+        message.data = &round, message.length = sizeof round;
+        ck_assert_int_eq(numapool_send(little, &message, 0), 0);
+        ck_assert_int_eq(numapool_receive(of_little, &got, 1, 0), 1);
+        ck_assert_int_eq(numapool_release(of_little, &got, 1), 0);
+        message.data = numapool_loan(numapool_requester_sender(requester));
+        ck_assert_int_eq(numapool_request(requester, &message, 0), 0);
+        ck_assert_int_eq(numapool_receive(numapool_responder_receiver(responder), &request, 1, 0), 1);
+        if (round % 2) {
+            reply.data = numapool_loan(numapool_responder_sender(responder));
+            ck_assert_int_eq(numapool_reply(responder, &request, &reply, 0), 0);
+        } else {
+            ck_assert_int_eq(numapool_reply_in_place(responder, &request, 0), 0);
+        }
+        ck_assert_int_eq(numapool_receive(numapool_requester_receiver(requester), &got, 1, 0), 1);
+        ck_assert_int_eq(numapool_release(numapool_requester_receiver(requester), &got, 1), 0);
+    }
+    assert_quiet();
+    ck_assert_int_eq(numapool_reply(responder, &request, &reply, 0), -EINVAL);
+    assert_told(NUMAPOOL_FAULT_DOUBLE_PUT, 0, request.data, "numapool_reply");
+    ck_assert_int_eq(numapool_requester_close(requester, 0), 0);
+    ck_assert_int_eq(numapool_responder_close(responder, 0), 0);
+    ck_assert_int_eq(numapool_sender_close(little, 0), 0);
+    ck_assert_int_eq(numapool_receiver_close(of_little), 0);
+    ck_assert_int_eq(numapool_sender_close(to_all, 0), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(numapool_receiver_close(each[i]), 0);
+    close_pool(pool);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("checks of channels");
@@ -211,6 +271,7 @@ int main(void)
     tcase_add_test(tcase, a_receivers_overrun_is_told_at_its_release);
     tcase_add_test(tcase, a_write_after_release_names_the_release);
     tcase_add_loop_test(tcase, everything_that_is_allowed_is_quiet, 0, 2);
+    tcase_add_test(tcase, broadcasts_small_messages_and_replies_are_quiet);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
