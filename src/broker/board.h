@@ -51,7 +51,8 @@ struct np_board_header {
     np_shm64 pools_made;       /* 1: all pools of the configuration have been made once, and are not made again */
     np_shm64 lows;             /* how often any pool ran low */
     np_shm64 io_waits;         /* deaths after which slots had to wait for the kernel */
-    uint64_t reserved[10];
+    np_shm64 pages_lost;       /* that were gone when the worker touched them: of words, lanes, accounts, bells */
+    uint64_t reserved[9];
 };
 _Static_assert(sizeof(struct np_board_header) == 232, "board header layout");
 
@@ -75,7 +76,7 @@ struct np_pool_entry {
     np_shm32 arenas;   /* grows; arena[i] is complete for i below it */
     uint32_t uid;      /* who made it, and has all rights */
     np_shm32 ending;   /* 1: no new opens; destroyed when nobody has it open */
-    uint32_t reserved;
+    np_shm32 damaged;  /* pages of its words and lanes that were gone when the worker touched them */
     uint64_t tag;      /* of the request that made it */
     uint64_t low_watermark; /* of the pool; shared out among the arenas */
     struct np_access access[NP_ACCESS_MAX];

@@ -16,6 +16,7 @@
 #include "core/pool.h"
 #include "daemon/worker.h"
 #include "numa/placement.h"
+#include "numa/shield.h"
 
 #define DROP_AGAIN_NS INT64_C(1000000)
 
@@ -163,6 +164,7 @@ static int take_board(struct np_worker *worker)
     int result = map_stored(worker, key_of(NP_STORE_BOARD, 0, 0), &memory, &worker->board_bytes, "the board");
     if (result < 0)
         return result;
+    np_shield_drop(memory); /* the one memory that only this daemon writes, and without which it cannot go on */
     if (((struct np_board_header *)memory)->magic == 0)
         np_board_format(memory, &worker->config->limits);
     result = np_board_attach(&worker->board, memory, worker->board_bytes);

@@ -15,6 +15,7 @@
 
 #include "core/bell.h"
 #include "core/error.h"
+#include "numa/shield.h"
 
 #define DUTY_STEADY_NS INT64_C(100000000) /* where the bell is heard: for rings that were lost with a worker */
 #define DUTY_FIRST_NS  INT64_C(1000000)   /* where it is not, or by receivers that cannot ring it */
@@ -225,15 +226,51 @@ static int start(struct np_worker *worker)
     return np_record_send(worker->records_fd, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
 }
 
+/* ---------------------------------------------------------------- memory that is gone */
+
+/* Whose words or lane lie there; NULL: nobody's alone. */
+static struct np_pool_entry *pool_of_memory(struct np_worker *worker, const void *address)
+{
+    const struct np_board *board = &worker->board;
+    for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++)
+        for (unsigned i = 0; i < worker->broker.pools[pool].arena_count; i++)
+            if (worker->broker.pools[pool].arenas[i].header == address)
+                return &board->pools[pool];
+    for (uint32_t lane = 1; lane <= board->limits.lanes; lane++)
+        if (worker->broker.lane_memory[lane] == address)
+            return &board->pools[board->channels[board->lanes[lane].channel].pool % NP_POOLS_MAX];
+    return NULL;
+}
+
+/* Zeros are there now (numa/shield.h), and are believed as little as anything that clients can write. */
+static void tell_losses(struct np_worker *worker)
+{
+    struct np_shield_loss loss;
+    while (np_shield_next_loss(&loss)) {
+        struct np_pool_entry *pool = pool_of_memory(worker, loss.address);
+        np_add64(&worker->board.header->pages_lost, loss.pages, memory_order_relaxed); /* relaxed, both: statistics */
+        if (pool)
+            np_add32(&pool->damaged, loss.pages, memory_order_relaxed);
+        if (loss.first)
+            np_log(NP_LOG_ERROR, "memory of %s%s%s%s is gone: a client punched holes into it and used up what would fill them, or the machine "
+                   "lost it; the daemon goes on without, and what was in it is lost", loss.what, pool ? " (pool '" : "",
+                   pool ? pool->name : "", pool ? "')" : "");
+    }
+}
+
 int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
 {
     static struct np_worker the_worker; /* too large for a stack, and one for ever */
     struct np_worker *worker = &the_worker;
     *worker = (struct np_worker){ .config = config, .listen_fd = listen_fd, .records_fd = records_fd };
     np_log_start("worker", config->log_level);
-    int result = start(worker);
-    while (result == 0 && !worker->ending)
+    int result = np_shield_start();
+    if (result == 0)
+        result = start(worker);
+    while (result == 0 && !worker->ending) {
+        tell_losses(worker);
         result = np_loop_turn(worker->loop);
+    }
     if (result < 0 && !worker->ending) {
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());
         return worker->status ? worker->status : EX_SOFTWARE;

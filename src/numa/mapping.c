@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "numa/pages.h"
 #include "numa/placement.h"
+#include "numa/shield.h"
 
 enum { VERIFY_PAGES = 1024 /* asked for in one call: 12 KiB of stack */ };
 
@@ -53,6 +54,7 @@ int np_memory_map(void **address, int fd, size_t bytes, bool writable, bool pref
     if (code < 0)
         return np_error(code, "cannot map the %zu bytes of %s for %s (%s)%s", bytes, what, writable ? "writing" : "reading",
                         strerror(-code), code == -ENOMEM ? ": raise LimitAS= or vm.max_map_count" : "");
+    np_shield_put(*address, bytes, page_bytes, what);
     if (!prefault)
         return 0;
     code = np_pages_prefault(*address, bytes, page_bytes, writable);

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "numa/shield.h"
+
 /* Names that kernel headers before 5.14 and 6.1 lack. A kernel that does not know them answers EINVAL. */
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -69,6 +71,7 @@ void np_mapping_remove(void *address, size_t bytes)
     /* In two steps: a huge page is between them, whose size the whole length is no multiple of. */
     bytes = whole_small_pages(bytes);
     char *start = address;
+    np_shield_drop(start); /* before somebody else's may lie there */
     munmap(start, bytes);
     munmap(start - guard_bytes, guard_bytes);
     munmap(start + bytes, guard_bytes);

@@ -25,6 +25,7 @@
 #include "core/error.h"
 #include "numa/budget.h"
 #include "numa/pages.h"
+#include "numa/shield.h"
 #include "numa/system_files.h"
 #include "numa/topology.h"
 #include "numapool.h"
@@ -332,8 +333,11 @@ int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, i
         /* A transparent attempt that got small pages is what the next attempt would get. */
         bool must_be_huge = kinds[i] == TRANSPARENT && i + 1 == count;
         code = create_of_kind(memory, what, kinds[i], sharing, must_be_huge);
-        if (code == 0)
+        if (code == 0) {
+            if (sharing == NP_SHARED) /* before anybody else has it no page of it can be taken away */
+                np_shield_put(memory->address, memory->bytes, page_bytes_of(kinds[i] == HUGETLB ? HUGETLB : SMALL), what);
             return 0;
+        }
         if (code != -ENOSPC && code != -ENOMEM)
             break;
     }

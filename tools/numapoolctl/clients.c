@@ -108,6 +108,7 @@ static int add_pool(struct np_view *view, uint32_t pool, json_t *rows)
         np_json_set_text(part, "pool", name);
         np_json_set_count(part, "held", holdings.held[client]);
         np_json_set_count(part, "in_flight", in_flight);
+        np_json_set_flag(part, "readonly", (np_load64(&entry->readonly, memory_order_relaxed) >> pool & 1) != 0); /* relaxed: as above */
         np_json_append(json_object_get(row, "pools"), part);
         np_json_add(row, "held", holdings.held[client]);
         np_json_add(row, "in_flight", in_flight);

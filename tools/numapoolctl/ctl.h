@@ -14,6 +14,10 @@ enum np_ctl_status { NP_CTL_FINE = 0, NP_CTL_WRONG = 1, NP_CTL_TROUBLE = 2 };
 int np_ctl_pools(struct np_view *view, const char *pool, json_t *document);
 void np_ctl_pools_print(const json_t *document);
 
+/* Access lists, by name where there is one; and, below the table of pools, those that name somebody. */
+json_t *np_ctl_access(const struct np_access list[NP_ACCESS_MAX]);
+void np_ctl_access_print(const json_t *pools);
+
 int np_ctl_stats(struct np_view *view, const char *pool, json_t *document);
 void np_ctl_stats_print(const json_t *document);
 

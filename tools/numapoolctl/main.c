@@ -8,8 +8,9 @@
 
 #include "core/error.h"
 #include "ctl.h"
-#include "pool.h"
+#include "numa/shield.h"
 #include "numapool.h"
+#include "pool.h"
 
 struct command {
     const char *name;
@@ -147,7 +148,12 @@ int main(int argc, char **argv)
         arguments.socket_path = path;
     }
     if (result == 0)
+        result = np_shield_start(); /* what clients can write they can take away */
+    if (result == 0)
         result = run(&arguments, arguments.socket_path);
+    struct np_shield_loss loss;
+    while (np_shield_next_loss(&loss))
+        fprintf(stderr, "numapoolctl: warning: memory of %s is gone, and was read as zeros\n", loss.what);
     if (fflush(stdout) != 0 && result >= 0)
         result = np_error(-EIO, "cannot write the answer: %s", strerror(errno));
     if (result >= 0)

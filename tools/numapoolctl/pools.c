@@ -106,6 +106,8 @@ static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
     np_json_set_count(row, "arenas", arenas);
     np_json_set_count(row, "low_watermark", entry->low_watermark);
     np_json_set_text(row, "state", np_load32(&entry->ending, memory_order_relaxed) ? "ending" : "open"); /* relaxed: only shown */
+    np_json_set(row, "access", np_ctl_access(entry->access));
+    np_json_set_count(row, "damaged", np_load32(&entry->damaged, memory_order_relaxed)); /* relaxed: only shown */
     set_users(view, pool, row);
     np_json_append(rows, row);
     return NP_CTL_FINE;
@@ -128,6 +130,7 @@ void np_ctl_pools_print(const json_t *document)
         { "channels", "channels", NP_CELL_COUNT },  { "state", "state", NP_CELL_TEXT },
     };
     np_table_print(columns, sizeof columns / sizeof columns[0], json_object_get(document, "pools"));
+    np_ctl_access_print(json_object_get(document, "pools"));
 }
 
 /* ---------------------------------------------------------------- stats */
@@ -260,6 +263,7 @@ static void describe_daemon(const struct np_view *view, json_t *document)
         { "messages_redelivered", &header->messages_redelivered },
         { "requests_refused", &header->requests_refused },
         { "scavenge_ns_max", &header->scavenge_ns_max },
+        { "pages_lost", &header->pages_lost },
     };
     struct timespec now;
     json_t *daemon = np_json_object();

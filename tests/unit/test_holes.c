@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT
+ * Clients that take memory away from everybody: the broker's repairs over words and lanes of which pages are gone, and the daemon while holes
+ * are punched into all that a client is given. Other pools, and other clients' channels, go on. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+
+#include "numa/pages.h"
+#include "numa/shield.h"
+#include "world_help.h"
+
+#include "readonly_help.h"
+
+/* ---------------------------------------------------------------- the broker */
+
+/* Puts a file under memory that is in use. What is taken away by making it shorter nobody can fill again. */
+static int put_file_under(void *address, size_t bytes)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    bytes = (bytes + 4095) / 4096 * 4096;
+    ck_assert_int_eq(ftruncate(fd, (off_t)bytes), 0);
+    ck_assert_int_eq((int)pwrite(fd, address, bytes, 0), (int)bytes);
+    ck_assert_ptr_eq(mmap(address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), address);
+    ck_assert_int_eq(np_shield_start(), 0);
+    np_shield_put(address, bytes, NP_SMALL_PAGE_BYTES, "a test");
+    return fd;
+}
+
+static bool something_was_lost(void)
+{
+    struct np_shield_loss loss;
+    bool any = false;
+    while (np_shield_next_loss(&loss))
+        any = true;
+    return any;
+}
+
+START_TEST(the_dead_are_swept_though_words_are_gone)
+{
+    make_world();
+    struct member *dying = join_world(), *living = join_world();
+    void *slots[WORLD_ARENAS][20], *kept[5];
+    for (unsigned i = 0; i < WORLD_ARENAS; i++)
+        ck_assert_uint_eq(np_arena_take(&dying->pool->arenas[i].arena, slots[i], 20), 20);
+    ck_assert_uint_eq(np_arena_take(&living->pool->arenas[1].arena, kept, 5), 5);
+    int fd = put_file_under(world.meta[0], world.meta_bytes);
+    ck_assert_int_eq(ftruncate(fd, 0), 0);
+    struct np_scavenged what = bury(dying);
+    ck_assert(something_was_lost());
+    ck_assert_uint_eq(what.slots, 20); /* of the arena whose words are there */
+    struct np_arena_census census;
+    np_arena_census(&world.broker.pools[world.pool].arenas[1], &census);
+    ck_assert_uint_eq(census.held, 5);
+    ck_assert_uint_eq(census.free_slots, WORLD_SLOTS - 5);
+}
+END_TEST
+
+static void send_one(struct numapool_sender *by, uint64_t id)
+{
+    struct numapool_msg message = { .data = numapool_loan(by), .length = 8, .id = id };
+    ck_assert_ptr_nonnull(message.data);
+    ck_assert_int_eq(numapool_send(by, &message, 0), 0);
+}
+
+START_TEST(a_lane_that_is_gone_harms_its_own_ends_alone)
+{
+    struct numapool_sender *broken, *whole;
+    struct numapool_receiver *broken_receiver, *whole_receiver;
+    struct numapool_msg message;
+    make_world();
+    struct member *dying = join_world(), *reading = join_world();
+    works(numapool_receiver_open(reading->pool, "broken", NULL, &broken_receiver));
+    works(numapool_receiver_open(reading->pool, "whole", NULL, &whole_receiver));
+    works(numapool_sender_open(dying->pool, "broken", NULL, &broken));
+    works(numapool_sender_open(dying->pool, "whole", NULL, &whole));
+    for (uint64_t id = 1; id <= 3; id++) {
+        send_one(broken, id);
+        send_one(whole, id);
+    }
+    struct np_lane_shared *lane = broken->lanes[0].shared;
+    int fd = put_file_under(lane, np_lane_bytes(broken->lanes[0].mask + 1, NP_LANE_SLOTS));
+    ck_assert_int_eq(ftruncate(fd, 0), 0);
+    forget_sender(broken);
+    forget_sender(whole);
+    struct np_scavenged what = bury(dying);
+    ck_assert(something_was_lost());
+    ck_assert_uint_ge(what.lanes, 2);
+    for (uint64_t id = 1; id <= 3; id++) {
+        ck_assert_int_eq(numapool_receive(whole_receiver, &message, 1, SECOND_NS), 1);
+        ck_assert_uint_eq(message.id, id);
+        works(numapool_release(whole_receiver, &message, 1));
+    }
+    forget_receiver(broken_receiver);
+    forget_receiver(whole_receiver);
+    bury(reading);
+    np_broker_orphan_duty(&world.broker);
+    assert_world(0, 0); /* the messages on the lane are lost, their slots are not */
+}
+END_TEST
+
+/* ---------------------------------------------------------------- the daemon */
+
+static void punch(int fd)
+{
+    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size_of(fd));
+}
+
+static void punch_all(void)
+{
+    for (unsigned i = 0; i < answer.descriptors; i++)
+        punch(got[i]);
+}
+
+/* Opens everything that there is to open, and punches holes into all of it again and again for a third of a second. */
+static void punch_everything(void)
+{
+    int held[16];
+    unsigned count = 0;
+    say_hello(); /* the bells of all */
+    ck_assert_int_eq(ask_to_open("pay", false), 0);
+    held[count++] = got[0]; /* its account */
+    uint32_t number = answer.of.pool_open.pool, arenas = answer.of.pool_open.arenas;
+    for (uint32_t i = 0; i < arenas && count < 12; i++) {
+        ck_assert_int_eq(ask_for(NP_WIRE_POOL_MEMORY, number, i), 0);
+        held[count++] = got[0];
+        held[count++] = got[1];
+    }
+    ck_assert_int_eq(ask_to_join(number, NP_ROLE_RECEIVER, 1), 0);
+    struct np_wire_request next = { .operation = NP_WIRE_NEXT_LANE, .of.next_lane.endpoint = answer.of.endpoint_open.endpoint };
+    if (ask(&next) == 1)
+        held[count++] = got[0];
+    for (unsigned round = 0; round < 100; round++) {
+        for (unsigned i = 0; i < count; i++)
+            punch(held[i]);
+        pause_ms(3);
+    }
+    raise(SIGKILL);
+}
+
+static void hold_some(void)
+{
+    struct numapool_magazine *magazine;
+    struct numapool_pool *pay, *other;
+    void *slots[8];
+    client = connected();
+    pay = opened(client, "pay", 0);
+    other = opened(client, "other", 0);
+    works(numapool_magazine_open(other, NUMAPOOL_ANY_NODE, 0, &magazine));
+    works(numapool_get_bulk(magazine, slots, 8));
+    works(numapool_magazine_open(pay, NUMAPOOL_ANY_NODE, 0, &magazine));
+    numapool_get_bulk(magazine, slots, 8); /* whatever comes of it */
+    raise(SIGKILL);
+}
+
+START_TEST(the_daemon_goes_on_while_holes_are_punched)
+{
+    struct numapool_pool *other;
+    int status;
+    begin_sending(); /* so that there is a lane */
+    send_numbers(0, 10);
+    client = connected();
+    other = opened(client, "other", 0);
+    pid_t before = worker(), puncher = start_as(getuid(), punch_everything);
+    while (waitpid(puncher, &status, WNOHANG) == 0) {
+        pid_t holder = start_as(getuid(), hold_some);
+        ck_assert_int_eq(waitpid(holder, &status, 0), holder);
+        for (unsigned tries = 0; free_slots(other) != 64 && tries < 5000; tries++)
+            pause_ms(1);
+        ck_assert_uint_eq(free_slots(other), 64);
+    }
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the child ended with %#x", status);
+    ck_assert_int_eq(worker(), before);
+    works(numapool_close(other));
+    works(numapool_disconnect(client));
+    say_hello();
+    struct np_wire_request look = { .operation = NP_WIRE_LOOK, .of.hello.layout = np_wire_layout() };
+    close(session);
+    session = np_wire_connect(socket_path);
+    ck_assert_int_eq(ask(&look), 0);
+    ck_assert_int_eq(ask_for(NP_WIRE_VERIFY, 0, 0), 0); /* it looks through payload with holes */
+    kill_worker(); /* and the next one takes over what is left */
+    client = connected();
+    works(numapool_close(opened(client, "other", 0)));
+    works(numapool_disconnect(client));
+}
+END_TEST
+
+/* ---------------------------------------------------------------- huge pages */
+
+static void set_huge_pages(int number)
+{
+    FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "we");
+    if (!file)
+        return;
+    fprintf(file, "%d\n", number);
+    fclose(file);
+}
+
+static int huge_pages(const char *which)
+{
+    char path[128];
+    int number = -1;
+    snprintf(path, sizeof path, "/sys/kernel/mm/hugepages/hugepages-2048kB/%s", which);
+    FILE *file = fopen(path, "re");
+    if (file && fscanf(file, "%d", &number) != 1)
+        number = -1;
+    if (file)
+        fclose(file);
+    return number;
+}
+
+static void take_payload_away(void)
+{
+    struct numapool_magazine *magazine;
+    client = connected();
+    pool = opened(client, "pay", 0);
+    works(numapool_magazine_open(pool, NUMAPOOL_ANY_NODE, 0, &magazine));
+    char *slot = numapool_get(magazine);
+    ck_assert_ptr_nonnull(slot);
+    say_hello();
+    ck_assert_int_eq(ask_to_open("pay", false), 0);
+    ck_assert_int_eq(ask_for(NP_WIRE_POOL_MEMORY, answer.of.pool_open.pool, 0), 0);
+    ck_assert_uint_eq(answer.of.pool_memory.page_bytes, NP_HUGE_PAGE_BYTES);
+    punch_all();
+    set_huge_pages(0); /* as somebody who uses them up would */
+    *(volatile char *)slot = 1; /* SIGBUS: nobody shields clients */
+}
+
+START_TEST(huge_pages_that_are_gone_kill_clients_and_not_the_daemon)
+{
+    int status, before = huge_pages("nr_hugepages");
+    if (geteuid() != 0 || before != 0 || (set_huge_pages(3), huge_pages("free_hugepages") < 3)) {
+        set_huge_pages(before < 0 ? 0 : before);
+        fprintf(stderr, "\n*** NOT RUN: huge_pages_that_are_gone_kill_clients_and_not_the_daemon: 3 huge pages could not be reserved, or others "
+                "use some (root, vm.nr_hugepages) ***\n\n");
+        return;
+    }
+    static const char *const arguments[] = { "--pool", "pay,size=128,count=1000,pages=2m", "--pool", "other,size=64,count=64", "--log",
+                                             "error", NULL };
+    start_daemon_with(arguments);
+    pid_t its_worker = worker(), child = start_as(getuid(), take_payload_away);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "the child ended with %#x", status);
+    struct np_wire_request look = { .operation = NP_WIRE_LOOK, .of.hello.layout = np_wire_layout() };
+    session = np_wire_connect(socket_path);
+    ck_assert_int_eq(ask(&look), 0);
+    ck_assert_int_lt(ask_for(NP_WIRE_VERIFY, 0, 0), 0); /* an error, and no end */
+    ck_assert_int_eq(worker(), its_worker);
+    set_huge_pages(3);
+    client = connected();
+    struct numapool_pool *it = opened(client, "pay", 0);
+    for (unsigned tries = 0; free_slots(it) != 1000 && tries < 5000; tries++)
+        pause_ms(1);
+    ck_assert_uint_eq(free_slots(it), 1000); /* words are not on huge pages, and the dead are swept */
+    ck_assert_int_eq(worker(), its_worker);
+    works(numapool_close(it));
+    works(numapool_disconnect(client));
+    end_daemon();
+    set_huge_pages(before);
+}
+END_TEST
+
+int main(void)
+{
+    if (!find_program()) {
+        fprintf(stderr, "numapoold is not built: set NUMAPOOL_BUILD to where it is\n");
+        return 77;
+    }
+    Suite *suite = suite_create("holes");
+    TCase *broker = tcase_create("broker"), *whole = tcase_create("daemon"), *huge = tcase_create("huge pages");
+    tcase_add_test(broker, the_dead_are_swept_though_words_are_gone);
+    tcase_add_test(broker, a_lane_that_is_gone_harms_its_own_ends_alone);
+    tcase_add_checked_fixture(whole, start, end_daemon);
+    tcase_set_timeout(whole, 60);
+    tcase_add_test(whole, the_daemon_goes_on_while_holes_are_punched);
+    tcase_set_timeout(huge, 60);
+    tcase_add_test(huge, huge_pages_that_are_gone_kill_clients_and_not_the_daemon);
+    suite_add_tcase(suite, broker);
+    suite_add_tcase(suite, whole);
+    suite_add_tcase(suite, huge);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}
