@@ -108,12 +108,6 @@ static void punch(int fd)
     fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size_of(fd));
 }
 
-static void punch_all(void)
-{
-    for (unsigned i = 0; i < answer.descriptors; i++)
-        punch(got[i]);
-}
-
 /* Opens everything that there is to open, and punches holes into all of it again and again for a third of a second. */
 static void punch_everything(void)
 {
@@ -212,6 +206,21 @@ static int huge_pages(const char *which)
     return number;
 }
 
+/* They stay taken until the other end of the pipe is closed, by the process that started this one. */
+static int hold_on[2];
+
+static void take_free_pages(void)
+{
+    int fd = memfd_create("user of the rest", MFD_HUGETLB | MFD_CLOEXEC);
+    for (off_t used = 0; huge_pages("free_hugepages") > 0 && fallocate(fd, 0, used, NP_HUGE_PAGE_BYTES) == 0; used += (off_t)NP_HUGE_PAGE_BYTES)
+        ;
+    if (fork() == 0) { /* which has the descriptor, and lives longer */
+        char byte;
+        close(hold_on[1]);
+        _exit(read(hold_on[0], &byte, 1) == 0 ? 0 : 1);
+    }
+}
+
 static void take_payload_away(void)
 {
     struct numapool_magazine *magazine;
@@ -224,23 +233,38 @@ static void take_payload_away(void)
     ck_assert_int_eq(ask_to_open("pay", false), 0);
     ck_assert_int_eq(ask_for(NP_WIRE_POOL_MEMORY, answer.of.pool_open.pool, 0), 0);
     ck_assert_uint_eq(answer.of.pool_memory.page_bytes, NP_HUGE_PAGE_BYTES);
-    punch_all();
-    set_huge_pages(0); /* as somebody who uses them up would */
+    punch(got[1]);
+    take_free_pages();
     *(volatile char *)slot = 1; /* SIGBUS: nobody shields clients */
+}
+
+static int pages_before = -1;
+
+static void reserve_three(void)
+{
+    pages_before = huge_pages("nr_hugepages");
+    if (pages_before >= 0 && geteuid() == 0)
+        set_huge_pages(pages_before + 3);
+}
+
+static void give_back(void)
+{
+    if (pages_before >= 0 && geteuid() == 0)
+        set_huge_pages(pages_before);
 }
 
 START_TEST(huge_pages_that_are_gone_kill_clients_and_not_the_daemon)
 {
-    int status, before = huge_pages("nr_hugepages");
-    if (geteuid() != 0 || before != 0 || (set_huge_pages(3), huge_pages("free_hugepages") < 3)) {
-        set_huge_pages(before < 0 ? 0 : before);
-        fprintf(stderr, "\n*** NOT RUN: huge_pages_that_are_gone_kill_clients_and_not_the_daemon: 3 huge pages could not be reserved, or others "
-                "use some (root, vm.nr_hugepages) ***\n\n");
-        return;
-    }
     static const char *const arguments[] = { "--pool", "pay,size=128,count=1000,pages=2m", "--pool", "other,size=64,count=64", "--log",
                                              "error", NULL };
+    int status;
+    if (geteuid() != 0 || huge_pages("free_hugepages") < 3) {
+        fprintf(stderr, "\n*** NOT RUN: huge_pages_that_are_gone_kill_clients_and_not_the_daemon: 3 huge pages could not be reserved "
+                "(root, vm.nr_hugepages) ***\n\n");
+        return;
+    }
     start_daemon_with(arguments);
+    ck_assert_int_eq(pipe(hold_on), 0);
     pid_t its_worker = worker(), child = start_as(getuid(), take_payload_away);
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "the child ended with %#x", status);
@@ -249,17 +273,18 @@ START_TEST(huge_pages_that_are_gone_kill_clients_and_not_the_daemon)
     ck_assert_int_eq(ask(&look), 0);
     ck_assert_int_lt(ask_for(NP_WIRE_VERIFY, 0, 0), 0); /* an error, and no end */
     ck_assert_int_eq(worker(), its_worker);
-    set_huge_pages(3);
+    close(hold_on[1]); /* there are pages again */
+    close(hold_on[0]);
+    for (unsigned tries = 0; huge_pages("free_hugepages") == 0 && tries < 5000; tries++)
+        pause_ms(1);
     client = connected();
     struct numapool_pool *it = opened(client, "pay", 0);
     for (unsigned tries = 0; free_slots(it) != 1000 && tries < 5000; tries++)
         pause_ms(1);
     ck_assert_uint_eq(free_slots(it), 1000); /* words are not on huge pages, and the dead are swept */
-    ck_assert_int_eq(worker(), its_worker);
     works(numapool_close(it));
     works(numapool_disconnect(client));
     end_daemon();
-    set_huge_pages(before);
 }
 END_TEST
 
@@ -277,6 +302,7 @@ int main(void)
     tcase_set_timeout(whole, 60);
     tcase_add_test(whole, the_daemon_goes_on_while_holes_are_punched);
     tcase_set_timeout(huge, 60);
+    tcase_add_unchecked_fixture(huge, reserve_three, give_back);
     tcase_add_test(huge, huge_pages_that_are_gone_kill_clients_and_not_the_daemon);
     suite_add_tcase(suite, broker);
     suite_add_tcase(suite, whole);
