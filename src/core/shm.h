@@ -59,6 +59,8 @@ enum np_mutant {
     NP_MUTANT_BROADCAST_FREES_EARLY,  /* the broker frees what one receiver has released of a dead sender's */
     NP_MUTANT_CLOSED_KEEPS,           /* a receiver that is gone still counts */
     NP_MUTANT_SHARED_SWEPT_EARLY,     /* a home ends with its sender, though lanes of it are left */
+    NP_MUTANT_FOREIGN_RINGS_BELL,     /* who sleeps on a lane is rung by the table of bells, which he has not */
+    NP_MUTANT_GETTERS_NOT_RUNG,       /* a getter is not told that a lane of its sender has a receiver without bells now */
     NP_MUTANT_COUNT
 };
 extern enum np_mutant np_mutant_now;

@@ -25,6 +25,8 @@ void actor_connect(struct process *self)
     int result = client_connect(self);
     if (result < 0)
         model_fail("%s is not admitted: %s", self->name, numapool_errormsg());
+    if (foreign_is(self))
+        return; /* it gets nothing, and puts nothing */
     result = numapool_magazine_open(self->pool, 0, 0, &self->magazine);
     if (result < 0)
         model_fail("%s cannot open a magazine: %s", self->name, numapool_errormsg());

@@ -11,6 +11,7 @@
  *   world.c      shared memory, the keeper, the daemon's coroutine, the questions that clients ask it
  *   oracle.c     what must hold: owners, messages
  *   rest.c       what must hold when nobody can run: sleepers, hints, the end
+ *   foreign.c    processes without the table of bells
  *   actor.c      the public calls, each with what the oracle learns from it
  *   scenarios.c  what the processes do
  *   names.c      names of shared addresses, for traces
@@ -42,6 +43,7 @@
 #define STACK_BYTES ((size_t)96 << 10)
 #define STEPS_MAX 100000u
 #define SLOT_BYTES 64u
+#define FOREIGN_BELLS 2u
 #define LANE_ROOM np_lane_bytes(128, NP_LANE_SMALL) /* the largest there are */
 
 /* ---- what is to be run */
@@ -53,6 +55,7 @@ struct role {
     void (*body)(struct process *self);
     unsigned count;
     unsigned respawns; /* how often a killed one is followed by another */
+    bool foreign;      /* it opened the pool read-only, and only receives (foreign.c) */
 };
 
 struct scenario {
@@ -273,11 +276,21 @@ bool model_is_alive(const struct process *process);
 /* world.c */
 void world_make(const struct scenario *scenario);
 void world_unmake(void);
+size_t world_bells(void);
 void daemon_body(struct process *self);
 bool daemon_has_work(void);
 void daemon_died(void);
 int client_connect(struct process *self);
 void client_disconnect(struct process *self);
+
+/* foreign.c */
+bool foreign_is(const struct process *p);
+struct np_bell *foreign_page(unsigned client);
+void foreign_admit(uint32_t number, bool foreign);
+void foreign_take_over(void);
+void foreign_set_up(struct process *self, const struct np_authority *authority);
+bool foreign_duty_is_due(void);
+void guest_who_stays(struct process *self);
 
 /* oracle.c */
 void oracle_start(void);

@@ -21,7 +21,7 @@ bool is_shared(const volatile void *address)
     size_t offset;
     return within(address, world.meta, world.meta_bytes, &offset) ||
            within(address, world.lanes, (size_t)LANE_GENERATIONS_MAX * LANE_ROOM, &offset) ||
-           within(address, world.bells, world.bell_count * sizeof *world.bells, &offset);
+           within(address, world.bells, world_bells() * sizeof *world.bells, &offset);
 }
 
 const char *name_of_kind(enum np_shm_kind kind)
@@ -136,7 +136,7 @@ const char *name_of_address(const volatile void *address)
         name_meta(name, sizeof name, offset);
     else if (within(address, world.lanes, (size_t)LANE_GENERATIONS_MAX * LANE_ROOM, &offset))
         name_lane(name, sizeof name, offset);
-    else if (within(address, world.bells, world.bell_count * sizeof *world.bells, &offset))
+    else if (within(address, world.bells, world_bells() * sizeof *world.bells, &offset))
         snprintf(name, sizeof name, "bell %zu.%s", offset / sizeof *world.bells, offset % sizeof *world.bells ? "news" : "ring");
     else if (!name_entry(name, sizeof name, address, "client", board->clients, sizeof *board->clients,
                          world.limits.clients + 1) &&

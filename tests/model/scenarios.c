@@ -11,7 +11,7 @@ static void leave(struct process *self)
     if (self->sender)
         actor_leave_sender(self, 0);
     actor_begin(self);
-    if (numapool_magazine_close(self->magazine) < 0)
+    if (self->magazine && numapool_magazine_close(self->magazine) < 0)
         model_fail("%s cannot close its magazine: %s", self->name, numapool_errormsg());
     client_disconnect(self);
     actor_end(self);
@@ -245,5 +245,10 @@ const struct scenario scenarios[] = {
       .roles = { { "sender", send_some, 1, 0 }, { "forwarder", forward_all, 2, 0 }, { "receiver", receive_all, 1, 0 } } },
     { .name = "spares", .slots = 8, .sharers = 8, .lane_slots = 2, .channels = 2,
       .roles = { { "sender", send_some, 2, 0 }, { "forwarder", forward_all, 2, 1 }, { "receiver", receive_all, 1, 1 } } },
+    { .name = "foreign", .slots = 3, .sharers = 4, .lane_slots = 2, .channels = 1,
+      .roles = { { "sender", send_some, 1, 1 }, { "reader", receive_all, 1, 1, .foreign = true }, { "getter", get_and_put, 1, 0 } } },
+    { .name = "adopted", .slots = 2, .sharers = 4, .lane_slots = 2, .channels = 1,
+      .roles = { { "sender", send_and_idle, 1, 1 }, { "guest", guest_who_stays, 1, 0 },
+                 { "reader", receive_all, 1, 1, .foreign = true } } },
 };
 const unsigned scenario_count = sizeof scenarios / sizeof scenarios[0];

@@ -56,6 +56,12 @@ static void hoard(const struct scenario *scenario)
     np_add64(&arena->header->taken, taken, memory_order_relaxed);
 }
 
+/* The table, and behind it the pages of those who have none of it. */
+size_t world_bells(void)
+{
+    return world.bell_count + (world.limits.clients + 1) * (size_t)FOREIGN_BELLS;
+}
+
 static int no_lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
 {
     (void)context, (void)lane, (void)bytes, (void)address;
@@ -94,7 +100,7 @@ void world_make(const struct scenario *scenario)
     np_board_format(world.board_memory, &world.limits);
     np_board_attach(&world.board, world.board_memory, world.board_bytes);
     world.bell_count = np_board_bells(&world.limits);
-    world.bells = zeroed(world.bell_count * sizeof *world.bells);
+    world.bells = zeroed(world_bells() * sizeof *world.bells);
     world.meta_bytes = np_arena_meta_bytes(scenario->slots, world.limits.clients + 1, 0);
     world.meta = zeroed(world.meta_bytes);
     world.data = zeroed((size_t)scenario->slots * SLOT_BYTES);
@@ -169,6 +175,8 @@ bool daemon_has_work(void)
     /* relaxed: there is one thread */
     if (atomic_load_explicit(&world.bells[NP_BELL_OF_DAEMON].ring, memory_order_relaxed) != world.daemon_seen)
         return true;
+    if (foreign_duty_is_due())
+        return true;
     for (unsigned i = 1; i < world.process_count; i++)
         if (is_due(&world.processes[i]) || (world.processes[i].question.pending && !world.processes[i].reaped))
             return true;
@@ -191,6 +199,7 @@ static int admit(struct process *client)
         if (world.kept_clients[other] == (int)client->index)
             world.kept_clients[other] = -1;
     world.kept_clients[number] = (int)client->index;
+    foreign_admit((uint32_t)number, foreign_is(client));
     np_broker_client_activate(world.broker, (uint32_t)number);
     return number;
 }
@@ -234,7 +243,7 @@ static void work(struct process *self)
             chosen = p;
     }
     actor_begin(self);
-    if (rings != world.daemon_seen) {
+    if (rings != world.daemon_seen || foreign_duty_is_due()) {
         world.daemon_seen = rings;
         np_broker_orphan_duty(world.broker);
     }
@@ -268,6 +277,7 @@ void daemon_body(struct process *self)
     if (!broker || np_broker_start(broker, &world.board, world.bells, &environment) < 0)
         model_fail("no memory for a broker");
     world.broker = broker;
+    foreign_take_over();
     if (np_broker_attach_pool(broker, 0, 0, world.meta, world.meta_bytes) < 0)
         model_fail("the daemon cannot attach the pool: %s", numapool_errormsg());
     for (uint32_t lane = 1; lane <= world.limits.lanes; lane++)
@@ -394,6 +404,8 @@ int client_connect(struct process *self)
         np_pool_start(pool, world.run.scenario->sharers) < 0)
         model_fail("%s cannot open the pool: %s", self->name, numapool_errormsg());
     self->pool = pool;
+    if (foreign_is(self))
+        foreign_set_up(self, &authority);
     return 0;
 }
 
