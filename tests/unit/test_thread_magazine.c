@@ -4,11 +4,20 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum ending { RETURNS, EXITS, IS_CANCELLED, ENDINGS };
+/* gcc's thread sanitizer loses track of the mutexes of a thread that is cancelled while it sleeps, and does not let a child of
+ * several threads make threads. */
+#ifdef __SANITIZE_THREAD__
+enum { ENDINGS_TRIED = 2, FORKS_TRIED = 0 };
+#else
+enum { ENDINGS_TRIED = 3, FORKS_TRIED = 1 };
+#endif
+
+enum ending { RETURNS, EXITS, IS_CANCELLED };
 
 struct worker {
     struct numapool_pool *pool;
@@ -305,7 +314,7 @@ static Suite *suite(void)
 {
     Suite *suite = suite_create("thread magazines");
     TCase *threads = tcase_create("threads");
-    tcase_add_loop_test(threads, each_thread_has_its_own_and_gives_it_back_however_it_ends, 0, ENDINGS);
+    tcase_add_loop_test(threads, each_thread_has_its_own_and_gives_it_back_however_it_ends, 0, ENDINGS_TRIED);
     tcase_add_test(threads, a_pool_is_not_closed_while_another_thread_has_one);
     tcase_add_test(threads, closing_it_before_the_thread_ends_and_opening_it_again);
     tcase_add_test(threads, a_thread_cannot_close_anothers);
@@ -317,7 +326,9 @@ static Suite *suite(void)
     suite_add_tcase(suite, pools);
     TCase *others = tcase_create("senders and forks");
     tcase_add_test(others, a_sender_that_outlives_the_thread_goes_on_with_its_magazine);
-    tcase_add_test(others, a_forked_child_has_none_of_the_parents_and_may_have_its_own);
+    tcase_add_loop_test(others, a_forked_child_has_none_of_the_parents_and_may_have_its_own, 0, FORKS_TRIED);
+    if (ENDINGS_TRIED < 3 || FORKS_TRIED < 1)
+        printf("NOT RUN: cancelled threads and forked children (thread sanitizer)\n");
     suite_add_tcase(suite, others);
     return suite;
 }
