@@ -193,7 +193,7 @@ struct numapool_event {
     uint64_t value;
 };
 /* What has happened to the pool and this process has not been told yet. Crossings that were undone before anybody looked
- * are told as one. 0; -EAGAIN, -ETIMEDOUT: nothing; -EINVAL; -EROFS: a pool that was opened READONLY. Any thread; each event goes to one. */
+ * are told as how they ended. 0; -EAGAIN, -ETIMEDOUT: nothing; -EINVAL; -EROFS: a pool that was opened READONLY. Any thread; each event goes to one. */
 NUMAPOOL_API int numapool_next_event(struct numapool_pool *pool, struct numapool_event *event, int64_t timeout_ns);
 
 /* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it (the sentence counts
@@ -276,8 +276,8 @@ NUMAPOOL_API int numapool_magazine_open_abi(struct numapool_pool *pool, int node
 /* Gives its slots back and frees it. -EBUSY while a sender uses it. */
 NUMAPOOL_API int numapool_magazine_close(struct numapool_magazine *magazine);
 
-/* The calling thread's own magazine of this pool, for its own node: opened at the first call, closed when the thread ends. Costs a look-up:
- * keep it. NULL: as numapool_magazine_open (numapool_errormsg). */
+/* The calling thread's own magazine of this pool, for its own node: opened at the first call, closed when the thread ends (or, where senders
+ * that use it go on elsewhere, with the last of them). Costs a look-up: keep it. NULL: as numapool_magazine_open (numapool_errormsg). */
 NUMAPOOL_API struct numapool_magazine *numapool_thread_magazine(struct numapool_pool *pool);
 
 /* Closes the calling thread's magazine of this pool before its end; numapool_close does it too. 0, also when there is none. */
@@ -313,7 +313,8 @@ static inline int numapool_put(struct numapool_magazine *magazine, void *slot)
 NUMAPOOL_API void *numapool_get_call(struct numapool_magazine *magazine);
 NUMAPOOL_API int numapool_put_call(struct numapool_magazine *magazine, void *slot);
 
-/* Like numapool_get, but waits while the pool is empty. 0; -EAGAIN, -ETIMEDOUT; -EINVAL. */
+/* Like numapool_get, but waits while the pool is empty. Slots that other threads and processes have in their magazines are not waited
+ * for: they come when those overflow, are flushed or closed, or when the node runs low. 0; -EAGAIN, -ETIMEDOUT; -EINVAL. */
 NUMAPOOL_API int numapool_get_wait(struct numapool_magazine *magazine, void **slot, int64_t timeout_ns);
 
 /* All n slots (1..2^20), or none: -EAGAIN (slots[] may have been written to). */
