@@ -65,9 +65,9 @@ block_of_readme() { # example:NAME or output:NAME
 
 library_options=()
 if [ -e "$build_directory/.libs/libnumapool.so" ]; then
-    library_options=("-L$build_directory/.libs" "-Wl,-rpath,$build_directory/.libs" -lnumapool)
+    library_options=("-L$build_directory/.libs" "-Wl,-rpath,$build_directory/.libs" -lnumapool -luring)
 else
-    library_options=("$build_directory/.libs/libnumapool.a" -lnuma -pthread)
+    library_options=("$build_directory/.libs/libnumapool.a" -lnuma -luring -pthread)
 fi
 
 # Waits for its readiness, which the daemon tells by a line or, when it fails, by closing its end.
