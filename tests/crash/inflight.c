@@ -136,6 +136,7 @@ static void reads_that_end_after_death(struct trial *trial)
     int taken = GET(trial->told->taken);
     harness_expect(waits_for_kernel(trial) && taken <= SLOTS - READS - MESSAGES && taken >= SLOTS - READS - MESSAGES - 24,
                    "its slots are nobody's: others have %d of %d", taken, SLOTS);
+    harness_expect(GET(trial->told->quarantined) >= READS, "the statistics say so (%d)", GET(trial->told->quarantined));
     harness_expect(GET(trial->told->received) == 0, "what it had received is given to nobody");
     SET(trial->slow.shared->go, 1); /* now the kernel writes into 32 slots of a dead process */
     harness_expect(is_gone(trial), "when the kernel has ended the reads, it is gone");
@@ -144,6 +145,7 @@ static void reads_that_end_after_death(struct trial *trial)
                    GET(trial->told->received), MESSAGES);
     harness_sleep_ns(WATCH_NS);
     harness_expect(GET(trial->told->foreign) == 0, "no byte of the kernel's was ever seen in a slot of another");
+    harness_expect(GET(trial->told->quarantined) == 0, "and none waits any more");
     finish_taker(trial, taker);
     harness_expect(all_is_free(trial), "every slot is free");
 }

@@ -224,6 +224,9 @@ int inflight_taker(void *context)
         }
         SET(trial->told->foreign, GET(trial->told->foreign) | count_foreign(slots, count));
         SET(trial->told->taken, count);
+        struct numapool_stats stats = { .size = sizeof stats };
+        if (numapool_stats_read(pool, NUMAPOOL_ANY_NODE, &stats) == 0)
+            SET(trial->told->quarantined, (int)stats.quarantined);
         harness_sleep_ns(2000000);
     }
     for (int i = 0; i < count; i++)

@@ -33,6 +33,7 @@ struct told {
     _Atomic int taken;     /* by the taker, so far */
     _Atomic int received;  /* by the taker: messages that the client had received and not released */
     _Atomic int foreign;   /* in the taker's slots, not written by it */
+    _Atomic int quarantined; /* as the statistics say */
     _Atomic int take;      /* 1: take and watch; 2: give back */
     _Atomic int wrong;
     char sentence[240];

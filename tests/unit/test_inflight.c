@@ -259,6 +259,53 @@ START_TEST(a_sender_may_leave_while_its_receiver_is_stopped)
 }
 END_TEST
 
+/* What it was reading may not be taken back, and nobody else is to read it: its sender waits, as for one that is slow. */
+START_TEST(a_broadcaster_waits_for_a_stopped_reader_and_then_goes_on)
+{
+    make_world();
+    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    struct member *from = join_world(), *dead = join_world(), *other = join_world();
+    struct numapool_receiver *lost, *receiver;
+    struct numapool_sender *sender;
+    unsigned char seen[64] = { 0 };
+    unsigned redelivered = 0, sent = 0;
+    options.flags = NUMAPOOL_BROADCAST;
+    options.lane_slots = 8;
+    options.spin_ns = -1;
+    ck_assert_int_eq(numapool_receiver_open(dead->pool, "all", &options, &lost), 0);
+    ck_assert_int_eq(numapool_receiver_open(other->pool, "all", &options, &receiver), 0);
+    ck_assert_int_eq(numapool_sender_open(from->pool, "all", &options, &sender), 0);
+    send_ids(sender, 1, 3);
+    take_token(dead);
+    stop(dead);
+    restart_broker();
+    ck_assert_uint_eq(receive_all(receiver, seen, &redelivered), 3);
+    np_broker_orphan_duty(&world.broker);
+    ck_assert_uint_ge(world_census().sent, 3); /* the three are still there */
+    for (; sent < 20; sent++) {
+        struct numapool_msg message = { .data = numapool_loan(sender), .length = 8, .id = 10 + sent };
+        ck_assert_ptr_nonnull(message.data);
+        int result = numapool_send(sender, &message, 0);
+        if (result < 0) {
+            ck_assert_int_eq(result, -EAGAIN);
+            ck_assert_int_eq(numapool_unloan(sender, message.data), 0);
+            break;
+        }
+    }
+    ck_assert_uint_eq(sent, 5); /* its lane is full */
+    bury(dead);
+    ck_assert_uint_eq(receive_all(receiver, seen, &redelivered), 5);
+    send_ids(sender, 40, 47); /* for which there would be no room, were he still waited for */
+    ck_assert_uint_eq(receive_all(receiver, seen, &redelivered), 8);
+    ck_assert_int_ge(numapool_sender_close(sender, 0), 0);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    forget_receiver(lost);
+    bury(from);
+    bury(other);
+    unmake_world();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("inflight");
@@ -270,6 +317,7 @@ int main(void)
     tcase_add_test(tests, messages_wait_for_a_receiver_while_the_only_one_is_stopped);
     tcase_add_test(tests, a_stopped_forwarder_has_sent_what_he_forwarded_and_keeps_what_he_had_not);
     tcase_add_test(tests, a_sender_may_leave_while_its_receiver_is_stopped);
+    tcase_add_test(tests, a_broadcaster_waits_for_a_stopped_reader_and_then_goes_on);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -63,7 +63,8 @@ static json_t *describe_client(const struct np_view *view, uint32_t number)
     np_json_set_count(row, "gid", entry->gid);
     np_json_set(row, "user", user ? json_string(user->pw_name) : json_null());
     np_json_set_text(row, "state", state_text(np_load32(&entry->state, memory_order_acquire)));
-    np_json_set_flag(row, "connected", np_load32(&entry->connected, memory_order_relaxed) != 0); /* relaxed: shown to people */
+    np_json_set_flag(row, "has_io", np_load32(&entry->has_io, memory_order_relaxed) != 0); /* relaxed, both: shown to people */
+    np_json_set_flag(row, "connected", np_load32(&entry->connected, memory_order_relaxed) != 0);
     np_json_set(row, "age_s", json_real(now_ns > entry->admitted_unix_ns ? (double)(now_ns - entry->admitted_unix_ns) / 1e9 : 0));
     np_json_set_count(row, "held", 0);
     np_json_set_count(row, "in_flight", 0);

@@ -150,6 +150,8 @@ static void add_words(json_t *row, const struct np_arena *arena)
     np_json_add(row, "low_water", low_water);
     np_json_add(row, "high_water", arena->slots - low_water);
     np_json_add(row, "low_watermark", arena->low_watermark);
+    uint64_t quarantined = np_load64(&arena->header->quarantined, memory_order_relaxed);
+    np_json_add(row, "quarantined", quarantined < census.held ? quarantined : census.held);
     np_json_add(row, "lows", np_load64(&arena->header->lows, memory_order_relaxed));
     np_json_add(row, "low", np_load32(&arena->header->low, memory_order_relaxed) != 0);
     np_json_add(row, "taken", np_load64(&arena->header->taken, memory_order_relaxed));
@@ -263,6 +265,7 @@ static void describe_daemon(const struct np_view *view, json_t *document)
         { "messages_redelivered", &header->messages_redelivered },
         { "requests_refused", &header->requests_refused },
         { "scavenge_ns_max", &header->scavenge_ns_max },
+        { "io_waits", &header->io_waits },
         { "pages_lost", &header->pages_lost },
     };
     struct timespec now;
