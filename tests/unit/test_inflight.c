@@ -259,6 +259,49 @@ START_TEST(a_sender_may_leave_while_its_receiver_is_stopped)
 }
 END_TEST
 
+static int send_keyed(struct numapool_sender *sender, uint64_t id)
+{
+    struct numapool_msg message = { .data = numapool_loan(sender), .length = 8, .id = id, .key = 7, .flags = NUMAPOOL_KEYED };
+    ck_assert_ptr_nonnull(message.data);
+    int result = numapool_send(sender, &message, 0);
+    if (result < 0)
+        ck_assert_int_eq(numapool_unloan(sender, message.data), 0);
+    return result;
+}
+
+START_TEST(a_key_keeps_its_order_past_a_stopped_receiver)
+{
+    make_world();
+    struct member *from = join_world(), *dead = join_world(), *other = join_world();
+    struct numapool_receiver *lost = open_receiver(dead, "in");
+    struct numapool_sender *sender = open_sender(from, "in");
+    struct numapool_msg message;
+    for (uint64_t id = 1; id <= 3; id++)
+        ck_assert_int_eq(send_keyed(sender, id), 0);
+    struct numapool_receiver *receiver = open_receiver(other, "in");
+    take_token(dead);
+    stop(dead);
+    ck_assert_int_eq(send_keyed(sender, 4), -EAGAIN); /* its elders wait for the kernel */
+    ck_assert_int_eq(numapool_receive(receiver, &message, 1, 0), -EAGAIN);
+    bury(dead);
+    for (uint64_t id = 1; id <= 3; id++) {
+        ck_assert_int_eq(numapool_receive(receiver, &message, 1, 0), 1);
+        ck_assert_uint_eq(message.id, id);
+        ck_assert_int_eq(numapool_release(receiver, &message, 1), 0);
+    }
+    ck_assert_int_eq(send_keyed(sender, 4), 0);
+    ck_assert_int_eq(numapool_receive(receiver, &message, 1, 0), 1);
+    ck_assert_uint_eq(message.id, 4);
+    ck_assert_int_eq(numapool_release(receiver, &message, 1), 0);
+    ck_assert_int_ge(numapool_sender_close(sender, 0), 0);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    forget_receiver(lost);
+    bury(from);
+    bury(other);
+    unmake_world();
+}
+END_TEST
+
 /* What it was reading may not be taken back, and nobody else is to read it: its sender waits, as for one that is slow. */
 START_TEST(a_broadcaster_waits_for_a_stopped_reader_and_then_goes_on)
 {
@@ -317,6 +360,7 @@ int main(void)
     tcase_add_test(tests, messages_wait_for_a_receiver_while_the_only_one_is_stopped);
     tcase_add_test(tests, a_stopped_forwarder_has_sent_what_he_forwarded_and_keeps_what_he_had_not);
     tcase_add_test(tests, a_sender_may_leave_while_its_receiver_is_stopped);
+    tcase_add_test(tests, a_key_keeps_its_order_past_a_stopped_receiver);
     tcase_add_test(tests, a_broadcaster_waits_for_a_stopped_reader_and_then_goes_on);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
