@@ -37,6 +37,7 @@ void actor_join(struct process *self, const char *channel, bool sends)
     struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
     options.lane_slots = world.run.scenario->lane_slots;
     options.spin_ns = -1;
+    options.flags = world.run.scenario->flags;
     options.magazine = sends ? self->magazine : NULL;
     actor_begin(self);
     int result = sends ? numapool_sender_open(self->pool, channel, &options, &self->sender)
@@ -44,6 +45,8 @@ void actor_join(struct process *self, const char *channel, bool sends)
     actor_end(self);
     if (result < 0)
         model_fail("%s cannot join channel %s: %s", self->name, channel, numapool_errormsg());
+    if (!sends)
+        self->joined = world.step;
 }
 
 void *actor_get(struct process *self, bool waits)
@@ -201,7 +204,8 @@ unsigned actor_forward(struct process *self, unsigned n, int64_t timeout_ns)
 void actor_leave_receiver(struct process *self)
 {
     /* what is held goes to another */
-    for (unsigned i = 0; i < self->held_count; i++)
+    self->joined = 0;
+    for (unsigned i = 0; i < self->held_count && world.run.scenario->flags == 0; i++)
         world.slots[world.messages[self->held[i].ledger].slot].reader = -1;
     self->held_count = 0;
     actor_begin(self);

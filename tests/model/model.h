@@ -13,6 +13,7 @@
  *   rest.c       what must hold when nobody can run: sleepers, hints, the end
  *   foreign.c    processes without the table of bells
  *   actor.c      the public calls, each with what the oracle learns from it
+ *   kinds.c      the same and the oracle's part for small messages and broadcast
  *   scenarios.c  what the processes do
  *   names.c      names of shared addresses, for traces
  *   simulate.c   batches, mutants, the command line
@@ -26,6 +27,7 @@
 #include <ucontext.h>
 
 #include "broker/broker.h"
+#include "channel/broadcast.h"
 #include "channel/receiver.h"
 #include "channel/sender.h"
 #include "core/pool.h"
@@ -66,6 +68,7 @@ struct scenario {
     unsigned sharers;
     unsigned lane_slots;
     unsigned channels;
+    uint32_t flags; /* of enum numapool_channel_flags, of every channel */
     struct role roles[5];
     bool one_receiver; /* on the last channel, for ever: it sees what came by one first lane in order, over forwarders' deaths */
 };
@@ -169,6 +172,8 @@ struct process {
         unsigned order;
     } source[LANES_MAX]; /* of each first lane, the last message that came over a forwarder */
     bool leaving;
+    uint64_t joined; /* when its receiver had joined */
+    unsigned last_order[PROCESSES_MAX]; /* of what each sender has broadcast, the last that it received */
 
     struct buffered_store stores[STORE_BUFFER_MAX];
     unsigned store_count;
@@ -202,6 +207,16 @@ struct message_book {
     bool finished[HOPS_MAX];
     bool kept;
     uint64_t id;
+};
+
+/* A small message or a broadcast (kinds.c). */
+struct kind_message {
+    unsigned sender; /* process */
+    unsigned order;  /* of that sender */
+    unsigned slot;
+    uint64_t id, begun; /* begun: when its sending began */
+    uint32_t seen, released; /* by processes, as bits */
+    bool sent, returned, finished;
 };
 
 /* ---- the world */
@@ -258,6 +273,8 @@ struct world {
     struct slot_book slots[SLOTS_MAX];
     struct message_book messages[MESSAGES_MAX];
     unsigned message_count;
+    struct kind_message kind_messages[MESSAGES_MAX];
+    unsigned kind_message_count;
 };
 
 extern struct world world;
@@ -310,6 +327,7 @@ void oracle_client_gone(struct process *process);
 unsigned oracle_slot_of(const void *slot);
 
 /* rest.c; while nobody runs */
+bool sleeps_for_slot(const struct process *p);
 void oracle_quiescent(void);
 void oracle_end(void);
 
@@ -331,6 +349,17 @@ unsigned actor_forward(struct process *self, unsigned n, int64_t timeout_ns); /*
 void actor_leave_receiver(struct process *self);
 void actor_leave_sender(struct process *self, int64_t drain_ns);
 void drain_body(struct process *self);
+
+/* kinds.c: small messages and broadcast, by the scenario's flags */
+unsigned kinds_send(struct process *self, unsigned n, int64_t timeout_ns); /* at most 4 */
+int kinds_receive(struct process *self, unsigned n, int64_t timeout_ns);
+void kinds_release(struct process *self, unsigned which);
+void kinds_became_shared(struct process *self, unsigned slot);
+void kinds_left_shared(struct process *self, unsigned slot);
+void kinds_check_shared_word(unsigned slot, uint64_t word);
+void kinds_check_receiver(const struct process *p);
+void kinds_check_sender(const struct process *p);
+void kinds_check_end(void);
 
 /* names.c */
 const char *name_of_address(const volatile void *address);

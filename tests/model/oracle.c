@@ -73,6 +73,8 @@ static void check_right_to_store(struct process *self, unsigned slot, uint64_t o
     unsigned owner = np_word_owner(old);
     if (self->index == 0 || np_word_state(old) == NP_WORD_FREE)
         model_fail("%s changes word %u (%llx) by a plain store", self->name, slot, (unsigned long long)old);
+    if (np_word_state(old) == NP_WORD_SHARED && client_of_end(&world.board.lanes[owner].sender) != self->client)
+        model_fail("%s stores to word %u, a broadcast of home %u", self->name, slot, owner);
     if (np_word_state(old) == NP_WORD_HELD && owner != self->client)
         model_fail("%s (client %u) stores to word %u, which client %u holds", self->name, self->client, slot, owner);
     struct np_lane_shared *lane = np_word_state(old) == NP_WORD_SENT ? lane_of(owner) : NULL;
@@ -142,10 +144,13 @@ static void word_changed(struct process *self, unsigned slot, uint64_t old, uint
 {
     if (np_word_claim(old) == np_word_claim(new) && np_word_state(new) != NP_WORD_FREE)
         return;
+    if (np_word_state(old) == NP_WORD_SHARED)
+        kinds_left_shared(self, slot);
     switch (np_word_state(new)) {
     case NP_WORD_FREE: became_free(self, slot); break;
     case NP_WORD_HELD: became_held(self, slot, old, new); break;
     case NP_WORD_SENT: became_sent(self, slot, old, new); break;
+    case NP_WORD_SHARED: kinds_became_shared(self, slot); break;
     default: model_fail("%s makes word %u %llx", self->name, slot, (unsigned long long)new);
     }
 }

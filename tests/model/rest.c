@@ -33,7 +33,7 @@ static bool sleeps_on(const struct process *p, const struct np_bell *bell)
     return p->state == PROCESS_SLEEPING && p->sleep->words[0].word == &bell->ring;
 }
 
-static bool sleeps_for_slot(const struct process *p)
+bool sleeps_for_slot(const struct process *p)
 {
     return p->client != 0 && sleeps_on(p, &world.bells[p->client]);
 }
@@ -94,6 +94,7 @@ static void check_words(void)
                 model_fail("slot %u is held by client %u, which is gone", i, np_word_owner(word));
             break;
         case NP_WORD_SENT: check_sent_word(i, word); break;
+        case NP_WORD_SHARED: kinds_check_shared_word(i, word); break;
         default: model_fail("word %u is %llx", i, (unsigned long long)word);
         }
     }
@@ -114,6 +115,7 @@ static void check_receiver(const struct process *p)
 {
     const struct numapool_receiver *receiver = p->receiver;
     check_lanes_known(p, &receiver->endpoint);
+    kinds_check_receiver(p);
     for (unsigned i = 0; i < receiver->lane_count; i++) {
         const struct np_receiver_lane *lane = &receiver->lanes[i];
         if (lane->shared && lane->head - lane->done <= lane->mask &&
@@ -126,6 +128,7 @@ static void check_receiver(const struct process *p)
 static void check_sender(const struct process *p)
 {
     const struct numapool_sender *sender = p->sender;
+    kinds_check_sender(p);
     if (!p->leaving) /* who leaves wants no new lanes */
         check_lanes_known(p, &sender->endpoint);
     for (unsigned i = 0; i < sender->lane_count; i++) {
@@ -141,8 +144,9 @@ static void check_waiting_lanes(void)
 {
     for (uint32_t lane = 1; lane <= world.limits.lanes; lane++) {
         struct np_lane_entry *entry = &world.board.lanes[lane];
-        if (!np_entry_is(&entry->state, NP_ACTIVE) || np_load32(&entry->receiver, memory_order_relaxed) != 0)
-            continue;
+        if (!np_entry_is(&entry->state, NP_ACTIVE) || np_load32(&entry->receiver, memory_order_relaxed) != 0 ||
+            entry->kind == NP_LANE_HOME || entry->kind == NP_LANE_BROADCAST)
+            continue; /* what broadcasts is nobody else's */
         for (uint32_t e = 1; e <= world.limits.endpoints; e++)
             if (np_entry_is(&world.board.endpoints[e].state, NP_ACTIVE) && world.board.endpoints[e].role == NP_ROLE_RECEIVER &&
                 world.board.endpoints[e].channel == entry->channel)
@@ -213,6 +217,7 @@ void oracle_end(void)
 {
     uint64_t free_slots = 0;
     check_messages();
+    kinds_check_end();
     for (unsigned i = 0; i < world.look.slots; i++) {
         uint64_t word = word_of(i);
         free_slots += np_word_state(word) == NP_WORD_FREE;

@@ -199,10 +199,66 @@ static void forward_all(struct process *self)
     leave(self);
 }
 
+/* ---------------------------------------------------------------- small messages and broadcast */
+
+static void kinds_send_some(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", true);
+    for (unsigned round = 0; round < 4; round++)
+        kinds_send(self, 1 + (unsigned)model_random(2), model_random(3) == 0 ? 0 : NUMAPOOL_FOREVER);
+    if (model_random(2) == 0) {
+        actor_leave_sender(self, model_random(2) == 0 ? SECOND_NS : 0);
+    }
+    leave(self);
+}
+
+static void kinds_release_some(struct process *self)
+{
+    while (self->held_count > 0)
+        kinds_release(self, (unsigned)model_random(self->held_count));
+}
+
+static void kinds_receive_all(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", false);
+    for (unsigned round = 0; round < 12; round++) {
+        if (kinds_receive(self, 1 + (unsigned)model_random(3), patience()) < 0)
+            break;
+        if (model_random(3) != 0)
+            kinds_release_some(self);
+    }
+    leave(self);
+}
+
+static void kinds_receive_and_go(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", false);
+    if (kinds_receive(self, 2, SECOND_NS) > 0 && model_random(2) == 0)
+        kinds_release(self, 0);
+    leave(self);
+}
+
+static void kinds_drain(struct process *self)
+{
+    actor_connect(self);
+    actor_join(self, "a", false);
+    for (unsigned in_vain = 0; in_vain < 2; in_vain++)
+        while (kinds_receive(self, 4, 0) > 0)
+            kinds_release_some(self);
+    leave(self);
+}
+
 /* When everybody else is gone: what is left on the channels. */
 void drain_body(struct process *self)
 {
     static const char *const names[] = { "a", "b" };
+    if (world.run.scenario->flags != 0) {
+        kinds_drain(self);
+        return;
+    }
     actor_connect(self);
     for (unsigned hop = 0; hop < world.run.scenario->channels; hop++) {
         actor_join(self, names[hop], false);
@@ -250,5 +306,13 @@ const struct scenario scenarios[] = {
     { .name = "adopted", .slots = 2, .sharers = 4, .lane_slots = 2, .channels = 1,
       .roles = { { "sender", send_and_idle, 1, 1 }, { "guest", guest_who_stays, 1, 0 },
                  { "reader", receive_all, 1, 1, .foreign = true } } },
+    { .name = "small", .slots = 2, .sharers = 4, .lane_slots = 2, .channels = 1, .flags = NUMAPOOL_SMALL,
+      .roles = { { "sender", kinds_send_some, 1, 1 }, { "receiver", kinds_receive_all, 1, 1 }, { "guest", kinds_receive_and_go, 1, 0 } } },
+    { .name = "broadcast", .slots = 8, .sharers = 8, .lane_slots = 2, .channels = 1, .flags = NUMAPOOL_BROADCAST,
+      .roles = { { "sender", kinds_send_some, 1, 1 }, { "reader", kinds_receive_all, 2, 1 }, { "guest", kinds_receive_and_go, 1, 0 } } },
+    { .name = "dearth", .slots = 2, .sharers = 4, .lane_slots = 2, .channels = 1, .flags = NUMAPOOL_BROADCAST,
+      .roles = { { "sender", kinds_send_some, 1, 0 }, { "guest", kinds_receive_and_go, 2, 1 } } },
+    { .name = "fanout", .slots = 16, .sharers = 16, .lane_slots = 4, .channels = 1, .flags = NUMAPOOL_BROADCAST,
+      .roles = { { "sender", kinds_send_some, 2, 0 }, { "reader", kinds_receive_all, 2, 0 } } },
 };
 const unsigned scenario_count = sizeof scenarios / sizeof scenarios[0];

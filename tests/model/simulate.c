@@ -67,6 +67,14 @@ static const struct mutant mutants[] = {
     MUTANT(FREE_KEEPS_GENERATION, "getters"),
     MUTANT(FOREIGN_RINGS_BELL, "foreign", "adopted"),
     MUTANT(GETTERS_NOT_RUNG, "adopted", "foreign"),
+    MUTANT(SMALL_ROOM_IGNORED, "small"),
+    MUTANT(SMALL_NO_REDELIVERED, "small"),
+    MUTANT(BROADCAST_WORD_LAST, "broadcast", "fanout"),
+    MUTANT(BROADCAST_NO_ROLL_FORWARD, "broadcast", "fanout"),
+    MUTANT(BROADCAST_TAKES_EARLY, "broadcast"),
+    MUTANT(BROADCAST_FREES_EARLY, "broadcast"),
+    MUTANT(CLOSED_KEEPS, "dearth"),
+    MUTANT(SHARED_SWEPT_EARLY, "broadcast"),
     { MUTANT_NO_MEMBARRIER, "NO_MEMBARRIER", NULL, { "pipe", "fan" } },
 };
 
