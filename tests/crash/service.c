@@ -254,16 +254,15 @@ void harness_look_close(struct harness_look *look)
     look->socket = -1;
 }
 
-static struct np_lane_shared *look_at_lane(struct harness_look *look, uint32_t lane)
+static struct np_lane_shared *look_at_lane(struct harness_look *look, uint32_t lane, size_t bytes)
 {
     struct np_wire_request request = { .operation = NP_WIRE_LANE_MEMORY, .of.lane_memory.lane = lane };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
     void *memory = NULL;
-    uint32_t capacity = look->board.lanes[lane].capacity;
     if (ask(look, &request, &answer, fds) < 0 || fds[0] < 0)
         return NULL;
-    if (np_memory_map(&memory, fds[0], np_lane_bytes(capacity, NP_LANE_SLOTS), false, false, "a lane") < 0)
+    if (np_memory_map(&memory, fds[0], bytes, false, false, "a lane") < 0)
         memory = NULL;
     close(fds[0]);
     return memory;
@@ -296,15 +295,15 @@ static bool look_check(struct harness_look *look, struct np_check *check, bool t
     struct np_finding findings[8];
     uint32_t lanes_max = look->board.limits.lanes;
     struct np_lane_shared **lanes = calloc(lanes_max + 1, sizeof *lanes);
-    uint32_t *capacities = calloc(lanes_max + 1, sizeof *capacities);
+    size_t *lane_bytes = calloc(lanes_max + 1, sizeof *lane_bytes);
     unsigned arena_count = np_pool_arenas(&look->board.pools[0]);
-    bool done = lanes && capacities && arena_count <= NP_ARENAS_MAX;
+    bool done = lanes && lane_bytes && arena_count <= NP_ARENAS_MAX;
     for (unsigned i = 0; done && i < arena_count; i++)
         done = look_at_arena(look, i, &arenas[i], &metas[i], &meta_bytes[i]);
     for (uint32_t lane = 1; done && lane <= lanes_max; lane++)
         if (np_entry_is(&look->board.lanes[lane].state, NP_ACTIVE)) {
-            capacities[lane] = look->board.lanes[lane].capacity;
-            lanes[lane] = look_at_lane(look, lane);
+            lane_bytes[lane] = np_lane_bytes(look->board.lanes[lane].capacity, look->board.lanes[lane].kind);
+            lanes[lane] = look_at_lane(look, lane, lane_bytes[lane]);
         }
     *check = (struct np_check){ .findings = findings, .findings_capacity = 8 };
     if (done)
@@ -314,12 +313,12 @@ static bool look_check(struct harness_look *look, struct np_check *check, bool t
     check->findings = NULL;
     for (uint32_t lane = 1; lanes && lane <= lanes_max; lane++)
         if (lanes[lane])
-            np_memory_unmap(lanes[lane], np_lane_bytes(capacities[lane], NP_LANE_SLOTS));
+            np_memory_unmap(lanes[lane], lane_bytes[lane]);
     for (unsigned i = 0; i < arena_count && i < NP_ARENAS_MAX; i++)
         if (metas[i])
             np_memory_unmap(metas[i], meta_bytes[i]);
     free(lanes);
-    free(capacities);
+    free(lane_bytes);
     return done;
 }
 
