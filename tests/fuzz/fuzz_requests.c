@@ -142,6 +142,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
             request.of.hello.layout = how % 16 == 1 ? request.of.hello.layout : np_wire_layout();
         if (request.operation == NP_WIRE_POOL_OPEN && how % 4 != 0)
             strcpy(request.of.pool_open.name, "pay");
+        if (request.operation == NP_WIRE_POOL_OPEN)
+            request.of.pool_open.readonly = how / 4 % 2;
         if (request.operation == NP_WIRE_ENDPOINT_OPEN && how % 4 != 0) {
             request.of.endpoint_open.pool %= 2;
             request.of.endpoint_open.role = request.of.endpoint_open.role % 2 + 1;
