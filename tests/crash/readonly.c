@@ -33,6 +33,7 @@ struct payload {
     uint64_t sender, number, check;
 };
 
+/* Pairs: who stores releases, who looks acquires; counts are relaxed, for they are looked at when their processes have been waited for. */
 struct shared {
     _Atomic uint64_t sent[SENDERS];
     _Atomic uint64_t received, again, unmarked, torn, failed;
@@ -52,7 +53,7 @@ static uint64_t check_of(uint64_t sender, uint64_t number)
 static int fail(const char *what)
 {
     snprintf(shared->sentence, sizeof shared->sentence, "%s: %s", what, numapool_errormsg());
-    atomic_fetch_add(&shared->failed, 1);
+    atomic_fetch_add_explicit(&shared->failed, 1, memory_order_relaxed);
     return 1;
 }
 
@@ -74,7 +75,7 @@ static int send_all(void *context)
     if (numapool_connect(&client, the_daemon.socket) < 0 || numapool_open(client, "storm", 0, &pool) < 0 ||
         numapool_sender_open(pool, "c", NULL, &out) < 0)
         return fail("joining as a sender");
-    while (!atomic_load(&shared->ending) && number < MESSAGES_MAX) {
+    while (!atomic_load_explicit(&shared->ending, memory_order_acquire) && number < MESSAGES_MAX) {
         void *slot;
         if (number % PAUSE_EVERY == 0)
             harness_sleep_ns(50000); /* so that receivers sleep, too */
@@ -86,7 +87,7 @@ static int send_all(void *context)
         *(struct payload *)slot = (struct payload){ sender, number, check_of(sender, number) };
         result = numapool_send(out, &(struct numapool_msg){ .data = slot, .length = sizeof(struct payload), .id = number }, 50000000);
         if (result == 0)
-            atomic_store(&shared->sent[sender], ++number);
+            atomic_store_explicit(&shared->sent[sender], ++number, memory_order_release);
         else if (numapool_unloan(out, slot) < 0 || result != -ETIMEDOUT)
             return fail("send");
     }
@@ -100,15 +101,15 @@ static void take(const struct numapool_msg *message)
     uint64_t sender = payload->sender, number = payload->number;
     if (message->length != sizeof *payload || sender >= SENDERS || number >= MESSAGES_MAX || number != message->id ||
         payload->check != check_of(sender, number)) {
-        atomic_fetch_add(&shared->torn, 1);
+        atomic_fetch_add_explicit(&shared->torn, 1, memory_order_relaxed);
         return;
     }
-    if (atomic_exchange(&shared->seen[sender][number], 1)) {
-        atomic_fetch_add(&shared->again, 1);
+    if (atomic_exchange_explicit(&shared->seen[sender][number], 1, memory_order_acq_rel)) {
+        atomic_fetch_add_explicit(&shared->again, 1, memory_order_relaxed);
         if (!(message->flags & NUMAPOOL_REDELIVERED))
-            atomic_fetch_add(&shared->unmarked, 1);
+            atomic_fetch_add_explicit(&shared->unmarked, 1, memory_order_relaxed);
     }
-    atomic_fetch_add(&shared->received, 1);
+    atomic_fetch_add_explicit(&shared->received, 1, memory_order_relaxed);
 }
 
 static int receive_as(uint64_t flags, int64_t idle_end_ns)
@@ -160,10 +161,10 @@ static int wait_quietly(void *context)
     if (numapool_connect(&client, the_daemon.socket) < 0 || numapool_open(client, "storm", NUMAPOOL_READONLY, &pool) < 0 ||
         numapool_receiver_open(pool, "quiet", NULL, &in) < 0)
         return fail("joining quietly");
-    atomic_store(&shared->quiet_ready, 1);
+    atomic_store_explicit(&shared->quiet_ready, 1, memory_order_release);
     if (numapool_receive(in, &message, 1, 60 * SECOND_NS) != 1)
         return fail("waiting quietly");
-    atomic_store(&shared->quiet_got, 1);
+    atomic_store_explicit(&shared->quiet_got, 1, memory_order_release);
     return numapool_release(in, &message, 1) < 0 || numapool_receiver_close(in) < 0 || numapool_close(pool) < 0 ||
                    numapool_disconnect(client) < 0
                ? fail("leaving quietly")
@@ -174,7 +175,7 @@ static int wait_quietly(void *context)
 
 static bool is_ready(void *context)
 {
-    return atomic_load((_Atomic uint32_t *)context) != 0;
+    return atomic_load_explicit((_Atomic uint32_t *)context, memory_order_acquire) != 0;
 }
 
 /* How many messages were sent and seen by nobody. */
@@ -182,8 +183,8 @@ static uint64_t lost(void)
 {
     uint64_t missing = 0;
     for (unsigned sender = 0; sender < SENDERS; sender++)
-        for (uint64_t number = 0; number < atomic_load(&shared->sent[sender]); number++)
-            missing += atomic_load(&shared->seen[sender][number]) == 0;
+        for (uint64_t number = 0; number < atomic_load_explicit(&shared->sent[sender], memory_order_acquire); number++)
+            missing += atomic_load_explicit(&shared->seen[sender][number], memory_order_acquire) == 0;
     return missing;
 }
 
@@ -208,11 +209,11 @@ static void storm(uint64_t *random)
             }
         }
     }
-    uint64_t before = atomic_load(&shared->received);
+    uint64_t before = atomic_load_explicit(&shared->received, memory_order_acquire);
     harness_sleep_ns(SECOND_NS / 5);
-    harness_expect(atomic_load(&shared->received) > before, "after %u deaths of receivers and %u of the worker messages still come", kills,
+    harness_expect(atomic_load_explicit(&shared->received, memory_order_acquire) > before, "after %u deaths of receivers and %u of the worker messages still come", kills,
                    worker_kills);
-    atomic_store(&shared->ending, 1);
+    atomic_store_explicit(&shared->ending, 1, memory_order_release);
     for (unsigned i = 0; i < SENDERS; i++)
         harness_expect(harness_join(senders[i], 10 * SECOND_NS) == 0, "sender %u ends in order: %s", i, shared->sentence);
     for (unsigned i = 0; i < READERS; i++)
@@ -237,7 +238,7 @@ static void stay_quiet(void)
     harness_sleep_ns(QUIET_NS);
     struct numapool_msg message = { .data = numapool_loan(out), .length = 1 };
     harness_expect(message.data && numapool_send(out, &message, SECOND_NS) == 0, "it can be sent to: %s", numapool_errormsg());
-    harness_expect(harness_join(quiet, 10 * SECOND_NS) == 0 && atomic_load(&shared->quiet_got),
+    harness_expect(harness_join(quiet, 10 * SECOND_NS) == 0 && atomic_load_explicit(&shared->quiet_got, memory_order_acquire),
                    "it is a client still, though it has said nothing to the next worker: %s", shared->sentence);
     harness_expect(numapool_sender_close(out, SECOND_NS) == 0 && numapool_close(pool) == 0 && numapool_disconnect(client) == 0,
                    "its sender ends in order: %s", numapool_errormsg());
@@ -260,11 +261,11 @@ int main(int argc, char **argv)
         stay_quiet();
         uint64_t missing = lost();
         harness_expect(missing == 0, "of %llu messages none was lost (%llu)",
-                       (unsigned long long)(atomic_load(&shared->sent[0]) + atomic_load(&shared->sent[1])), (unsigned long long)missing);
-        harness_expect(atomic_load(&shared->torn) == 0, "none was torn, nor another's");
-        harness_expect(atomic_load(&shared->unmarked) == 0, "the %llu that came twice were marked so (%llu not)",
-                       (unsigned long long)atomic_load(&shared->again), (unsigned long long)atomic_load(&shared->unmarked));
-        harness_expect(atomic_load(&shared->failed) == 0, "no call failed that should not: %s", shared->sentence);
+                       (unsigned long long)(atomic_load_explicit(&shared->sent[0], memory_order_acquire) + atomic_load_explicit(&shared->sent[1], memory_order_acquire)), (unsigned long long)missing);
+        harness_expect(atomic_load_explicit(&shared->torn, memory_order_acquire) == 0, "none was torn, nor another's");
+        harness_expect(atomic_load_explicit(&shared->unmarked, memory_order_acquire) == 0, "the %llu that came twice were marked so (%llu not)",
+                       (unsigned long long)atomic_load_explicit(&shared->again, memory_order_acquire), (unsigned long long)atomic_load_explicit(&shared->unmarked, memory_order_acquire));
+        harness_expect(atomic_load_explicit(&shared->failed, memory_order_acquire) == 0, "no call failed that should not: %s", shared->sentence);
         harness_expect_nothing_left(&the_daemon);
         harness_expect(harness_daemon_stop(&the_daemon) == 0, "the daemon ends in order");
     }
