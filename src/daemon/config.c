@@ -22,7 +22,7 @@ enum {
     WHERE_BYTES = 160
 };
 
-static const char *const scalar_names[NP_CONFIG_SCALARS] = { "socket", "clients", "channels", "endpoints", "lanes", "log", "admin" };
+static const char *const scalar_names[NP_CONFIG_SCALARS] = { "socket", "clients", "channels", "endpoints", "lanes", "log", "log_to", "admin" };
 
 void np_config_start(struct np_config *config)
 {
@@ -60,6 +60,11 @@ static int set_scalar(struct np_config *config, enum np_config_scalar scalar, co
     if (scalar == NP_CONFIG_LOG) {
         if (np_log_level_parse(value, &config->log_level) < 0)
             return np_error(-EINVAL, "%s: '%.40s' is no level of log: error, warn, info or debug", where, value);
+        return 0;
+    }
+    if (scalar == NP_CONFIG_LOG_TO) {
+        if (np_log_to_parse(value, &config->log_to) < 0)
+            return np_error(-EINVAL, "%s: '%.40s' is no place for the log: auto, stderr or journal", where, value);
         return 0;
     }
     if (scalar == NP_CONFIG_ADMIN)
@@ -213,7 +218,7 @@ static int take_value(void *context, const char *section, const char *name, cons
     case IN_DAEMON:
         reading->result = np_config_set(reading->config, name, value, text, false);
         if (reading->result == -ENOENT)
-            reading->result = np_error(-EINVAL, "%s: [daemon] has no setting '%s': socket, clients, channels, endpoints, lanes, log, admin",
+            reading->result = np_error(-EINVAL, "%s: [daemon] has no setting '%s': socket, clients, channels, endpoints, lanes, log, log_to, admin",
                                        text, name);
         break;
     }

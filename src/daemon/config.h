@@ -44,6 +44,7 @@ enum np_config_scalar {
     NP_CONFIG_ENDPOINTS,
     NP_CONFIG_LANES,
     NP_CONFIG_LOG,
+    NP_CONFIG_LOG_TO,
     NP_CONFIG_ADMIN,
     NP_CONFIG_SCALARS
 };
@@ -52,6 +53,7 @@ struct np_config {
     char socket_path[sizeof((struct sockaddr_un *)0)->sun_path]; /* "": the default one */
     struct np_board_limits limits;
     enum np_log_level log_level;
+    enum np_log_to log_to;
     struct np_access admins[NP_ACCESS_MAX]; /* who may make, enlarge and destroy pools, and look at everything */
     unsigned from_command_line, from_file;
     unsigned pool_count;

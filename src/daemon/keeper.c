@@ -125,6 +125,7 @@ static void exec_worker(const struct keeper *keeper, int records)
     snprintf(text[n++], ARGUMENT_BYTES, "--endpoints=%u", config->limits.endpoints);
     snprintf(text[n++], ARGUMENT_BYTES, "--lanes=%u", config->limits.lanes);
     snprintf(text[n++], ARGUMENT_BYTES, "--log=%s", np_log_level_name(config->log_level));
+    snprintf(text[n++], ARGUMENT_BYTES, "--log-to=%s", np_log_to_name(config->log_to));
     char admins[NP_ACCESS_TEXT_BYTES];
     np_access_format(config->admins, NP_RIGHT_ADMIN, admins, sizeof admins);
     if (admins[0])
@@ -365,7 +366,7 @@ static void turn(struct keeper *keeper)
 int np_keeper_run(const struct np_config *config, const char *program, int ready_fd)
 {
     struct keeper keeper = { .config = config, .program = program, .ready_fd = ready_fd, .signal_fd = -1, .records = -1 };
-    np_log_start("keeper", config->log_level);
+    np_log_start("keeper", config->log_level, config->log_to, NP_LOG_JOURNAL_SOCKET);
     raise_open_files();
     int result = np_listener_open(&keeper.listener, config->socket_path);
     if (result < 0) {

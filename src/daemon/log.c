@@ -2,62 +2,183 @@
 #include "daemon/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-static const char *who_logs = "daemon";
+enum { LINE_BYTES = 1024, LOST_BYTES = 64 };
+
+static const char *who_logs = "daemon", *journal_path = NP_LOG_JOURNAL_SOCKET;
 static enum np_log_level most = NP_LOG_INFO;
 static unsigned long lines_lost;
+static int journal_fd = -1; /* -1: the standard error */
 
-static const char *const names[] = { "error", "warn", "info", "debug" };
+static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const int priorities[] = { 3, 4, 6, 7 }; /* of syslog(3) */
+static const char *const to_names[] = { "auto", "stderr", "journal" };
 
-void np_log_start(const char *who, enum np_log_level level)
+/* ---------------------------------------------------------------- words */
+
+static int find(const char *const *names, unsigned count, const char *text)
 {
-    who_logs = who;
-    most = level;
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(text, names[i]) == 0)
+            return (int)i;
+    return -EINVAL;
 }
 
 const char *np_log_level_name(enum np_log_level level)
 {
-    return (unsigned)level < sizeof names / sizeof names[0] ? names[level] : "?";
+    return (unsigned)level < sizeof level_names / sizeof level_names[0] ? level_names[level] : "?";
+}
+
+const char *np_log_to_name(enum np_log_to to)
+{
+    return (unsigned)to < sizeof to_names / sizeof to_names[0] ? to_names[to] : "?";
 }
 
 int np_log_level_parse(const char *text, enum np_log_level *level)
 {
-    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(text, names[i]) == 0) {
-            *level = (enum np_log_level)i;
-            return 0;
-        }
-    return -EINVAL;
+    int found = find(level_names, sizeof level_names / sizeof level_names[0], text);
+    if (found >= 0)
+        *level = (enum np_log_level)found;
+    return found < 0 ? found : 0;
+}
+
+int np_log_to_parse(const char *text, enum np_log_to *to)
+{
+    int found = find(to_names, sizeof to_names / sizeof to_names[0], text);
+    if (found >= 0)
+        *to = (enum np_log_to)found;
+    return found < 0 ? found : 0;
+}
+
+/* ---------------------------------------------------------------- where to */
+
+/* systemd says by device and inode which stream it has connected; it stays set where somebody has redirected it since. */
+static bool stderr_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    uintmax_t device, inode;
+    struct stat status;
+    return stream && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &device, &inode) == 2 && fstat(STDERR_FILENO, &status) == 0 &&
+           status.st_dev == device && status.st_ino == inode;
+}
+
+void np_log_start(const char *who, enum np_log_level level, enum np_log_to to, const char *path)
+{
+    who_logs = who;
+    most = level;
+    journal_path = path;
+    lines_lost = 0;
+    if (journal_fd >= 0)
+        close(journal_fd);
+    journal_fd = -1;
+    if (to == NP_LOG_TO_STDERR || (to == NP_LOG_TO_AUTO && !stderr_is_journal()))
+        return;
+    journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* ---------------------------------------------------------------- lines */
+
+/* What clients name themselves gets here: no line breaks or terminal codes of theirs. */
+static void make_printable(char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 127)
+            text[i] = '?';
+}
+
+__attribute__((format(printf, 4, 5))) static void add_field(char *text, size_t room, size_t *used, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int more = vsnprintf(text + *used, room - *used - 1, format, arguments);
+    va_end(arguments);
+    if (more <= 0)
+        return;
+    size_t added = (size_t)more < room - *used - 1 ? (size_t)more : room - *used - 2;
+    make_printable(text + *used, added);
+    *used += added;
+    text[(*used)++] = '\n';
+}
+
+/* 0; -EAGAIN: the journal has no room now; another -errno: there is none. */
+static int to_journal(enum np_log_level level, const struct np_log_about *about, const char *message)
+{
+    char text[2 * LINE_BYTES];
+    size_t used = 0;
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    if (strlen(journal_path) >= sizeof address.sun_path)
+        return -ENAMETOOLONG;
+    strcpy(address.sun_path, journal_path);
+    add_field(text, sizeof text, &used, "MESSAGE=%s", message);
+    add_field(text, sizeof text, &used, "PRIORITY=%d", priorities[level]);
+    add_field(text, sizeof text, &used, "SYSLOG_IDENTIFIER=numapoold");
+    add_field(text, sizeof text, &used, "NUMAPOOL_PART=%s", who_logs);
+    if (about->pool)
+        add_field(text, sizeof text, &used, "NUMAPOOL_POOL=%s", about->pool);
+    if (about->client)
+        add_field(text, sizeof text, &used, "NUMAPOOL_CLIENT=%" PRIu32, about->client);
+    if (about->pid)
+        add_field(text, sizeof text, &used, "NUMAPOOL_PID=%" PRId32, about->pid);
+    ssize_t sent = sendto(journal_fd, text, used, MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&address, sizeof address);
+    return sent >= 0 ? 0 : errno == EWOULDBLOCK || errno == ENOBUFS ? -EAGAIN : -errno;
+}
+
+/* A pipe that is ready takes a line this short whole; one that nobody empties must not stop the daemon. */
+static int to_stderr(enum np_log_level level, const char *message)
+{
+    char line[LINE_BYTES + 128];
+    int used = snprintf(line, sizeof line - 1, "numapoold %s: %s: %s", who_logs, level_names[level], message);
+    used = used < (int)sizeof line - 1 ? used : (int)sizeof line - 2;
+    line[used++] = '\n';
+    struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) && write(STDERR_FILENO, line, (size_t)used) == used ? 0 : -EAGAIN;
+}
+
+static void tell(enum np_log_level level, const struct np_log_about *about, const char *format, va_list arguments)
+{
+    char message[LINE_BYTES];
+    int used = vsnprintf(message, sizeof message - LOST_BYTES, format, arguments);
+    if (used < 0)
+        return;
+    if (used >= (int)sizeof message - LOST_BYTES)
+        used = (int)sizeof message - LOST_BYTES - 1;
+    if (lines_lost > 0)
+        used += snprintf(message + used, LOST_BYTES, " (%lu lines before this were lost)", lines_lost);
+    make_printable(message, (size_t)used);
+    int result = journal_fd >= 0 ? to_journal(level, about, message) : -ENOENT;
+    if (result < 0 && result != -EAGAIN)
+        result = to_stderr(level, message);
+    lines_lost = result == 0 ? 0 : lines_lost + 1;
 }
 
 void np_log(enum np_log_level level, const char *format, ...)
 {
+    const struct np_log_about nothing = { 0 };
+    va_list arguments;
     if (level > most)
         return;
-    char line[1024];
-    int used = snprintf(line, sizeof line, "numapoold %s: %s: ", who_logs, np_log_level_name(level));
-    va_list arguments;
     va_start(arguments, format);
-    int more = vsnprintf(line + used, sizeof line - (size_t)used, format, arguments);
+    tell(level, &nothing, format, arguments);
     va_end(arguments);
-    if (more > 0)
-        used = used + more < (int)sizeof line - 1 ? used + more : (int)sizeof line - 2;
-    if (lines_lost > 0 && used < (int)sizeof line - 64)
-        used += snprintf(line + used, sizeof line - (size_t)used - 1, " (%lu lines before this were lost)", lines_lost);
-    /* What clients name themselves gets here: no line breaks or terminal codes of theirs. */
-    for (int i = 0; i < used; i++)
-        if ((unsigned char)line[i] < ' ' || line[i] == 127)
-            line[i] = '?';
-    line[used++] = '\n';
-    /* A pipe that is ready takes a line this short whole; one that nobody empties must not stop the daemon. */
-    struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
-    if (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) && write(STDERR_FILENO, line, (size_t)used) == used)
-        lines_lost = 0;
-    else
-        lines_lost++;
+}
+
+void np_log_of(enum np_log_level level, struct np_log_about about, const char *format, ...)
+{
+    va_list arguments;
+    if (level > most)
+        return;
+    va_start(arguments, format);
+    tell(level, &about, format, arguments);
+    va_end(arguments);
 }

@@ -22,6 +22,7 @@ enum option_key {
     OPTION_LANES,
     OPTION_READY_FD,
     OPTION_WORKER,
+    OPTION_LOG_TO,
     OPTION_ADMIN
 };
 
@@ -39,10 +40,11 @@ static const struct argp_option options[] = {
       "Make a pool: NAME,size=BYTES,count=SLOTS and, if wanted, pages=best|thp|2m, fallback (smaller pages where there are not "
       "enough), magazine=SLOTS, clients=N (processes to share what may be cached), exact (count each get and put). May be given "
       "several times. direct=ID:ID..., readonly=ID..., admin=ID...: users, and groups after '@', with that right. K, M and G are 2^10, 2^20 and 2^30.", 1 },
-    { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log, admin; [pool NAME] with size, count, ... "
+    { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log, log_to, admin; [pool NAME] with size, count, ... "
       "The command line wins over it.", 1 },
     { "socket", 's', "PATH", 0, "Listen at PATH (default: $NUMAPOOL_SOCKET, $XDG_RUNTIME_DIR/numapool.sock, /run/numapool/numapool.sock)", 2 },
-    { "log", 'l', "LEVEL", 0, "error, warn, info (default) or debug; to the standard error", 2 },
+    { "log", 'l', "LEVEL", 0, "error, warn, info (default) or debug", 2 },
+    { "log-to", OPTION_LOG_TO, "WHERE", 0, "stderr, journal, or auto (default: the journal when systemd has connected the standard error to it)", 2 },
     { "admin", OPTION_ADMIN, "ID[:ID...]", 0, "Users, and groups after '@', who may make, enlarge and destroy pools and look at everything, as the "
       "daemon's user and root may", 2 },
     { "ready-fd", OPTION_READY_FD, "N", 0, "Write a newline to descriptor N when all pools are there and verified, and close it", 2 },
@@ -89,6 +91,8 @@ static int take(struct command_line *line, int key, char *value)
         return set(line, "socket", value);
     case 'l':
         return set(line, "log", value);
+    case OPTION_LOG_TO:
+        return set(line, "log_to", value);
     case OPTION_ADMIN:
         return set(line, "admin", value);
     case OPTION_CLIENTS:

@@ -20,6 +20,11 @@ static struct np_store_key key_of(enum np_store_kind kind, uint32_t pool, uint32
     return (struct np_store_key){ (uint32_t)kind, pool, arena };
 }
 
+static struct np_log_about about(const struct np_pool_entry *entry)
+{
+    return (struct np_log_about){ .pool = entry->name };
+}
+
 static uint64_t slots_of(const struct np_pool_entry *entry)
 {
     uint64_t slots = 0;
@@ -141,9 +146,9 @@ static int prepare_pool(struct np_worker *worker, const struct np_pool_order *or
 
 static void log_made(const struct np_pool_entry *entry)
 {
-    np_log(NP_LOG_INFO, "pool '%s': %llu slots of %llu bytes in %u arenas, pages of %llu KiB%s", entry->name,
-           (unsigned long long)slots_of(entry), (unsigned long long)entry->slot_bytes, np_pool_arenas(entry),
-           (unsigned long long)entry->arena[0].page_bytes / 1024, entry->arena[0].transparent ? ", transparent" : "");
+    np_log_of(NP_LOG_INFO, about(entry), "pool '%s': %llu slots of %llu bytes in %u arenas, pages of %llu KiB%s", entry->name,
+              (unsigned long long)slots_of(entry), (unsigned long long)entry->slot_bytes, np_pool_arenas(entry),
+              (unsigned long long)entry->arena[0].page_bytes / 1024, entry->arena[0].transparent ? ", transparent" : "");
 }
 
 /* ---------------------------------------------------------------- pools of the configuration */
@@ -216,7 +221,8 @@ static void failed(struct np_worker *worker, int result, const char *sentence)
     making->failed_tag = making->tag;
     making->failed_result = result;
     snprintf(making->failed_sentence, sizeof making->failed_sentence, "%s", sentence);
-    np_log(NP_LOG_WARN, "pool '%s' %s: %s", making->entry->name, making->work.first ? "was not enlarged" : "was not made", sentence);
+    np_log_of(NP_LOG_WARN, about(making->entry), "pool '%s' %s: %s", making->entry->name,
+              making->work.first ? "was not enlarged" : "was not made", sentence);
     if (making->work.first == 0)
         np_store32(&making->entry->state, NP_NONE, memory_order_release);
     making->entry = NULL;
@@ -247,8 +253,8 @@ static void adopt(struct np_worker *worker)
         log_made(entry);
     } else {
         np_broker_pool_changed(&worker->broker, entry->id);
-        np_log(NP_LOG_INFO, "pool '%s' has %llu slots more on node %d, %llu in all", entry->name,
-               (unsigned long long)making->work.arenas[0].slots, making->work.arenas[0].node, (unsigned long long)slots_of(entry));
+        np_log_of(NP_LOG_INFO, about(entry), "pool '%s' has %llu slots more on node %d, %llu in all", entry->name,
+                  (unsigned long long)making->work.arenas[0].slots, making->work.arenas[0].node, (unsigned long long)slots_of(entry));
     }
     making->entry = NULL;
     np_pools_end_unused(worker);
@@ -363,9 +369,11 @@ void np_pools_end(struct np_worker *worker, struct np_pool_entry *entry, const c
     np_verify_pool_gone(worker, entry->id);
     np_pools_end_dying(worker, entry);
     np_rights_set_socket_mode(worker);
-    np_log(NP_LOG_INFO, "pool '%s' of %llu slots is destroyed: %s", entry->name, (unsigned long long)slots, why);
+    np_log_of(NP_LOG_INFO, about(entry), "pool '%s' of %llu slots is destroyed: %s", entry->name,
+              (unsigned long long)slots, why);
     if (use.waiting > 0)
-        np_log(NP_LOG_WARN, "pool '%s': %llu messages that waited in it for a receiver are lost", entry->name, (unsigned long long)use.waiting);
+        np_log_of(NP_LOG_WARN, about(entry), "pool '%s': %llu messages that waited in it for a receiver are lost",
+                  entry->name, (unsigned long long)use.waiting);
     np_worker_duty(worker);
 }
 

@@ -23,7 +23,8 @@ static int check_admin(const struct np_connection *connection, const struct np_p
 
 static void log_asked(const struct np_connection *connection, const char *pool, const char *what)
 {
-    np_log(NP_LOG_INFO, "pool '%s': process %ld of user %ld asks to %s it", pool, (long)connection->identity.pid,
+    np_log_of(NP_LOG_INFO, (struct np_log_about){ .pool = pool, .pid = connection->identity.pid },
+              "pool '%s': process %ld of user %ld asks to %s it", pool, (long)connection->identity.pid,
            (long)connection->identity.uid, what);
 }
 
@@ -199,7 +200,8 @@ static void end_when_unused(struct np_connection *connection, struct np_pool_ent
     entry->tag = tag;
     np_store32(&entry->ending, 1, memory_order_release);
     np_broker_pool_changed(&worker->broker, entry->id);
-    np_log(NP_LOG_INFO, "pool '%s' is not opened any more and ends when the %u clients that have it open have closed it", entry->name, clients);
+    np_log_of(NP_LOG_INFO, (struct np_log_about){ .pool = entry->name },
+              "pool '%s' is not opened any more and ends when the %u clients that have it open have closed it", entry->name, clients);
 }
 
 int np_request_pool_destroy(struct np_connection *connection, const struct np_wire_request *request)

@@ -113,7 +113,7 @@ void np_watch_give_back(struct np_worker *worker, uint32_t client, const char *w
         np_premises_drop_account(worker, client, pool);
     np_premises_drop_page(worker, client);
     np_worker_forget(worker, (struct np_store_key){ NP_STORE_IO, client, 0 });
-    np_log(NP_LOG_INFO,
+    np_log_of(NP_LOG_INFO, (struct np_log_about){ .client = client, .pid = (int32_t)pid },
            "client %u (process %ld, %s) %s: %llu slots came back, %llu messages announced, %llu to be received again, %u lanes, "
            "%u endpoints, in %llu us",
            client, pid, name, why, (unsigned long long)what.slots, (unsigned long long)what.rolled_forward,
@@ -401,7 +401,8 @@ int np_watch_admit(struct np_connection *connection, const struct np_wire_hello 
     struct np_watch *watch = take_watch(worker, client);
     begin_watching(watch);
     np_watch_connect(watch, connection);
-    np_log(NP_LOG_INFO, "client %u is process %ld (%s)", client, (long)entry->pid, entry->name);
+    np_log_of(NP_LOG_INFO, (struct np_log_about){ .client = client, .pid = entry->pid }, "client %u is process %ld (%s)", client,
+              (long)entry->pid, entry->name);
     return (int)client;
 }
 

@@ -263,7 +263,7 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
     static struct np_worker the_worker; /* too large for a stack, and one for ever */
     struct np_worker *worker = &the_worker;
     *worker = (struct np_worker){ .config = config, .listen_fd = listen_fd, .records_fd = records_fd };
-    np_log_start("worker", config->log_level);
+    np_log_start("worker", config->log_level, config->log_to, NP_LOG_JOURNAL_SOCKET);
     int result = np_shield_start();
     if (result == 0)
         result = start(worker);
