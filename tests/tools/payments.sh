@@ -54,14 +54,16 @@ port_in() { # FILE
     printf '%s' "$port"
 }
 
-start() { # what a gateway ends after
+start() { # CONNECTIONS that the gateway ends after, OPTION of the ledger...
+    local connections=$1
+    shift
     : >"$scratch/ledger.err"
     : >"$scratch/gateway.err"
-    background ledger "$programs/numapool-payments-ledger" --reply 127.0.0.1:0
+    background ledger "$programs/numapool-payments-ledger" --reply 127.0.0.1:0 "$@"
     ledger=${pids[-1]}
     background validator "$programs/numapool-payments-validator"
     validator=${pids[-1]}
-    background gateway "$programs/numapool-payments-gateway" --listen 127.0.0.1:0 --connections "$1"
+    background gateway "$programs/numapool-payments-gateway" --listen 127.0.0.1:0 --connections "$connections"
     gateway=${pids[-1]}
     replies=$(port_in "$scratch/ledger.err")
     port=$(port_in "$scratch/gateway.err")
@@ -138,6 +140,13 @@ expect "the others have all their replies" wait "$one"
 expect "all of them" wait "$two"
 expect "and the ledger names what is at fault" finish 3
 expect "the record that was broken off among it" grep -q "middle of this record" "$scratch/ledger.out"
+expect "every slot is free" all_free
+
+# ---- as on a kernel without SEND_ZC
+start 1 --copy-replies
+expect "replies that are copied" send "$data/ppd-10010-records.ach" --repeat 4
+expect "are as many" finish 0
+expect "and were copied" grep -q "replies on port .*, copied" "$scratch/ledger.err"
 expect "every slot is free" all_free
 
 # ---- a gateway that is killed under load

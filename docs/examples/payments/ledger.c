@@ -18,13 +18,14 @@
 #define HALTS_MAX            1000u
 #define PROGRESS_INTERVAL_NS INT64_C(50000000)
 
-enum { KEY_CONTROL_FD = 256, KEY_HALT_AT, KEY_JSON_FD };
+enum { KEY_CONTROL_FD = 256, KEY_HALT_AT, KEY_JSON_FD, KEY_COPY_REPLIES };
 #define REPLYING_WAIT_NS INT64_C(1000000) /* with replies under way */
 #define LISTENING_WAIT_NS INT64_C(10000000)
 
 struct options {
     bool json;
     const char *reply;     /* [ADDRESS:]PORT, or NULL */
+    bool copies;           /* replies, even where the kernel could do without */
     uint64_t patience_s;
     uint64_t control;      /* descriptor, or UINT64_MAX */
     uint64_t json_fd;      /* likewise */
@@ -281,7 +282,7 @@ static int open_replies(struct ledger *ledger)
 {
     char line[32];
     uint16_t port;
-    ledger->replies = replies_open(&ledger->session, ledger->options->reply, &port);
+    ledger->replies = replies_open(&ledger->session, ledger->options->reply, ledger->options->copies, &port);
     if (ledger->replies == NULL)
         return -1;
     const int length = snprintf(line, sizeof(line), "reply %u\n", port);
@@ -337,6 +338,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'r':
         options->reply = argument;
         return 0;
+    case KEY_COPY_REPLIES:
+        options->copies = true;
+        return 0;
     case 'p':
         if (session_number(argument, 1, 86400, &options->patience_s) != 0)
             argp_error(state, "--patience takes seconds from 1 to 86400, not '%s'", argument);
@@ -370,6 +374,7 @@ int main(int argc, char **argv)
         { "json", 'j', NULL, 0, "Print the report as one JSON document", 0 },
         { "json-fd", KEY_JSON_FD, "FD", 0, "Write that document there, and the readable report to standard output", 0 },
         { "reply", 'r', "[ADDRESS:]PORT", 0, "Reply there to each payment that came over TCP (port 0: any, told by --control-fd)", 0 },
+        { "copy-replies", KEY_COPY_REPLIES, NULL, 0, "Send them by copying, as on kernels without SEND_ZC (before Linux 6.0)", 0 },
         { "patience", 'p', "SECONDS", 0, "After the closing statement, wait so long for what is missing (30)", 0 },
         { "control-fd", KEY_CONTROL_FD, "FD", 0,
           "Write progress there ('posted N', 'halt N'); after a halt read one byte to go on", 0 },

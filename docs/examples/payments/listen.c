@@ -248,6 +248,10 @@ static int received(struct listener *listener, struct connection *connection, co
         return absorb(listener, connection, slot, (unsigned)completion->res);
     if (slot != NULL)
         numapool_put(listener->gateway->magazine, slot);
+    if (completion->res == -EINVAL) { /* of no connection's making */
+        fprintf(stderr, "gateway: this kernel has no multishot receive: %s\n", numapool_ring_refusal(completion->res));
+        return -1;
+    }
     if (completion->res == -ENOBUFS)
         listener->lacks_slots = true;
     else if (completion->res != -ECANCELED && completion->res != -EINTR && completion->res != -EAGAIN)

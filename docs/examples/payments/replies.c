@@ -360,14 +360,14 @@ bool replies_are_busy(const struct replies *replies)
 
 /* ---------------------------------------------------------------- begin and end */
 
-static int prepare(struct replies *replies)
+static int prepare(struct replies *replies, bool copies)
 {
     const char *what = "an io_uring";
     int result = io_uring_queue_init(RING_ENTRIES, &replies->ring, IORING_SETUP_CLAMP);
     if (result == 0) {
         what = "the I/O token";
         result = numapool_ring_guard(replies->session->client, &replies->ring);
-        replies->has_zero_copy = numapool_ring_can(&replies->ring, IORING_OP_SEND_ZC);
+        replies->has_zero_copy = !copies && numapool_ring_can(&replies->ring, IORING_OP_SEND_ZC);
         if (result == 0 && replies->has_zero_copy) {
             what = "fixed buffers";
             result = numapool_ring_buffers(replies->session->pool, &replies->ring, 0);
@@ -393,7 +393,7 @@ static void release_memory(struct replies *replies)
     free(replies);
 }
 
-struct replies *replies_open(const struct session *session, const char *where, uint16_t *port)
+struct replies *replies_open(const struct session *session, const char *where, bool copies, uint16_t *port)
 {
     struct replies *replies = calloc(1, sizeof(*replies));
     if (replies != NULL) {
@@ -409,7 +409,7 @@ struct replies *replies_open(const struct session *session, const char *where, u
     replies->socket = tcp_listen("ledger", where, port);
     if (replies->socket >= 0 && numapool_magazine_open(session->pool, NUMAPOOL_ANY_NODE, 0, &replies->magazine) != 0)
         session_complain(session, "opening a magazine for replies");
-    if (replies->magazine != NULL && prepare(replies) == 0) {
+    if (replies->magazine != NULL && prepare(replies, copies) == 0) {
         fprintf(stderr, "ledger: replies on port %u, %s\n", *port, replies->has_zero_copy ? "without a copy" : "copied");
         return replies;
     }
