@@ -335,7 +335,7 @@ struct numapool_msg {
     uint16_t type;     /* the application's */
     uint16_t flags;    /* of numapool_msg_flags; send looks at KEYED alone */
     uint64_t id;       /* the application's */
-    uint64_t key;      /* the application's; not carried by small messages */
+    uint64_t key;      /* the application's; of small messages only those of at most 40 bytes carry it */
     uint64_t lane_seq; /* receive: its number on its lane */
     uint32_t lane;     /* receive: which lane of this receiver */
     uint32_t reserved; /* 0 */
@@ -350,8 +350,9 @@ enum numapool_msg_flags {
 };
 
 enum numapool_channel_flags {
-    NUMAPOOL_SMALL = 1,    /* messages of at most 48 bytes, carried in the lane itself without a slot */
-    NUMAPOOL_BROADCAST = 2 /* every receiver gets every message that was sent after it joined (at most 64 receivers) */
+    NUMAPOOL_SMALL = 1,    /* messages of at most 48 bytes, carried in the lane itself without a slot (numapool_small(3)) */
+    NUMAPOOL_BROADCAST = 2 /* every receiver gets every message that was sent after it joined (at most 64 receivers,
+                              numapool_broadcast(3)); not together with SMALL */
 };
 #define NUMAPOOL_SMALL_BYTES 48u
 
