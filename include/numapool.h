@@ -130,7 +130,7 @@ enum numapool_flags {
 struct numapool_options {
     size_t size;             /* sizeof(struct numapool_options) */
     const char *name;        /* 1..47 bytes: letters, digits, '.', '_', '-' */
-    uint64_t slot_bytes;     /* usable bytes of a slot, 1..1 GiB; rounded up to whole cache lines (64) */
+    uint64_t slot_bytes;     /* usable bytes of a slot, 1..1 GiB; rounded up to whole lines (64) but with CHECKS or MALLOC */
     uint64_t slots;          /* in all, 1..2^32 - 1 a node */
     uint64_t flags;          /* of numapool_flags; 0 in the page bits: the best there is without asking */
     uint32_t magazine_slots; /* default capacity of a magazine; 0: 256, less in a small pool */
@@ -235,8 +235,8 @@ struct numapool_fault {
     const char *call;     /* that found it: "numapool_put" */
     const char *sentence; /* all of it, with the sites where CHECK_SITES knows them */
 };
-/* Who is told of faults, besides the log (error). Called on the thread that made the call, which then fails with -EINVAL (a get
- * whose slot was written to after its put goes on). NULL: nobody. It may abort(). Any thread. */
+/* Who is told of faults, besides the log (error). Called on the thread that made the call, which then fails with -EINVAL and has not been
+ * done (a get whose slot was written to after its put goes on; a stale handle is -ESTALE). NULL: nobody. It may abort(). Any thread. */
 NUMAPOOL_API void numapool_fault_set(void (*told)(void *arg, const struct numapool_fault *fault), void *arg);
 
 /* ---------------------------------------------------------------- I/O into slots */

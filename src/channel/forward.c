@@ -23,10 +23,8 @@ static np_shm64 *word_of(struct numapool_receiver *receiver, const struct np_rec
     return NULL;
 }
 
-int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg *message)
+static inline __attribute__((always_inline)) int keep(struct numapool_receiver *receiver, const struct numapool_msg *message)
 {
-    if (!np_receiver_is_live(receiver))
-        return -EINVAL;
     int result = np_pool_check_writable(receiver->endpoint.pool, "numapool_keep");
     if (result < 0)
         return result;
@@ -47,11 +45,24 @@ int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg 
     np_store64(address, np_word_held(receiver->endpoint.pool->client, np_word_gen(word)), memory_order_release);
     if (NP_MUTANT(RELEASE_BEFORE_KEEP))
         return 0;
-    if (np_receiver_is_checked(receiver))
-        np_guard_kept(receiver->endpoint.pool, message->data);
     np_receiver_finish(lane, message->lane_seq);
     np_receiver_publish(receiver, lane);
     return 0;
+}
+
+static __attribute__((noinline)) int keep_checked(struct numapool_receiver *receiver, const struct numapool_msg *message)
+{
+    int result = keep(receiver, message);
+    if (result == 0)
+        np_guard_kept(receiver->endpoint.pool, message->data);
+    return result;
+}
+
+int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg *message)
+{
+    if (!np_receiver_is_live(receiver))
+        return -EINVAL;
+    return np_receiver_is_checked(receiver) ? keep_checked(receiver, message) : keep(receiver, message);
 }
 
 static int forward(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n, struct numapool_sender *sender,

@@ -223,7 +223,7 @@ static void *refill(struct np_magazine *magazine)
     return NULL;
 }
 
-static void *get_slowly(struct np_magazine *magazine)
+void *np_magazine_get_slow(struct np_magazine *magazine)
 {
     void ***top = np_magazine_top(magazine);
     void *slot = *top > magazine->slots ? *--*top : refill(magazine);
@@ -239,16 +239,7 @@ void *numapool_get_slow(struct numapool_magazine *fast)
         return NULL;
     if (magazine->pool->checks)
         np_call_enter("numapool_get", __builtin_return_address(0)); /* which is inline in who called */
-    return get_slowly(magazine);
-}
-
-void *np_magazine_get(struct np_magazine *magazine)
-{
-    void **top = magazine->fast.top;
-    if (__builtin_expect(top == magazine->fast.bottom, 0))
-        return get_slowly(magazine);
-    magazine->fast.top = top - 1;
-    return top[-1];
+    return np_magazine_get_slow(magazine);
 }
 
 void *numapool_get_call(struct numapool_magazine *fast)
@@ -260,7 +251,7 @@ void *numapool_get_call(struct numapool_magazine *fast)
         return NULL;
     if (magazine->pool->checks)
         NP_CALL_ENTER();
-    return get_slowly(magazine);
+    return np_magazine_get_slow(magazine);
 }
 
 int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns)
@@ -374,7 +365,7 @@ int np_magazine_return(struct np_magazine *magazine, void *slot)
 }
 
 /* A user's put of one slot that the magazine cannot simply take. */
-static int put_slowly(struct np_magazine *magazine, void *slot)
+int np_magazine_put_slow(struct np_magazine *magazine, void *slot)
 {
     int result = magazine->pool->checks ? np_guard_put(magazine->pool, slot) : 0;
     if (result == 0)
@@ -391,17 +382,7 @@ int numapool_put_slow(struct numapool_magazine *fast, void *slot)
         return -EINVAL;
     if (magazine->pool->checks)
         np_call_enter("numapool_put", __builtin_return_address(0)); /* which is inline in who called */
-    return put_slowly(magazine, slot);
-}
-
-int np_magazine_put(struct np_magazine *magazine, void *slot)
-{
-    void **top = magazine->fast.top;
-    if (__builtin_expect((top >= magazine->fast.limit) | ((uintptr_t)slot - magazine->fast.base >= magazine->fast.span), 0))
-        return put_slowly(magazine, slot);
-    *top = slot;
-    magazine->fast.top = top + 1;
-    return 0;
+    return np_magazine_put_slow(magazine, slot);
 }
 
 int numapool_put_call(struct numapool_magazine *fast, void *slot)
@@ -413,7 +394,7 @@ int numapool_put_call(struct numapool_magazine *fast, void *slot)
         return -EINVAL;
     if (magazine->pool->checks)
         NP_CALL_ENTER();
-    return put_slowly(magazine, slot);
+    return np_magazine_put_slow(magazine, slot);
 }
 
 /* Whether all of them are of this magazine's arena, by one comparison: no offset is larger than all of them or-ed together.
@@ -452,7 +433,7 @@ int numapool_put_bulk(struct numapool_magazine *fast, void *const *slots, unsign
     if (done < n && magazine->pool->checks)
         NP_CALL_ENTER();
     for (unsigned i = done; i < n; i++) {
-        int one = put_slowly(magazine, slots[i]);
+        int one = np_magazine_put_slow(magazine, slots[i]);
         result = one < 0 ? one : result;
     }
     return result;

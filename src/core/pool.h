@@ -192,8 +192,25 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
 
 /* What numapool_get and numapool_put do, for the library's own calls: what is checked then is the caller's call (fault.h). */
-void *np_magazine_get(struct np_magazine *magazine);
-int np_magazine_put(struct np_magazine *magazine, void *slot);
+void *np_magazine_get_slow(struct np_magazine *magazine);
+int np_magazine_put_slow(struct np_magazine *magazine, void *slot);
+static inline void *np_magazine_get(struct np_magazine *magazine)
+{
+    void **top = magazine->fast.top;
+    if (__builtin_expect(top == magazine->fast.bottom, 0))
+        return np_magazine_get_slow(magazine);
+    magazine->fast.top = top - 1;
+    return top[-1];
+}
+static inline int np_magazine_put(struct np_magazine *magazine, void *slot)
+{
+    void **top = magazine->fast.top;
+    if (__builtin_expect((top >= magazine->fast.limit) | ((uintptr_t)slot - magazine->fast.base >= magazine->fast.span), 0))
+        return np_magazine_put_slow(magazine, slot);
+    *top = slot;
+    magazine->fast.top = top + 1;
+    return 0;
+}
 /* timeout_ns > 0, and there was none a moment ago. */
 int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns);
 

@@ -164,7 +164,7 @@ static void add_account_row(json_t *row, const struct np_account_row *account)
     const struct { const char *key; const np_shm64 *counter; } counters[] = {
         { "refills", &account->refills },     { "flushes", &account->flushes }, { "home_returns", &account->home_returns },
         { "failures", &account->failures },   { "spilled", &account->spilled }, { "gets", &account->gets },
-        { "puts", &account->puts },
+        { "puts", &account->puts },           { "faults", &account->faults },
     };
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
         np_json_add(row, counters[i].key, np_load64(counters[i].counter, memory_order_relaxed)); /* relaxed: a statistic */
@@ -322,6 +322,7 @@ void np_ctl_stats_print(const json_t *document)
         { "flushes", "flushes", NP_CELL_COUNT },
         { "home_returns", "home returns", NP_CELL_COUNT },
         { "failures", "failures", NP_CELL_COUNT },
+        { "faults", "faults", NP_CELL_COUNT },
         { "page_bytes", "page size", NP_CELL_BYTES },
         { "slot_bytes", "slot size", NP_CELL_BYTES },
         { "metadata_bytes_per_slot", "metadata B/slot", NP_CELL_RATIO },
