@@ -37,7 +37,7 @@ struct payload {
 struct shared {
     _Atomic uint64_t sent[SENDERS];
     _Atomic uint64_t received, again, unmarked, torn, failed;
-    _Atomic uint32_t ending, quiet_ready, quiet_got;
+    _Atomic uint32_t ending, quiet_ready, quiet_go, quiet_got;
     char sentence[256];
     _Atomic uint8_t seen[SENDERS][MESSAGES_MAX];
 };
@@ -148,7 +148,7 @@ static int drain(void *context)
     return receive_as(0, SECOND_NS / 4);
 }
 
-/* Waits for one message and asks the daemon nothing meanwhile. */
+/* Joins, and calls nothing of the library until it is told to: who sleeps in it is woken by the next worker, and connects again. */
 static int wait_quietly(void *context)
 {
     struct numapool_client *client;
@@ -162,8 +162,10 @@ static int wait_quietly(void *context)
         numapool_receiver_open(pool, "quiet", NULL, &in) < 0)
         return fail("joining quietly");
     atomic_store_explicit(&shared->quiet_ready, 1, memory_order_release);
-    if (numapool_receive(in, &message, 1, 60 * SECOND_NS) != 1)
-        return fail("waiting quietly");
+    while (!atomic_load_explicit(&shared->quiet_go, memory_order_acquire))
+        harness_sleep_ns(SECOND_NS / 100);
+    if (numapool_receive(in, &message, 1, 10 * SECOND_NS) != 1)
+        return fail("receiving after being quiet");
     atomic_store_explicit(&shared->quiet_got, 1, memory_order_release);
     return numapool_release(in, &message, 1) < 0 || numapool_receiver_close(in) < 0 || numapool_close(pool) < 0 ||
                    numapool_disconnect(client) < 0
@@ -237,6 +239,7 @@ static void stay_quiet(void)
     harness_daemon_next_worker(&the_daemon, worker);
     harness_sleep_ns(QUIET_NS);
     struct numapool_msg message = { .data = numapool_loan(out), .length = 1 };
+    atomic_store_explicit(&shared->quiet_go, 1, memory_order_release);
     harness_expect(message.data && numapool_send(out, &message, SECOND_NS) == 0, "it can be sent to: %s", numapool_errormsg());
     harness_expect(harness_join(quiet, 10 * SECOND_NS) == 0 && atomic_load_explicit(&shared->quiet_got, memory_order_acquire),
                    "it is a client still, though it has said nothing to the next worker: %s", shared->sentence);
