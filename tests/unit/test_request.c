@@ -281,6 +281,48 @@ START_TEST(what_is_no_request_is_refused)
 }
 END_TEST
 
+START_TEST(small_requests_are_answered_by_small_replies)
+{
+    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    struct numapool_requester *requesters[2];
+    struct numapool_responder *responder;
+    char text[48] = "how much is it?", answer_text[48] = "four";
+    options.flags = NUMAPOOL_SMALL;
+    ck_assert_int_eq(numapool_responder_open(pool, "small", &options, &responder), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(numapool_requester_open(pool, "small", &options, &requesters[i]), 0);
+    for (uint64_t id = 0; id < 50; id++) {
+        struct numapool_msg asked = { .data = text, .length = (uint32_t)id % 41, .id = id }, answer = { .data = answer_text, .length = (uint32_t)id * 7 % 41 };
+        ck_assert_int_eq(numapool_request(requesters[id % 2], &asked, 0), 0);
+        struct numapool_msg got = take_request(responder);
+        ck_assert_uint_eq(got.flags, NUMAPOOL_IN_CELL);
+        ck_assert_uint_eq(got.length, asked.length);
+        ck_assert_mem_eq(got.data, text, got.length);
+        ASSERT_REFUSED(numapool_reply_in_place(responder, &got, 0), -EINVAL, "no slot");
+        ck_assert_int_eq(numapool_reply(responder, &got, &answer, 0), 0);
+        assert_nothing_there(numapool_requester_receiver(requesters[1 - id % 2]));
+        ck_assert_int_eq(numapool_receive(numapool_requester_receiver(requesters[id % 2]), &got, 1, 0), 1);
+        ck_assert_uint_eq(got.id, id);
+        ck_assert_uint_eq(got.length, answer.length);
+        ck_assert_mem_eq(got.data, answer_text, got.length);
+        release_one(numapool_requester_receiver(requesters[id % 2]), &got);
+    }
+    struct numapool_msg large = { .data = text, .length = 41 };
+    ASSERT_REFUSED(numapool_request(requesters[0], &large, 0), -EINVAL, "at most 40");
+    struct numapool_msg asked = { .data = text, .length = 5, .id = 9 };
+    ck_assert_int_eq(numapool_request(requesters[0], &asked, 0), 0);
+    struct numapool_msg got = take_request(responder);
+    ASSERT_REFUSED(numapool_reply(responder, &got, &large, 0), -EINVAL, "at most 40");
+    ck_assert_int_eq(numapool_requester_close(requesters[0], 0), 1);
+    ck_assert_int_eq(numapool_reply(responder, &got, &asked, 0), -EHOSTUNREACH);
+    close_requester(requesters[1]);
+    close_responder(responder);
+    options.flags = NUMAPOOL_BROADCAST;
+    ASSERT_REFUSED(numapool_requester_open(pool, "small", &options, &requesters[0]), -EINVAL, "BROADCAST");
+    ASSERT_REFUSED(numapool_responder_open(pool, "small", &options, &responder), -EINVAL, "BROADCAST");
+}
+END_TEST
+
 START_TEST(names_and_handles_are_checked)
 {
     struct numapool_requester *requester = NULL;
@@ -319,6 +361,7 @@ int main(void)
     tcase_add_test(tcase, a_call_that_is_late_says_whether_it_was_sent);
     tcase_add_test(tcase, calls_are_answered_by_another_thread);
     tcase_add_test(tcase, what_is_no_request_is_refused);
+    tcase_add_test(tcase, small_requests_are_answered_by_small_replies);
     tcase_add_test(tcase, names_and_handles_are_checked);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
