@@ -405,7 +405,8 @@ NUMAPOOL_API int numapool_send(struct numapool_sender *sender, const struct numa
 NUMAPOOL_API int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n,
                                     int64_t timeout_ns);
 
-/* Sends to one receiver alone, whose numapool_receiver_address that is. -EHOSTUNREACH: it has left or died; other errors as
+/* Sends to one receiver alone, whose numapool_receiver_address that is; nobody else gets the message when that one goes. `key` is
+ * not carried, and KEYED not looked at; small messages: at most 40 bytes. -EHOSTUNREACH: it has left or died; other errors as
  * numapool_send. */
 NUMAPOOL_API int numapool_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, int64_t timeout_ns);
 
