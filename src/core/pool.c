@@ -150,8 +150,11 @@ bool np_pool_learn_hinted(struct numapool_pool *pool)
     if (now_ns < atomic_load_explicit(&pool->learn_again_ns, memory_order_relaxed))
         return false;
     unsigned before = np_pool_arena_count(pool);
-    np_pool_learn(pool);
+    uint64_t hint = np_pool_growth_hint(pool);
+    int learned = np_pool_learn(pool);
     bool came = np_pool_arena_count(pool) > before;
+    if (learned == 0 && !came)
+        atomic_store_explicit(&pool->denied_hint, hint, memory_order_relaxed); /* it lies */
     int64_t pause_ns = atomic_load_explicit(&pool->learn_pause_ns, memory_order_relaxed) * 2;
     if (came || pause_ns < NP_LEARN_PAUSE_NS)
         pause_ns = NP_LEARN_PAUSE_NS;

@@ -85,6 +85,7 @@ struct numapool_pool {
     unsigned told_arenas;
     bool told_ending;
     _Atomic int64_t learn_again_ns, learn_pause_ns; /* when a hint that there are more arenas may be followed up again */
+    _Atomic uint64_t denied_hint;                   /* np_pool_growth_hint() to which the daemon had nothing to add */
     _Atomic unsigned opens;
     unsigned sleepers; /* threads of this process that sleep for a slot; they share the client's bell */
     struct numapool_waitset *waitset; /* that waits for its events; NULL: none */
@@ -152,12 +153,23 @@ int np_pool_learn(struct numapool_pool *pool);
 /* The same where arena 0 hints that there are some, and not too often, for a hint may lie. True: one or more came. */
 bool np_pool_learn_hinted(struct numapool_pool *pool);
 
-/* Whether arena 0 hints at more arenas than are known here. */
-static inline bool np_pool_has_grown(const struct numapool_pool *pool)
+/* How many arenas there are, as arena 0 hints; below it the notices there, which are bumped after that has changed: so the same hint means
+ * the same. 0: nobody hints. */
+static inline uint64_t np_pool_growth_hint(const struct numapool_pool *pool)
 {
     const struct np_arena_header *header = pool->arenas[0].arena.header;
-    /* acquire: pairs with np_notice_growth, though the daemon's word decides */
-    return pool->learn && header && np_load32(&header->arenas, memory_order_acquire) > np_pool_arena_count(pool);
+    if (!pool->learn || !header)
+        return 0;
+    uint32_t notices = np_load32(&header->notices, memory_order_acquire); /* pairs with np_notice_growth */
+    return (uint64_t)np_load32(&header->arenas, memory_order_relaxed) << 32 | notices; /* relaxed: the daemon's word decides */
+}
+
+/* Whether arena 0 hints at more arenas than are known here, and the daemon has not said that this is not so. Relaxed: its answer is
+ * asked for again at worst. */
+static inline bool np_pool_has_grown(const struct numapool_pool *pool)
+{
+    uint64_t hint = np_pool_growth_hint(pool);
+    return hint >> 32 > np_pool_arena_count(pool) && hint != atomic_load_explicit(&pool->denied_hint, memory_order_relaxed);
 }
 
 /* Whether the arena's node runs low: then nobody caches more than he must. One load of a line that seldom changes. */

@@ -95,18 +95,54 @@ START_TEST(a_hint_that_lies_costs_a_question_now_and_then)
     np_store32(&header_of_first()->arenas, UINT32_MAX, memory_order_relaxed);
     for (unsigned i = 0; i < 20000; i++)
         ck_assert_ptr_null(numapool_get(magazine));
+    ck_assert_uint_eq(asked(NP_WIRE_POOL_MEMORY), before + 1);
+    for (unsigned i = 0; i < 20000; i++) {
+        np_store32(&header_of_first()->arenas, 100 + i, memory_order_relaxed); /* another lie each time */
+        ck_assert_ptr_null(numapool_get(magazine));
+    }
     ck_assert_uint_le(asked(NP_WIRE_POOL_MEMORY), before + 20); /* a pause, and twice as long each time */
     ck_assert_uint_eq(np_pool_arena_count(pool), 1);
     put_all(magazine, slots, SLOTS);
 }
 END_TEST
 
+START_TEST(a_lie_that_comes_true_is_believed_then)
+{
+    void *slots[SLOTS], *slot;
+    struct numapool_magazine *magazine = empty_pool(slots);
+    np_store32(&header_of_first()->arenas, 2, memory_order_relaxed);
+    ck_assert_ptr_null(numapool_get(magazine));
+    ck_assert_ptr_null(numapool_get(magazine));
+    enlarge_and_tell();
+    const struct timespec pause = { 0, 2 * NP_LEARN_PAUSE_NS };
+    nanosleep(&pause, NULL);
+    ck_assert_ptr_nonnull(slot = numapool_get(magazine));
+    ck_assert_int_eq(numapool_put(magazine, slot), 0);
+    put_all(magazine, slots, SLOTS);
+}
+END_TEST
+
+START_TEST(a_lie_does_not_keep_it_secret_that_a_node_runs_low)
+{
+    void *slots[SLOTS];
+    struct numapool_event event = { .size = sizeof event };
+    np_store32(&header_of_first()->arenas, 2, memory_order_relaxed);
+    struct numapool_magazine *magazine = empty_pool(slots);
+    ck_assert_int_eq(numapool_next_event(pool, &event, 0), 0);
+    ck_assert_uint_eq(event.kind, NUMAPOOL_EVENT_LOW);
+    put_all(magazine, slots, SLOTS);
+}
+END_TEST
+
 static void *enlarge_later(void *argument)
 {
-    const struct timespec pause = { 0, 20000000 };
+    const struct timespec pause = { 0, 20000000 }, longer_than_patience = { 0, 300000000 };
     nanosleep(&pause, NULL);
-    refuse_memory(argument ? 3 : 0);
+    refuse_memory(argument ? UINT32_MAX : 0);
     enlarge_and_tell();
+    if (argument)
+        nanosleep(&longer_than_patience, NULL);
+    refuse_memory(0);
     return NULL;
 }
 
@@ -299,6 +335,8 @@ static Suite *suite(void)
     tcase_add_checked_fixture(all, begin, finish);
     tcase_add_test(all, an_empty_pool_is_looked_at_again_where_it_says_that_it_has_grown);
     tcase_add_test(all, a_hint_that_lies_costs_a_question_now_and_then);
+    tcase_add_test(all, a_lie_that_comes_true_is_believed_then);
+    tcase_add_test(all, a_lie_does_not_keep_it_secret_that_a_node_runs_low);
     tcase_add_loop_test(all, a_getter_that_waits_gets_a_new_slot, 0, 2);
     tcase_add_test(all, threads_that_learn_at_once_map_it_once);
     tcase_add_test(all, a_handle_of_a_slot_that_is_not_known_here_is_learned_of);
