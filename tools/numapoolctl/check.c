@@ -17,15 +17,23 @@ enum {
 
 /* ---------------------------------------------------------------- check */
 
-static int check_once(struct np_view *view, struct np_view_pool *mapped, struct np_check *check, bool *changed)
+/* *changed: a lane is another by now, or the pool has grown: against what was mapped right words look wrong. */
+static int check_once(struct np_view *view, uint32_t pool, struct np_check *check, bool *changed)
 {
+    struct np_view_pool mapped;
     struct np_view_lanes lanes;
-    int result = np_view_map_lanes(view, mapped->pool, &lanes);
+    int result = np_view_map_pool(view, pool, &mapped);
     if (result < 0)
         return result;
-    result = np_check_pool(check, &view->board, mapped->pool, mapped->arenas, mapped->arena_count, lanes.shared, NULL, NULL);
-    *changed = np_view_lanes_changed(view, &lanes);
+    result = np_view_map_lanes(view, pool, &lanes);
+    if (result < 0) {
+        np_view_unmap_pool(&mapped);
+        return result;
+    }
+    result = np_check_pool(check, &view->board, pool, mapped.arenas, mapped.arena_count, lanes.shared, NULL, NULL);
+    *changed = np_view_lanes_changed(view, &lanes) || np_pool_arenas(&view->board.pools[pool]) != mapped.arena_count;
     np_view_unmap_lanes(&lanes);
+    np_view_unmap_pool(&mapped);
     return result;
 }
 
@@ -49,22 +57,17 @@ static void report(const struct np_view *view, uint32_t pool, const struct np_ch
 
 static int check_pool(struct np_view *view, uint32_t pool, json_t *rows)
 {
-    struct np_view_pool mapped;
     struct np_check check = { .findings = calloc(FINDINGS_MAX, sizeof *check.findings), .findings_capacity = FINDINGS_MAX };
     if (!check.findings)
         return np_error(-ENOMEM, "no memory for what may be found");
-    int result = np_view_map_pool(view, pool, &mapped);
-    if (result == 0) {
-        /* Against a mapping of a lane that is no more, right words look wrong: then all is mapped anew and looked at again. */
-        bool changed = true;
-        for (unsigned tries = 0; tries < CHECK_TRIES && changed && result == 0; tries++) {
-            result = check_once(view, &mapped, &check, &changed);
-            changed = changed && check.wrong > 0;
-        }
-        if (result == 0)
-            report(view, pool, &check, rows);
-        np_view_unmap_pool(&mapped);
+    int result = 0;
+    bool changed = true;
+    for (unsigned tries = 0; tries < CHECK_TRIES && changed && result == 0; tries++) {
+        result = check_once(view, pool, &check, &changed); /* all is mapped anew */
+        changed = changed && check.wrong > 0;
     }
+    if (result == 0)
+        report(view, pool, &check, rows);
     free(check.findings);
     return result < 0 ? result : check.wrong > 0 ? NP_CTL_WRONG : NP_CTL_FINE;
 }

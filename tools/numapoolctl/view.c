@@ -186,13 +186,18 @@ static int map_arena(struct np_view *view, struct np_view_pool *mapped, unsigned
                            entry->slot_bytes, index, entry->arena[index].node, 0, NULL, np_board_bells(&view->board.limits), entry->flags);
 }
 
+static int gone(uint32_t pool)
+{
+    return np_error(-ENOENT, "pool number %u is gone", pool);
+}
+
 int np_view_map_pool(struct np_view *view, uint32_t pool, struct np_view_pool *mapped)
 {
     const struct np_pool_entry *entry = &view->board.pools[pool];
     memset(mapped, 0, sizeof *mapped);
     mapped->pool = pool;
     if (!np_entry_is(&entry->state, NP_ACTIVE))
-        return np_error(-ENOENT, "pool number %u is gone", pool);
+        return gone(pool);
     unsigned arenas = np_pool_arenas(entry);
     if (arenas == 0 || arenas > NP_ARENAS_MAX)
         return np_error(-EBADMSG, "the board gives pool number %u %u arenas", pool, arenas);
@@ -200,7 +205,7 @@ int np_view_map_pool(struct np_view *view, uint32_t pool, struct np_view_pool *m
         int result = map_arena(view, mapped, i);
         if (result < 0) {
             np_view_unmap_pool(mapped);
-            return result;
+            return np_entry_is(&entry->state, NP_ACTIVE) ? result : gone(pool); /* destroyed while it was mapped */
         }
     }
     return 0;
