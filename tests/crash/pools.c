@@ -19,7 +19,7 @@
 #define POOL "steady"
 #define SECOND_NS INT64_C(1000000000)
 
-enum { SLOTS = 2000, SLOTS_MORE = 300, GROWTHS_MAX = 30, KILLS = 24, ADMINS = 2, USERS = 2, BURST = 6, CALM_NS = 1200000000 };
+enum { SLOTS = 2000, SLOTS_MORE = 300, GROWTHS_MAX = 30, KILLS = 24, ADMINS = 2, USERS = 2, BURST = 6, WIDE = 300, CALM_NS = 1200000000 };
 
 /* What the processes tell; memory of the test's own. */
 struct told {
@@ -426,6 +426,64 @@ static void die_meanwhile(struct trial *trial)
     harness_expect(harness_tool(&trial->daemon, arguments) == 0, "numapoolctl destroys it");
 }
 
+/* ---------------------------------------------------------------- killed while a pool is ended */
+
+/* Leaves a lane with a message on each of many channels. */
+static int fill_channels(void *context)
+{
+    struct trial *trial = context;
+    struct numapool_client *client;
+    struct numapool_pool *pool;
+    if (numapool_connect(&client, trial->daemon.socket) < 0 || numapool_open(client, "wide", 0, &pool) < 0)
+        return broken(trial, "connect or open", "wide", -1);
+    for (unsigned i = 0; i < WIDE; i++) {
+        struct numapool_sender *sender;
+        struct numapool_msg message = NUMAPOOL_MSG_INIT;
+        char channel[16];
+        snprintf(channel, sizeof channel, "w.%u", i);
+        if (numapool_sender_open(pool, channel, NULL, &sender) < 0 || !(message.data = numapool_loan(sender)) ||
+            numapool_send(sender, &message, 0) < 0)
+            return broken(trial, "sending", "wide", -1);
+    }
+    return 0;
+}
+
+static int end_it(void *context)
+{
+    struct trial *trial = context;
+    struct numapool_client *client;
+    int result;
+    if (numapool_connect(&client, trial->daemon.socket) < 0)
+        return 1;
+    while ((result = numapool_admin_destroy(client, "wide", NUMAPOOL_DESTROY_DISCARD)) == -EBUSY)
+        harness_sleep_ns(1000000); /* who filled it is not given up yet */
+    return result < 0 ? broken(trial, "destroy", "wide", result) : numapool_disconnect(client) < 0;
+}
+
+static void die_while_ending(struct trial *trial)
+{
+    const char *const make[] = { "pool", "create", "wide", "--size=64", "--count=1000", NULL };
+    unsigned rounds = harness_scaled(4, 2), caught = 0, ended = 0;
+    for (unsigned round = 0; round < rounds; round++) {
+        if (harness_tool(&trial->daemon, make) != 0 || harness_join(harness_fork(fill_channels, trial), 30 * SECOND_NS) != 0)
+            break;
+        pid_t worker = harness_daemon_worker(&trial->daemon), asks = harness_fork(end_it, trial);
+        const struct np_pool_entry *entry = find(trial, "wide");
+        int64_t until_ns = harness_now_ns() + 20 * SECOND_NS;
+        while (np_entry_is(&entry->state, NP_ACTIVE) && harness_now_ns() < until_ns)
+            ;
+        kill(worker, SIGKILL);
+        caught += np_entry_is(&entry->state, NP_DYING);
+        ended += harness_join(asks, 30 * SECOND_NS) == 0 && !find(trial, "wide");
+    }
+    harness_note("the worker was killed in the middle of ending a pool %u times of %u", caught, rounds);
+    harness_expect(ended == rounds, "a pool whose end was interrupted is ended by the next worker, and who asked is told so");
+    harness_expect(harness_look_left(&trial->look).lanes == 0 && harness_look_left(&trial->look).channels == 0,
+                   "none of its lanes and channels is left");
+}
+
+/* ---------------------------------------------------------------- the whole */
+
 static void judge(struct trial *trial, unsigned kills)
 {
     struct told *told = trial->told;
@@ -494,6 +552,7 @@ int main(int argc, char **argv)
         return 1;
     storm(&trial);
     die_meanwhile(&trial);
+    die_while_ending(&trial);
     pid_t worker = harness_daemon_worker(&trial.daemon);
     struct descriptors left = { trial.daemon.keeper, worker, 2 * np_pool_arenas(find(&trial, POOL)) };
     harness_expect(harness_wait_until(has_descriptors, &left, 10 * SECOND_NS), "keeper and worker hold the memory of one pool and no other");
