@@ -52,7 +52,7 @@ struct replies {
     const struct session *session;
     struct numapool_magazine *magazine;
     struct io_uring ring;
-    bool has_zero_copy;
+    bool has_zero_copy, has_fixed_buffers;
     int socket;
     bool accepts;
     unsigned under_way; /* parcels */
@@ -99,7 +99,9 @@ static void send_first(struct replies *replies, struct connection *connection)
     struct io_uring_sqe *entry = request(replies, DEED_SEND, place);
     connection->sends = true;
     connection->pending++;
-    if (replies->has_zero_copy)
+    if (replies->has_zero_copy && !replies->has_fixed_buffers)
+        io_uring_prep_send_zc(entry, connection->socket, (char *)parcel->slot + parcel->sent, parcel->bytes - parcel->sent, MSG_NOSIGNAL, 0);
+    else if (replies->has_zero_copy)
         numapool_prep_send_zc(entry, replies->session->pool, connection->socket, parcel->slot, parcel->sent, parcel->bytes - parcel->sent,
                               MSG_NOSIGNAL);
     else
@@ -289,6 +291,8 @@ static void sent(struct replies *replies, struct parcel *parcel, const struct io
     if (completion->res > 0) {
         parcel->sent += (unsigned)completion->res;
         connection->bytes += (unsigned)completion->res;
+    } else if (completion->res == -ENOMEM && replies->has_zero_copy) {
+        replies->has_zero_copy = false; /* this user may lock no more (RLIMIT_MEMLOCK counts for all his processes): by copying, from now on */
     } else if (completion->res != -EINTR && completion->res != -EAGAIN) {
         connection->fails = true;
     }
@@ -371,10 +375,9 @@ static int prepare(struct replies *replies, bool copies)
         if (result == 0 && replies->has_zero_copy) {
             what = "fixed buffers";
             result = numapool_ring_buffers(replies->session->pool, &replies->ring, 0);
-            if (result == -ENOMEM) { /* so much may not be locked: the payload is not registered, and replies are copied */
-                replies->has_zero_copy = false;
+            replies->has_fixed_buffers = result > 0;
+            if (result == -ENOMEM) /* the payload may not be locked as a whole (RLIMIT_MEMLOCK): each send pins its page */
                 result = 0;
-            }
         }
         if (result < 0)
             io_uring_queue_exit(&replies->ring);
