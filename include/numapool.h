@@ -102,7 +102,7 @@ NUMAPOOL_API int numapool_child(void);
 /* Connects to numapoold and makes this process a client of it.
  *   socket_path  path of the daemon's socket; NULL: $NUMAPOOL_SOCKET, else $XDG_RUNTIME_DIR/numapool.sock,
  *                else /run/numapool/numapool.sock
- * 0; -ENOENT or -ECONNREFUSED: no daemon there; -EACCES: not this daemon's user; -EPROTO: a daemon of another layout;
+ * 0; -ENOENT or -ECONNREFUSED: no daemon there; -EACCES: no access list of the daemon names this user; -EPROTO: a daemon of another layout;
  * -EUSERS: its client table is full; -ENOMEM, -EMFILE; -ENAMETOOLONG; -ETIMEDOUT, -EAGAIN: it does not answer, or is too busy.
  * Any thread. A process that dies at any instruction of it leaves nothing. */
 NUMAPOOL_API int numapool_connect(struct numapool_client **client, const char *socket_path);
@@ -162,7 +162,7 @@ NUMAPOOL_API int numapool_grow(struct numapool_pool *pool, int node, uint64_t sl
  * it is of another kind; -ENOMEM, -EMFILE; -ESHUTDOWN: it is going to be destroyed. Any thread. Opening a pool again gives the same pool and wants one more
  * numapool_close.
  * READONLY: payload is mapped read-only, and besides it only the lanes of this process's receivers: receiver_open, receive, release
- * and wait-sets work, everything else is -EROFS. */
+ * and wait-sets work, everything else is -EROFS (numapool_access(7)). -EBUSY: it is open here the other way. */
 NUMAPOOL_API int numapool_open(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool);
 
 /* Makes, enlarges, destroys a pool of the daemon, for those whom its configuration lists as admin (of the daemon; for the

@@ -167,6 +167,51 @@ START_TEST(the_own_user_and_root_need_no_list)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- in the configuration */
+
+static struct np_config config;
+
+static int parse(const char *text)
+{
+    return np_config_parse(&config, text, strlen(text), "x.ini");
+}
+
+START_TEST(a_file_gives_lists_to_pools_and_to_the_daemon)
+{
+    np_config_start(&config);
+    ck_assert_msg(parse("[daemon]\nadmin = 5, @6\n[pool p]\nsize = 1\ncount = 1\ndirect = 7 8\nreadonly = @9\nreadonly = 10\n") == 0, "%s",
+                  np_error_sentence());
+    ck_assert_uint_eq(np_access_rights(config.admins, 5, 0, NULL, 0), NP_RIGHT_ADMIN);
+    ck_assert_uint_eq(np_access_rights(config.admins, 7, 6, NULL, 0), NP_RIGHT_ADMIN);
+    ck_assert_uint_eq(np_access_rights(config.pools[0].access, 8, 9, NULL, 0), NP_RIGHT_DIRECT | NP_RIGHT_READONLY);
+    ck_assert_uint_eq(np_access_rights(config.pools[0].access, 10, 0, NULL, 0), NP_RIGHT_READONLY);
+    ck_assert_uint_eq(np_access_rights(config.pools[0].access, 5, 6, NULL, 0), 0);
+}
+END_TEST
+
+START_TEST(mistakes_in_a_file_are_named_where_they_are)
+{
+    np_config_start(&config);
+    ck_assert_int_eq(parse("[pool p]\nsize = 1\ncount = 1\nreadonly = no-such-user-here\n"), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(np_error_sentence(), "x.ini:4: readonly of pool 'p': 'no-such-user-here' is no user"));
+    np_config_start(&config);
+    ck_assert_int_eq(parse("[daemon]\nadmin = 1\nadmin = 2\n"), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(np_error_sentence(), "x.ini:3: admin is given twice"));
+    np_config_start(&config);
+    ck_assert_int_eq(parse("[daemon]\ndirect = 1\n"), -EINVAL); /* of pools alone */
+}
+END_TEST
+
+START_TEST(the_command_line_wins_over_the_files_admins)
+{
+    np_config_start(&config);
+    ck_assert_int_eq(np_config_set(&config, "admin", "5:@6", "--admin", true), 0);
+    ck_assert_int_eq(parse("[daemon]\nadmin = 7\n"), 0);
+    ck_assert_uint_eq(np_access_rights(config.admins, 5, 0, NULL, 0), NP_RIGHT_ADMIN);
+    ck_assert_uint_eq(np_access_rights(config.admins, 7, 0, NULL, 0), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("access");
@@ -182,6 +227,9 @@ int main(void)
     tcase_add_test(lists, the_longest_lists_survive_the_command_line);
     tcase_add_test(lists, a_group_comes_back_as_a_group);
     tcase_add_test(lists, the_own_user_and_root_need_no_list);
+    tcase_add_test(lists, a_file_gives_lists_to_pools_and_to_the_daemon);
+    tcase_add_test(lists, mistakes_in_a_file_are_named_where_they_are);
+    tcase_add_test(lists, the_command_line_wins_over_the_files_admins);
     suite_add_tcase(suite, lists);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -302,11 +302,13 @@ static void lie_number(struct np_wire_answer *a) { if (a->operation == NP_WIRE_H
 static void lie_bells(struct np_wire_answer *a) { if (a->operation == NP_WIRE_HELLO) a->of.hello.bells = UINT32_MAX; }
 static void lie_few_bells(struct np_wire_answer *a) { if (a->operation == NP_WIRE_HELLO) a->of.hello.bells = 1; }
 static void lie_limits(struct np_wire_answer *a) { if (a->operation == NP_WIRE_HELLO) a->of.hello.limits.endpoints = UINT32_MAX; }
+/* "a page of your own": but the descriptor is the table's, or of something that is no memory */
+static void lie_no_page(struct np_wire_answer *a) { if (a->operation == NP_WIRE_HELLO) a->of.hello.bells = 0, a->descriptors = 0; }
 static void lie_no_bells(struct np_wire_answer *a) { if (a->operation == NP_WIRE_HELLO) a->descriptors = 0; }
 static void lie_magic(struct np_wire_answer *a) { if (a->operation == NP_WIRE_HELLO) a->magic++; }
 
 static void (*const hello_lies[])(struct np_wire_answer *) = {
-    lie_number_zero, lie_number, lie_bells, lie_few_bells, lie_limits, lie_no_bells, lie_magic,
+    lie_number_zero, lie_number, lie_bells, lie_few_bells, lie_limits, lie_no_bells, lie_no_page, lie_magic,
 };
 
 START_TEST(a_greeting_that_does_not_agree_is_refused)
