@@ -117,7 +117,8 @@ static int add_one(struct np_access list[NP_ACCESS_MAX], unsigned right, const c
             return 0;
         }
     if (n == NP_ACCESS_MAX)
-        return np_error(-EINVAL, "%s: '%s' is one too many: %u users and groups can be listed in all; make a group of some", where, text,
+        return np_error(-EINVAL, "%s: '%s' is one too many: %u users and groups can be listed in all; make a group of some",
+                        where, text,
                         NP_ACCESS_MAX);
     list[n] = entry;
     return 0;
@@ -138,13 +139,15 @@ int np_access_add(struct np_access list[NP_ACCESS_MAX], unsigned right, const ch
             text[bytes] = '\0';
             result = add_one(list, right, text, where);
         } else {
-            result = np_error(-EINVAL, "%s: '%.40s...' has more than %d bytes, as no user or group has", where, at, ID_BYTES - 1);
+            result = np_error(-EINVAL, "%s: '%.40s...' has more than %d bytes, as no user or group has", where, at,
+                              ID_BYTES - 1);
         }
         at += bytes;
         count++;
     }
     if (result == 0 && count == 0)
-        result = np_error(-EINVAL, "%s: %s names nobody: give users, or groups after '@', or leave it out", where, np_access_right_name(right));
+        result = np_error(-EINVAL, "%s: %s names nobody: give users, or groups after '@', or leave it out", where,
+                          np_access_right_name(right));
     if (result < 0)
         memcpy(list, before, sizeof before);
     return result;
@@ -157,7 +160,8 @@ int np_access_parse(struct np_access list[NP_ACCESS_MAX], const char *lists, con
     if (!lists)
         return 0;
     if (strlen(lists) >= sizeof text)
-        return np_error(-EINVAL, "%s: the access lists '%.40s...' have more than %d bytes: make groups", where, lists, LISTS_BYTES - 1);
+        return np_error(-EINVAL, "%s: the access lists '%.40s...' have more than %d bytes: make groups", where, lists,
+                        LISTS_BYTES - 1);
     strcpy(text, lists);
     char *rest = text;
     for (char *part = strsep(&rest, ";"); part; part = strsep(&rest, ";")) {
@@ -167,8 +171,11 @@ int np_access_parse(struct np_access list[NP_ACCESS_MAX], const char *lists, con
         if (ids)
             *ids++ = '\0';
         unsigned right = np_access_right_named(part);
-        int result = right && ids ? np_access_add(list, right, ids, where)
-                                  : np_error(-EINVAL, "%s: '%.40s' is no access list: direct=ID:ID...;readonly=...;admin=...", where, part);
+        int result = -EINVAL;
+        if (right && ids)
+            result = np_access_add(list, right, ids, where);
+        else
+            np_error(result, "%s: '%.40s' is no access list: direct=ID:ID...;readonly=...;admin=...", where, part);
         if (result < 0) {
             memset(list, 0, NP_ACCESS_MAX * sizeof *list);
             return result;
@@ -183,10 +190,12 @@ void np_access_format(const struct np_access list[NP_ACCESS_MAX], unsigned right
     text[0] = '\0';
     for (unsigned i = 0; i < length_of(list) && used < bytes; i++)
         if (list[i].rights & right)
-            used += (size_t)snprintf(text + used, bytes - used, "%s%s%u", used ? ":" : "", list[i].is_group ? "@" : "", list[i].id);
+            used += (size_t)snprintf(text + used, bytes - used, "%s%s%u", used ? ":" : "", list[i].is_group ? "@" : "",
+                                     list[i].id);
 }
 
-unsigned np_access_rights(const struct np_access list[NP_ACCESS_MAX], uid_t uid, gid_t gid, const gid_t *groups, unsigned group_count)
+unsigned np_access_rights(const struct np_access list[NP_ACCESS_MAX], uid_t uid, gid_t gid, const gid_t *groups,
+                          unsigned group_count)
 {
     unsigned sum = 0;
     for (unsigned i = 0; i < length_of(list); i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who may ask for what. A user without any right may connect all the same when some list names others, for the mode of a socket cannot
- * say which: he gets one sentence, and his connections make room for others' first.
+ * Who may ask for what. A user without any right may connect all the same when some list names others, for the mode of a
+ * socket cannot say which: he gets one sentence, and his connections make room for others' first.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -56,9 +56,11 @@ unsigned np_rights_at_pool(const struct np_connection *connection, const struct 
 static bool at_some_pool(const struct np_connection *connection, unsigned rights)
 {
     const struct np_board *board = &connection->worker->board;
-    for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++)
-        if (np_entry_is(&board->pools[pool].state, NP_ACTIVE) && (np_rights_at_pool(connection, &board->pools[pool]) & rights))
+    for (uint32_t i = 0; i < NP_POOLS_MAX; i++) {
+        const struct np_pool_entry *pool = &board->pools[i];
+        if (np_entry_is(&pool->state, NP_ACTIVE) && (np_rights_at_pool(connection, pool) & rights))
             return true;
+    }
     return false;
 }
 
@@ -87,7 +89,8 @@ void np_rights_refused(const struct np_connection *connection)
     }
     if (refusals->told < REFUSALS_TOLD_MAX) {
         refusals->told++;
-        np_log(NP_LOG_WARN, "process %ld of user %ld is refused: %s", (long)connection->identity.pid, (long)connection->identity.uid,
+        np_log(NP_LOG_WARN, "process %ld of user %ld is refused: %s", (long)connection->identity.pid,
+               (long)connection->identity.uid,
                np_error_sentence());
     } else {
         refusals->untold++;
@@ -116,7 +119,8 @@ static void look_at_the_way(const char *path)
     for (char *slash = strrchr(directory, '/'); slash && slash != directory; slash = strrchr(directory, '/')) {
         *slash = '\0';
         if (stat(directory, &status) == 0 && (status.st_mode & S_IXOTH) == 0)
-            np_log(NP_LOG_WARN, "access lists name other users, and the directory '%s' lets none of them through (mode %03o): "
+            np_log(NP_LOG_WARN,
+                   "access lists name other users, and the directory '%s' lets none of them through (mode %03o): "
                    "allow it (chmod o+x), or choose another path by --socket", directory, (unsigned)(status.st_mode & 0777));
     }
 }
@@ -126,11 +130,14 @@ void np_rights_set_socket_mode(const struct np_worker *worker)
     const char *path = worker->config->socket_path;
     mode_t wanted = names_others(worker) ? 0666 : 0600;
     struct stat status;
-    /* The path is ours while the keeper has the lock. Another's file there was put by who may write the directory, and may do that */
-    if (lstat(path, &status) != 0 || !S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 0777) == wanted)
+    /* The path is ours while the keeper has the lock. Another's file there was put by who may write the directory, and may
+     * do that */
+    if (lstat(path, &status) != 0 || !S_ISSOCK(status.st_mode) || status.st_uid != geteuid() ||
+        (status.st_mode & 0777) == wanted)
         return;
     if (fchmodat(AT_FDCWD, path, wanted, AT_SYMLINK_NOFOLLOW) != 0 && chmod(path, wanted) != 0)
-        np_log(NP_LOG_WARN, "cannot give the socket '%s' the mode %03o (%s): those whom access lists name may not be able to connect", path,
+        np_log(NP_LOG_WARN,
+               "cannot give the socket '%s' the mode %03o (%s): those whom access lists name may be unable to connect", path,
                (unsigned)wanted, strerror(errno));
     if (wanted == 0666)
         look_at_the_way(path);

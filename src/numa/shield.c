@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The handler takes no lock: it may stand in the middle of any instruction, of a thread that is just changing the table too. Entries
- * lie in chunks that stay for ever; an entry counts from the store of its address (S1) until that is zero again.
+ * The handler takes no lock: it may stand in the middle of any instruction, of a thread that is just changing the table
+ * too. Entries lie in chunks that stay for ever; an entry counts from the store of its address (S1) until that is zero
+ * again.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -59,7 +60,8 @@ static bool replace(uintptr_t fault)
             page = begin;
             bytes = entry->bytes;
         }
-        if (mmap((void *)page, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+        if (mmap((void *)page, bytes, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
             return false;
         atomic_store_explicit(&entry->news, true, memory_order_release); /* pairs with np_shield_next_loss */
         atomic_store_explicit(&news, true, memory_order_release);
@@ -155,8 +157,8 @@ bool np_shield_next_loss(struct np_shield_loss *loss)
             !atomic_exchange_explicit(&entry->news, false, memory_order_acq_rel))
             continue;
         unsigned pages = atomic_load_explicit(&entry->lost, memory_order_relaxed); /* relaxed: a count */
-        *loss = (struct np_shield_loss){ .address = (const void *)atomic_load_explicit(&entry->address, memory_order_relaxed),
-                                         .pages = pages - entry->told, .first = entry->told == 0 };
+        uintptr_t address = atomic_load_explicit(&entry->address, memory_order_relaxed); /* relaxed: as above */
+        *loss = (struct np_shield_loss){ (const void *)address, pages - entry->told, entry->told == 0, "" };
         memcpy(loss->what, entry->what, sizeof loss->what);
         entry->told = pages;
         atomic_store_explicit(&news, true, memory_order_release); /* there may be more */

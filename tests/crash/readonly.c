@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Receivers that may only read, of another user where this test is root's, are killed and join again under load, and the daemon's worker is
- * killed besides. Every message is received, by whomever; what two have received is marked so; a receiver that says nothing for long
- * stays what it is; and nothing is left.
+ * Receivers that may only read, of another user where this test is root's, are killed and join again under load, and the
+ * daemon's worker is killed besides. Every message is received, by whomever; what two have received is marked so; a
+ * receiver that says nothing for long stays what it is; and nothing is left.
  */
 #include <errno.h>
 #include <grp.h>
@@ -24,7 +24,8 @@ enum {
     PAUSE_EVERY = 64,
     KILLS = 150,
     WORKER_KILL_EVERY = 15,
-    QUIET_NS = 1900000000,  /* until the daemon has looked at who did not connect to its next worker: 1 s, and what it does twice again */
+    /* until the daemon has looked at who did not connect to its next worker: 1 s, and what it does twice again */
+    QUIET_NS = 1900000000,
     USER = 65534
 };
 #define SECOND_NS INT64_C(1000000000)
@@ -33,7 +34,8 @@ struct payload {
     uint64_t sender, number, check;
 };
 
-/* Pairs: who stores releases, who looks acquires; counts are relaxed, for they are looked at when their processes have been waited for. */
+/* Pairs: who stores releases, who looks acquires; counts are relaxed, for they are looked at when their processes have been
+ * waited for. */
 struct shared {
     _Atomic uint64_t sent[SENDERS];
     _Atomic uint64_t received, again, unmarked, torn, failed;
@@ -50,6 +52,11 @@ static uint64_t check_of(uint64_t sender, uint64_t number)
     return (sender << 32 ^ number) * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
+static uint64_t count_of(_Atomic uint64_t *count)
+{
+    return atomic_load_explicit(count, memory_order_acquire);
+}
+
 static int fail(const char *what)
 {
     snprintf(shared->sentence, sizeof shared->sentence, "%s: %s", what, numapool_errormsg());
@@ -61,7 +68,9 @@ static int become_user(void)
 {
     if (geteuid() != 0)
         return 0;
-    return setgroups(0, NULL) || setresgid(USER, USER, USER) || setresuid(USER, USER, USER) ? fail("becoming another user") : 0;
+    if (setgroups(0, NULL) != 0 || setresgid(USER, USER, USER) != 0 || setresuid(USER, USER, USER) != 0)
+        return fail("becoming another user");
+    return 0;
 }
 
 /* ---------------------------------------------------------------- processes */
@@ -85,14 +94,16 @@ static int send_all(void *context)
         if (result < 0)
             return fail("loan");
         *(struct payload *)slot = (struct payload){ sender, number, check_of(sender, number) };
-        result = numapool_send(out, &(struct numapool_msg){ .data = slot, .length = sizeof(struct payload), .id = number }, 50000000);
+        result = numapool_send(out, &(struct numapool_msg){ .data = slot, .length = sizeof(struct payload), .id = number },
+                               50000000);
         if (result == 0)
             atomic_store_explicit(&shared->sent[sender], ++number, memory_order_release);
         else if (numapool_unloan(out, slot) < 0 || result != -ETIMEDOUT)
             return fail("send");
     }
     /* what is not released yet stays on its lanes */
-    return numapool_sender_close(out, 0) < 0 || numapool_close(pool) < 0 || numapool_disconnect(client) < 0 ? fail("leaving") : 0;
+    return numapool_sender_close(out,
+                                 0) < 0 || numapool_close(pool) < 0 || numapool_disconnect(client) < 0 ? fail("leaving") : 0;
 }
 
 static void take(const struct numapool_msg *message)
@@ -132,7 +143,9 @@ static int receive_as(uint64_t flags, int64_t idle_end_ns)
     }
     if (n != -ETIMEDOUT)
         return fail("receive");
-    return numapool_receiver_close(in) < 0 || numapool_close(pool) < 0 || numapool_disconnect(client) < 0 ? fail("leaving") : 0;
+    if (numapool_receiver_close(in) < 0 || numapool_close(pool) < 0 || numapool_disconnect(client) < 0)
+        return fail("leaving");
+    return 0;
 }
 
 static int read_until_killed(void *context)
@@ -148,7 +161,8 @@ static int drain(void *context)
     return receive_as(0, SECOND_NS / 4);
 }
 
-/* Joins, and calls nothing of the library until it is told to: who sleeps in it is woken by the next worker, and connects again. */
+/* Joins, and calls nothing of the library until it is told to: who sleeps in it is woken by the next worker, and connects
+ * again. */
 static int wait_quietly(void *context)
 {
     struct numapool_client *client;
@@ -185,7 +199,7 @@ static uint64_t lost(void)
 {
     uint64_t missing = 0;
     for (unsigned sender = 0; sender < SENDERS; sender++)
-        for (uint64_t number = 0; number < atomic_load_explicit(&shared->sent[sender], memory_order_acquire); number++)
+        for (uint64_t number = 0; number < count_of(&shared->sent[sender]); number++)
             missing += atomic_load_explicit(&shared->seen[sender][number], memory_order_acquire) == 0;
     return missing;
 }
@@ -211,16 +225,18 @@ static void storm(uint64_t *random)
             }
         }
     }
-    uint64_t before = atomic_load_explicit(&shared->received, memory_order_acquire);
+    uint64_t before = count_of(&shared->received);
     harness_sleep_ns(SECOND_NS / 5);
-    harness_expect(atomic_load_explicit(&shared->received, memory_order_acquire) > before, "after %u deaths of receivers and %u of the worker messages still come", kills,
+    harness_expect(count_of(&shared->received) > before,
+                   "after %u deaths of receivers and %u of the worker messages still come", kills,
                    worker_kills);
     atomic_store_explicit(&shared->ending, 1, memory_order_release);
     for (unsigned i = 0; i < SENDERS; i++)
         harness_expect(harness_join(senders[i], 10 * SECOND_NS) == 0, "sender %u ends in order: %s", i, shared->sentence);
     for (unsigned i = 0; i < READERS; i++)
         harness_kill(readers[i]);
-    harness_expect(harness_join(harness_fork(drain, NULL), 20 * SECOND_NS) == 0, "who comes last receives what is left: %s", shared->sentence);
+    harness_expect(harness_join(harness_fork(drain, NULL), 20 * SECOND_NS) == 0, "who comes last receives what is left: %s",
+                   shared->sentence);
 }
 
 static void stay_quiet(void)
@@ -240,10 +256,13 @@ static void stay_quiet(void)
     harness_sleep_ns(QUIET_NS);
     struct numapool_msg message = { .data = numapool_loan(out), .length = 1 };
     atomic_store_explicit(&shared->quiet_go, 1, memory_order_release);
-    harness_expect(message.data && numapool_send(out, &message, SECOND_NS) == 0, "it can be sent to: %s", numapool_errormsg());
-    harness_expect(harness_join(quiet, 10 * SECOND_NS) == 0 && atomic_load_explicit(&shared->quiet_got, memory_order_acquire),
+    harness_expect(message.data && numapool_send(out, &message, SECOND_NS) == 0, "it can be sent to: %s",
+                   numapool_errormsg());
+    harness_expect(harness_join(quiet, 10 * SECOND_NS) == 0 && atomic_load_explicit(&shared->quiet_got,
+                                                                                    memory_order_acquire),
                    "it is a client still, though it has said nothing to the next worker: %s", shared->sentence);
-    harness_expect(numapool_sender_close(out, SECOND_NS) == 0 && numapool_close(pool) == 0 && numapool_disconnect(client) == 0,
+    harness_expect(numapool_sender_close(out, SECOND_NS) == 0 && numapool_close(pool) == 0 &&
+                   numapool_disconnect(client) == 0,
                    "its sender ends in order: %s", numapool_errormsg());
     harness_expect(!harness_daemon_said(&the_daemon, "became another program"), "nobody was taken for another program");
 }
@@ -264,11 +283,13 @@ int main(int argc, char **argv)
         stay_quiet();
         uint64_t missing = lost();
         harness_expect(missing == 0, "of %llu messages none was lost (%llu)",
-                       (unsigned long long)(atomic_load_explicit(&shared->sent[0], memory_order_acquire) + atomic_load_explicit(&shared->sent[1], memory_order_acquire)), (unsigned long long)missing);
-        harness_expect(atomic_load_explicit(&shared->torn, memory_order_acquire) == 0, "none was torn, nor another's");
-        harness_expect(atomic_load_explicit(&shared->unmarked, memory_order_acquire) == 0, "the %llu that came twice were marked so (%llu not)",
-                       (unsigned long long)atomic_load_explicit(&shared->again, memory_order_acquire), (unsigned long long)atomic_load_explicit(&shared->unmarked, memory_order_acquire));
-        harness_expect(atomic_load_explicit(&shared->failed, memory_order_acquire) == 0, "no call failed that should not: %s", shared->sentence);
+                       (unsigned long long)(count_of(&shared->sent[0]) + count_of(&shared->sent[1])), (unsigned long long)missing);
+        harness_expect(count_of(&shared->torn) == 0, "none was torn, nor another's");
+        harness_expect(count_of(&shared->unmarked) == 0,
+                       "the %llu that came twice were marked so (%llu not)",
+                       (unsigned long long)count_of(&shared->again), (unsigned long long)count_of(&shared->unmarked));
+        harness_expect(count_of(&shared->failed) == 0,
+                       "no call failed that should not: %s", shared->sentence);
         harness_expect_nothing_left(&the_daemon);
         harness_expect(harness_daemon_stop(&the_daemon) == 0, "the daemon ends in order");
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The real daemon for a test: found in $NUMAPOOL_BUILD or above this program, on a socket in a directory that all users may enter. */
+ * The real daemon for a test: found in $NUMAPOOL_BUILD or above this program, on a socket in a directory that all users may
+ * enter. */
 #ifndef NP_TEST_DAEMON_HELP_H
 #define NP_TEST_DAEMON_HELP_H
 
@@ -118,8 +119,8 @@ static inline void kill_worker(void)
 
 /* ---------------------------------------------------------------- other users */
 
-/* This process becomes that user's, of the group of that number and of `group` besides. It may look at its own /proc, as one that
- * was started by the user may. */
+/* This process becomes that user's, of the group of that number and of `group` besides. It may look at its own /proc, as
+ * one that was started by the user may. */
 static inline void become(uid_t uid, gid_t group)
 {
     ck_assert_int_eq(setgroups(1, &group), 0);

@@ -66,7 +66,8 @@ static inline int ask_to_open(const char *pool, bool readonly)
 static inline int ask_to_join(uint32_t pool, enum np_role role, uint64_t tag)
 {
     struct np_wire_request request = { .operation = NP_WIRE_ENDPOINT_OPEN,
-                                       .of.endpoint_open = { .pool = pool, .role = (uint32_t)role, .tag = tag, .channel = "c" } };
+                                       .of.endpoint_open = { .pool = pool, .role = (uint32_t)role, .tag = tag,
+                                                             .channel = "c" } };
     return ask(&request);
 }
 
@@ -96,7 +97,8 @@ static inline void send_numbers(unsigned first, unsigned count)
         void *slot;
         works(numapool_loan_wait(sender, &slot, 10 * SECOND_NS));
         memcpy(slot, &(uint32_t){ first + i }, sizeof(uint32_t));
-        works(numapool_send(sender, &(struct numapool_msg){ .data = slot, .length = sizeof(uint32_t), .id = first + i }, 10 * SECOND_NS));
+        works(numapool_send(sender, &(struct numapool_msg){ .data = slot, .length = sizeof(uint32_t), .id = first + i },
+                            10 * SECOND_NS));
     }
 }
 

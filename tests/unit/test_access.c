@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Access lists: who is meant, what adds up, that a list survives being written and read again, and that each mistake is named. */
+ * Access lists: who is meant, what adds up, that a list survives being written and read again, and that each mistake is
+ * named. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -97,7 +98,8 @@ START_TEST(each_mistake_is_named)
     assert_refused("direct=99999999999999999999999999", "is no user");
     assert_refused("direct=@", "'@' is no group");
     assert_refused("direct=-1", "'-1' is no user");
-    assert_refused("direct=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "more than 63 bytes");
+    assert_refused("direct=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                   "more than 63 bytes");
 }
 END_TEST
 
@@ -140,7 +142,8 @@ START_TEST(the_longest_lists_survive_the_command_line)
     np_config_pool_spec(&first.pools[0], spec);
     ck_assert_msg(np_config_pool_add(&second, spec, "--pool") == 0, "%s", np_error_sentence());
     ck_assert_mem_eq(first.pools[0].access, second.pools[0].access, sizeof first.pools[0].access);
-    ck_assert_uint_eq(second.pools[0].access[NP_ACCESS_MAX - 1].rights, NP_RIGHT_DIRECT | NP_RIGHT_READONLY | NP_RIGHT_ADMIN);
+    ck_assert_uint_eq(second.pools[0].access[NP_ACCESS_MAX - 1].rights,
+                      NP_RIGHT_DIRECT | NP_RIGHT_READONLY | NP_RIGHT_ADMIN);
 }
 END_TEST
 
@@ -179,8 +182,9 @@ static int parse(const char *text)
 START_TEST(a_file_gives_lists_to_pools_and_to_the_daemon)
 {
     np_config_start(&config);
-    ck_assert_msg(parse("[daemon]\nadmin = 5, @6\n[pool p]\nsize = 1\ncount = 1\ndirect = 7 8\nreadonly = @9\nreadonly = 10\n") == 0, "%s",
-                  np_error_sentence());
+    static const char text[] = "[daemon]\nadmin = 5, @6\n"
+                               "[pool p]\nsize = 1\ncount = 1\ndirect = 7 8\nreadonly = @9\nreadonly = 10\n";
+    ck_assert_msg(parse(text) == 0, "%s", np_error_sentence());
     ck_assert_uint_eq(np_access_rights(config.admins, 5, 0, NULL, 0), NP_RIGHT_ADMIN);
     ck_assert_uint_eq(np_access_rights(config.admins, 7, 6, NULL, 0), NP_RIGHT_ADMIN);
     ck_assert_uint_eq(np_access_rights(config.pools[0].access, 8, 9, NULL, 0), NP_RIGHT_DIRECT | NP_RIGHT_READONLY);

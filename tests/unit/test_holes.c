@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Clients that take memory away from everybody: the broker's repairs over words and lanes of which pages are gone, and the daemon while holes
- * are punched into all that a client is given. Other pools, and other clients' channels, go on. */
+ * Clients that take memory away from everybody: the broker's repairs over words and lanes of which pages are gone, and the
+ * daemon while holes are punched into all that a client is given. Other pools, and other clients' channels, go on. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -123,7 +123,8 @@ static void punch_everything(void)
         held[count++] = got[1];
     }
     ck_assert_int_eq(ask_to_join(number, NP_ROLE_RECEIVER, 1), 0);
-    struct np_wire_request next = { .operation = NP_WIRE_NEXT_LANE, .of.next_lane.endpoint = answer.of.endpoint_open.endpoint };
+    struct np_wire_request next = { .operation = NP_WIRE_NEXT_LANE,
+                                    .of.next_lane.endpoint = answer.of.endpoint_open.endpoint };
     if (ask(&next) == 1)
         held[count++] = got[0];
     for (unsigned round = 0; round < 100; round++) {
@@ -212,8 +213,9 @@ static int hold_on[2];
 static void take_free_pages(void)
 {
     int fd = memfd_create("user of the rest", MFD_HUGETLB | MFD_CLOEXEC);
-    for (off_t used = 0; huge_pages("free_hugepages") > 0 && fallocate(fd, 0, used, NP_HUGE_PAGE_BYTES) == 0; used += (off_t)NP_HUGE_PAGE_BYTES)
-        ;
+    off_t used = 0;
+    while (huge_pages("free_hugepages") > 0 && fallocate(fd, 0, used, NP_HUGE_PAGE_BYTES) == 0)
+        used += (off_t)NP_HUGE_PAGE_BYTES;
     if (fork() == 0) { /* which has the descriptor, and lives longer */
         char byte;
         close(hold_on[1]);
@@ -255,11 +257,13 @@ static void give_back(void)
 
 START_TEST(huge_pages_that_are_gone_kill_clients_and_not_the_daemon)
 {
-    static const char *const arguments[] = { "--pool", "pay,size=128,count=1000,pages=2m", "--pool", "other,size=64,count=64", "--log",
+    static const char *const arguments[] = { "--pool", "pay,size=128,count=1000,pages=2m", "--pool",
+                                             "other,size=64,count=64", "--log",
                                              "error", NULL };
     int status;
     if (geteuid() != 0 || huge_pages("free_hugepages") < 3) {
-        fprintf(stderr, "\n*** NOT RUN: huge_pages_that_are_gone_kill_clients_and_not_the_daemon: 3 huge pages could not be reserved "
+        fprintf(stderr,
+                "\n*** NOT RUN: huge_pages_that_are_gone_kill_clients_and_not_the_daemon: 3 huge pages could not be reserved "
                 "(root, vm.nr_hugepages) ***\n\n");
         return;
     }

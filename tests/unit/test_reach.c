@@ -223,7 +223,8 @@ static void scribble(void)
     ck_assert_int_eq(ask_to_open("pay", true), 0);
     uint32_t number = answer.of.pool_open.pool;
     ck_assert_int_eq(ask_to_join(number, NP_ROLE_RECEIVER, 1), 0);
-    struct np_wire_request next = { .operation = NP_WIRE_NEXT_LANE, .of.next_lane.endpoint = answer.of.endpoint_open.endpoint };
+    struct np_wire_request next = { .operation = NP_WIRE_NEXT_LANE,
+                                    .of.next_lane.endpoint = answer.of.endpoint_open.endpoint };
     ck_assert_int_eq(ask(&next), 1);
     size_t bytes = size_of(got[0]), words = bytes / 8;
     np_shm64 *lane = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, got[0], 0);
@@ -233,13 +234,14 @@ static void scribble(void)
     do {
         for (unsigned i = 0; i < 1000; i++) {
             uint64_t value = random_number();
-            uint64_t wild = value % 4 == 0 ? random_number() : value % 4 == 1 ? random_number() % 64 : value % 4 == 2 ? UINT64_MAX : 0;
+            const uint64_t kinds[] = { random_number(), random_number() % 64, UINT64_MAX, 0 }, wild = kinds[value % 4];
             size_t at = value >> 8 & 1 ? (value >> 9) % 96 : (value >> 9) % words; /* the header as often as all cells */
             np_store64(&lane[at], wild, memory_order_relaxed);
             np_store64(&page[(value >> 40) % (NP_PAGE_BYTES / 8)], wild, memory_order_relaxed);
         }
         if (random_number() % 8 == 0)
-            fallocate(got[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(random_number() % bytes / 4096 * 4096), 4096);
+            fallocate(got[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(random_number() % bytes / 4096 * 4096),
+                      4096);
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while ((now.tv_sec - begun.tv_sec) * SECOND_NS + now.tv_nsec - begun.tv_nsec < SECOND_NS / 2);
     raise(SIGKILL);
@@ -264,7 +266,8 @@ START_TEST(scribbling_harms_the_own_lane_alone)
         if (!good_slot)
             continue; /* all are on the lane that is scribbled over, or cached beside it */
         memcpy(good_slot, &good, sizeof good);
-        works(numapool_send(good_sender, &(struct numapool_msg){ .data = good_slot, .length = 8, .id = good }, 10 * SECOND_NS));
+        works(numapool_send(good_sender, &(struct numapool_msg){ .data = good_slot, .length = 8, .id = good },
+                            10 * SECOND_NS));
         ck_assert_int_eq(numapool_receive(good_receiver, &message, 1, 10 * SECOND_NS), 1);
         ck_assert_uint_eq(message.id, good);
         ck_assert_mem_eq(message.data, &good, sizeof good);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Those who open a pool read-only: who may, what they can do, and what their deaths leave. test_reach.c: that they can do no more. */
+ * Those who open a pool read-only: who may, what they can do, and what their deaths leave. test_reach.c: that they can do
+ * no more. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Memory that is taken away: a process with a shield goes on, and dies of every other SIGBUS as ever. Each test is a process of its own. */
+ * Memory that is taken away: a process with a shield goes on, and dies of every other SIGBUS as ever. Each test is a
+ * process of its own. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -22,7 +23,8 @@
 
 #define PAGE NP_SMALL_PAGE_BYTES
 
-/* A memory file that can be made shorter than its mapping: touching what is beyond its end is a SIGBUS, without using memory up. */
+/* A memory file that can be made shorter than its mapping: touching what is beyond its end is a SIGBUS, without using
+ * memory up. */
 static char *mapped_file(size_t bytes, int *fd)
 {
     *fd = memfd_create("test", MFD_CLOEXEC);
@@ -107,7 +109,8 @@ START_TEST(what_was_unmapped_is_shielded_no_more)
         return;
     char *address = made.address;
     np_memory_destroy(&made);
-    volatile char *bytes = mmap(address, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0); /* where it was lies something else now */
+    /* where it was lies something else now */
+    volatile char *bytes = mmap(address, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
     (void)bytes[0];
 }
 END_TEST
@@ -189,19 +192,22 @@ static void give_back(void)
 START_TEST(a_hole_in_huge_pages_that_nobody_can_fill_is_survived)
 {
     if (geteuid() != 0 || huge_pages("free_hugepages") < 2) {
-        not_run("a_hole_in_huge_pages_that_nobody_can_fill_is_survived", "2 huge pages of 2 MiB could not be reserved (root, vm.nr_hugepages)");
+        not_run("a_hole_in_huge_pages_that_nobody_can_fill_is_survived",
+                "2 huge pages of 2 MiB could not be reserved (root, vm.nr_hugepages)");
         return;
     }
     struct np_memory memory;
     struct np_shield_loss loss;
     ck_assert_int_eq(np_shield_start(), 0);
-    ck_assert_msg(np_memory_create(&memory, "huge pages", 2 * NP_HUGE_PAGE_BYTES, -1, NUMAPOOL_HUGE_2M, NP_SHARED) == 0, "%s",
+    ck_assert_msg(np_memory_create(&memory, "huge pages", 2 * NP_HUGE_PAGE_BYTES, -1, NUMAPOOL_HUGE_2M, NP_SHARED) == 0,
+                  "%s",
                   np_error_sentence());
     volatile char *bytes = memory.address;
     bytes[5] = 'x';
     bytes[NP_HUGE_PAGE_BYTES + 5] = 'y';
     /* sealed against shrinking, and a hole can be made all the same; then the page goes away for good */
-    ck_assert_int_eq(fallocate(memory.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)NP_HUGE_PAGE_BYTES, (off_t)NP_HUGE_PAGE_BYTES), 0);
+    ck_assert_int_eq(fallocate(memory.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)NP_HUGE_PAGE_BYTES,
+                               (off_t)NP_HUGE_PAGE_BYTES), 0);
     int other = memfd_create("user of the rest", MFD_HUGETLB | MFD_CLOEXEC);
     while (huge_pages("free_hugepages") > 0) {
         static off_t used;
