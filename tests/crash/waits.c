@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Waiting under deaths: senders sleep for slots and for room, receivers in wait-sets over several channels, by sleeping or by poll on the
- * eventfd; two of three receivers have opened the pool read-only, so that both ends wake each other on their lane, and the daemon does not hear what
+ * eventfd; two or all three receivers have opened the pool read-only, so that both ends wake each other on their lane, and the daemon does not hear what
  * they release on the lanes of the dead. Receivers, senders and the daemon's worker are killed. Nobody has a time limit: a wake-up that is lost is found because nothing goes on any more.
  */
 #include <errno.h>
@@ -28,7 +28,7 @@ static const char *const channel_names[CHANNELS] = { "a", "b", "c" };
 struct record {
     _Atomic uint8_t seen[SENDERS][NUMBERS_MAX];
     _Atomic uint64_t sent[SENDERS];
-    _Atomic uint64_t received[RECEIVERS];
+    _Atomic uint64_t received[2]; /* by who only reads, by who maps all */
     _Atomic uint64_t again, strange;
     _Atomic uint32_t failures, stop;
     _Atomic uint32_t at_work[RECEIVERS];
@@ -107,9 +107,8 @@ static int run_sender(void *context)
 
 /* ---------------------------------------------------------------- receivers */
 
-static int receive_from(const struct start *start, struct numapool_receiver *receiver, uint64_t *random)
+static int receive_from(struct record *record, bool direct, struct numapool_receiver *receiver, uint64_t *random)
 {
-    struct record *record = start->record;
     struct numapool_msg messages[BATCH];
     int got = numapool_receive(receiver, messages, BATCH, 0);
     if (got == -EAGAIN)
@@ -122,10 +121,10 @@ static int receive_from(const struct start *start, struct numapool_receiver *rec
         }
         if (atomic_fetch_or_explicit(&record->seen[payload->sender][payload->number], 1, memory_order_relaxed) != 0)
             COUNT(record->again);
-        COUNT(record->received[start->place]);
+        COUNT(record->received[direct]);
     }
-    if (harness_below(random, 8) == 0)
-        harness_sleep_ns(harness_below(random, 100000)); /* in hand when it is killed; its senders fall asleep */
+    if (harness_below(random, 3) != 0)
+        harness_sleep_ns(harness_below(random, 150000)); /* in hand when it is killed; its senders fall asleep */
     return got < 0 ? got : numapool_release(receiver, messages, (unsigned)got);
 }
 
@@ -138,9 +137,9 @@ static int run_receiver(void *context)
     struct numapool_waitset *set;
     struct numapool_pool *pool;
     uint64_t random = start->seed | 1;
-    bool polls = harness_below(&random, 2) == 0;
+    bool polls = harness_below(&random, 2) == 0, direct = start->place == 0 && harness_below(&random, 2) == 0;
     options.spin_ns = harness_below(&random, 3) == 0 ? 0 : -1;
-    int fd = -1, result = open_pool(start, start->place == 0 ? 0 : NUMAPOOL_READONLY, &pool);
+    int fd = -1, result = open_pool(start, direct ? 0 : NUMAPOOL_READONLY, &pool);
     if (result == 0)
         result = numapool_waitset_open(&set);
     for (unsigned i = 0; i < CHANNELS && result == 0; i++) {
@@ -164,7 +163,7 @@ static int run_receiver(void *context)
         if (n <= 0)
             return failed(record, "wait", n);
         for (int i = 0; i < n; i++)
-            if ((result = receive_from(start, ready[i], &random)) < 0)
+            if ((result = receive_from(record, direct, ready[i], &random)) < 0)
                 return failed(record, "receiving", result);
     }
 }
@@ -192,7 +191,7 @@ static bool both_have_sent(void *context)
 static bool goes_on(struct record *record)
 {
     goal.record = record;
-    goal.sent = GET(record->sent[0]) + GET(record->sent[1]) + 100;
+    goal.sent = GET(record->sent[0]) + GET(record->sent[1]) + 1000;
     return harness_wait_until(both_have_sent, NULL, GOES_ON_NS);
 }
 
@@ -268,14 +267,14 @@ int main(int argc, char **argv)
         harness_expect(harness_join(senders[i], GOES_ON_NS) == 0, "sender %u sends all it had begun, and sees it released", i);
     for (unsigned i = 0; i < RECEIVERS; i++)
         harness_kill(receivers[i]);
-    harness_note("%u receivers and every %uth time a sender killed; %llu and %llu messages, %llu by the direct receiver, %llu and %llu by those who only read; %llu again", kills, SENDER_EVERY,
+    harness_note("%u receivers and every %uth time a sender killed; %llu and %llu messages, %llu by direct receivers, %llu by those who only read; %llu again", kills, SENDER_EVERY,
                  (unsigned long long)GET(record->sent[0]), (unsigned long long)GET(record->sent[1]),
-                 (unsigned long long)GET(record->received[0]), (unsigned long long)GET(record->received[1]),
-                 (unsigned long long)GET(record->received[2]), (unsigned long long)GET(record->again));
+                 (unsigned long long)GET(record->received[1]), (unsigned long long)GET(record->received[0]),
+                 (unsigned long long)GET(record->again));
     harness_expect(GET(record->failures) == 0, "no call failed");
     harness_expect(count_unseen(record) == 0, "each message came");
     harness_expect(GET(record->strange) == 0, "no message was another than was sent");
-    harness_expect(GET(record->received[0]) > 0 && GET(record->received[1]) > 0 && GET(record->received[2]) > 0, "everybody had some");
+    harness_expect(GET(record->received[0]) > 0 && GET(record->received[1]) > 0, "everybody had some");
     harness_expect_nothing_left(&daemon);
     harness_expect(harness_daemon_stop(&daemon) == 0, "SIGTERM ends the daemon with status 0");
     harness_daemon_remove(&daemon);
