@@ -60,7 +60,7 @@ fi
 # Jobs 1 .. 3000, sent while the worker waits for them and when it does not yet.
 queue() { # GIVER WORKER CHANNEL
     timeout 30 "$1" give "$3" 1 1000
-    timeout 30 "$2" work "$3" 500 >"$scratch/result" &
+    timeout 60 "$2" work "$3" 30000 3000 >"$scratch/result" &
     local worker=$!
     timeout 30 "$1" give "$3" 1001 2000
     wait "$worker"
@@ -71,14 +71,15 @@ queue() { # GIVER WORKER CHANNEL
 queue_with_death() { # GIVER WORKER CHANNEL
     timeout -s KILL 1 "$2" work "$3" 20000 &
     local doomed=$!
-    timeout 30 "$2" work "$3" 3000 >"$scratch/result" &
+    timeout 60 "$2" work "$3" 2000 >"$scratch/result" &
     local worker=$!
     timeout 30 "$1" give "$3" 1 500
     wait "$doomed" || true
     timeout 30 "$1" give "$3" 501 500
     wait "$worker"
     grep -qE '^jobs [0-9]+, sum [0-9]+$' "$scratch/result"
-    # whatever the dead one had done was released: nothing is left for a third
+    # what the survivor did not wait for, others find; then nothing is left
+    timeout 30 "$2" work "$3" 300 >/dev/null
     diff <(timeout 30 "$2" work "$3" 100) - <<<"jobs 0, sum 0"
 }
 

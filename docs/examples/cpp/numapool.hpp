@@ -157,7 +157,7 @@ public:
             ~releasing() { numapool_release(receiver, message, 1); }
         };
         unsigned long count = 0;
-        for (bool more = true; more; count += more) {
+        for (bool more = true; more; count++) {
             numapool_msg message;
             int result = numapool_receive(handle_, &message, 1, timeout_ns);
             if (result == -ETIMEDOUT)

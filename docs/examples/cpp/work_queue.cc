@@ -3,7 +3,7 @@
 // A work queue: jobs go to workers in turn, without a copy; what a killed worker had not finished goes to another one.
 //
 //     work_queue give CHANNEL FIRST COUNT    sends jobs FIRST .. FIRST + COUNT - 1
-//     work_queue work CHANNEL IDLE_MS        does jobs until none came for so long; prints "jobs N, sum S"
+//     work_queue work CHANNEL IDLE_MS [N]    does jobs until none came for so long, or N are done; prints "jobs N, sum S"
 //
 // Pool `pay` of the daemon at $NUMAPOOL_SOCKET. ../python/work_queue.py does the same and shares its jobs: struct job is the format.
 #include <cstdint>
@@ -37,7 +37,7 @@ void give(const std::string &channel, uint64_t first, uint64_t count)
     }
 }
 
-void work(const std::string &channel, int64_t idle_ns)
+void work(const std::string &channel, int64_t idle_ns, uint64_t most)
 {
     numapool_example::client client;
     numapool_example::pool pool(client, "pay");
@@ -50,7 +50,7 @@ void work(const std::string &channel, int64_t idle_ns)
         for (uint32_t i = 0; i < job.operand_count && i < 4; i++)
             sum += job.operands[i];
         done.insert(job.number);
-        return true;
+        return done.size() < most;
     });
     std::cout << "jobs " << done.size() << ", sum " << sum << std::endl;
 }
@@ -62,10 +62,10 @@ try {
     const std::string what = argc > 2 ? argv[1] : "";
     if (what == "give" && argc == 5)
         give(argv[2], std::strtoull(argv[3], nullptr, 10), std::strtoull(argv[4], nullptr, 10));
-    else if (what == "work" && argc == 4)
-        work(argv[2], std::strtoll(argv[3], nullptr, 10) * 1000000);
+    else if (what == "work" && (argc == 4 || argc == 5))
+        work(argv[2], std::strtoll(argv[3], nullptr, 10) * 1000000, argc == 5 ? std::strtoull(argv[4], nullptr, 10) : UINT64_MAX);
     else {
-        std::cerr << "usage: work_queue give CHANNEL FIRST COUNT | work_queue work CHANNEL IDLE_MS" << std::endl;
+        std::cerr << "usage: work_queue give CHANNEL FIRST COUNT | work_queue work CHANNEL IDLE_MS [N]" << std::endl;
         return 2;
     }
     return 0;

@@ -3,7 +3,7 @@
 """A work queue, as ../cpp/work_queue.cc, with which it shares its jobs.
 
     work_queue.py give CHANNEL FIRST COUNT    sends jobs FIRST .. FIRST + COUNT - 1
-    work_queue.py work CHANNEL IDLE_MS        does jobs until none came for so long; prints "jobs N, sum S"
+    work_queue.py work CHANNEL IDLE_MS [N]    does jobs until none came for so long, or N are done; prints "jobs N, sum S"
 
 Pool `pay` of the daemon at $NUMAPOOL_SOCKET. $NUMAPOOL_LIBRARY names a library that is not installed.
 """
@@ -24,11 +24,11 @@ def give(pool, channel, first, count):
             sender.send(slot, JOB.size, id=number)
 
 
-def work(pool, channel, idle_ns):
+def work(pool, channel, idle_ns, most):
     done, total = set(), 0
     with pool.receiver(channel) as receiver:
-        while True:
-            messages = receiver.receive(timeout_ns=idle_ns)
+        while len(done) < most:
+            messages = receiver.receive(most=min(64, most - len(done)), timeout_ns=idle_ns)
             if not messages:
                 break
             for message in messages:
@@ -41,7 +41,7 @@ def work(pool, channel, idle_ns):
 
 
 def main():
-    if len(sys.argv) not in (4, 5) or sys.argv[1] not in ("give", "work") or len(sys.argv) != (5 if sys.argv[1] == "give" else 4):
+    if len(sys.argv) not in (4, 5) or sys.argv[1] not in ("give", "work") or sys.argv[1:2] == ["give"] and len(sys.argv) != 5:
         print(__doc__, file=sys.stderr)
         return 2
     try:
@@ -49,7 +49,7 @@ def main():
             if sys.argv[1] == "give":
                 give(pool, sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
             else:
-                work(pool, sys.argv[2], int(sys.argv[3]) * 10**6)
+                work(pool, sys.argv[2], int(sys.argv[3]) * 10**6, int(sys.argv[4]) if len(sys.argv) == 5 else 2**31 - 1)
     except numapool.Error as failure:
         print(f"work_queue.py: {failure}", file=sys.stderr)
         return 1
