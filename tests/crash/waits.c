@@ -69,7 +69,7 @@ static int run_sender(void *context)
     struct record *record = start->record;
     struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
     struct numapool_sender *senders[CHANNELS];
-    struct numapool_magazine *magazine;
+    struct numapool_magazine *magazine = NULL;
     struct numapool_pool *pool;
     uint64_t random = start->seed | 1;
     int result = open_pool(start, 0, &pool);

@@ -188,6 +188,46 @@ START_TEST(a_message_sent_as_it_falls_asleep_wakes_it)
 }
 END_TEST
 
+static struct numapool_sender *of_kind;
+static uint32_t kind_flags;
+
+static int send_of_kind_as_it_sleeps(const struct np_sleep *sleep, int64_t deadline_ns)
+{
+    uint64_t payload = 5;
+    struct numapool_msg message = { .data = kind_flags == NUMAPOOL_SMALL ? &payload : numapool_loan(of_kind), .length = 8, .id = 6 };
+    (void)deadline_ns;
+    ck_assert(!np_sleep_is_over(sleep));
+    ck_assert_int_eq(numapool_send(of_kind, &message, 0), 0);
+    ck_assert_msg(np_sleep_is_over(sleep), "it sleeps on while a message is there");
+    return 0;
+}
+
+START_TEST(every_kind_of_lane_wakes_it)
+{
+    static const uint32_t kinds[] = { NUMAPOOL_SMALL, NUMAPOOL_BROADCAST };
+    struct numapool_channel_options options = without_spinning();
+    struct numapool_receiver *receiver = NULL;
+    void *ready[1];
+    options.flags = kind_flags = kinds[_i % 2];
+    ck_assert_int_eq(numapool_receiver_open(pool, "kind", &options, &receiver), 0);
+    ck_assert_int_eq(numapool_sender_open(pool, "kind", &options, &of_kind), 0);
+    ck_assert_int_eq(numapool_waitset_add(waitset, receiver, receiver), 0);
+    ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, 0), -EAGAIN);
+    if (_i >= 2)
+        make_foreign(receiver);
+    np_sleep_hook = send_of_kind_as_it_sleeps;
+    for (unsigned i = 0; i < 2; i++) { /* and it stays until it is received */
+        ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, NUMAPOOL_FOREVER), 1);
+        ck_assert_ptr_eq(ready[0], receiver);
+    }
+    receive_id(receiver, 6);
+    ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, 0), -EAGAIN);
+    ck_assert_int_eq(numapool_waitset_remove(waitset, receiver), 0);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    ck_assert_int_eq(numapool_sender_close(of_kind, 0), 0);
+}
+END_TEST
+
 /* Nobody sleeps any more: a sender is not to ring. */
 START_TEST(who_is_awake_is_not_rung)
 {
@@ -570,6 +610,7 @@ int main(void)
     tcase_add_test(ready, what_a_dead_or_departed_sender_left_is_told);
     tcase_add_test(ready, a_pool_is_ready_while_it_has_events);
     tcase_add_loop_test(asleep, a_message_sent_as_it_falls_asleep_wakes_it, 0, 2);
+    tcase_add_loop_test(asleep, every_kind_of_lane_wakes_it, 0, 4);
     tcase_add_loop_test(asleep, who_is_awake_is_not_rung, 0, 2);
     tcase_add_test(asleep, a_message_sent_before_the_flags_is_found_by_the_second_look);
     tcase_add_loop_test(asleep, a_lane_that_comes_before_the_second_look_is_heard, 0, 2);
