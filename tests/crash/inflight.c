@@ -354,6 +354,16 @@ static void one_who_leaves(struct trial *trial)
     harness_kill(trial->pid);
 }
 
+/* Its ring and its token are closed by the exec, which waits for the requests to be cancelled. */
+static void another_program(struct trial *trial)
+{
+    if (!start(trial, BECOMES_ANOTHER, true))
+        return;
+    harness_expect(comes_back(trial), "a client that became another program is gone, and every slot is free");
+    harness_expect(harness_is_alive(trial->pid), "while that program runs");
+    harness_kill(trial->pid);
+}
+
 int main(int argc, char **argv)
 {
     static struct trial trial;
@@ -391,6 +401,7 @@ int main(int argc, char **argv)
     a_ring_in_another_process(&trial);
     children(&trial);
     one_who_leaves(&trial);
+    another_program(&trial);
     harness_note("%llu deaths after which slots had to wait for the kernel",
                  (unsigned long long)np_load64(&trial.look.board.header->io_waits, memory_order_relaxed));
     slow_file_stop(&trial.slow);

@@ -174,6 +174,10 @@ int inflight_client(void *context)
     if (result < 0)
         return wrong(trial, "the client", result);
     SET(trial->told->step, 1);
+    if (trial->deed == BECOMES_ANOTHER) {
+        execl("/bin/sleep", "sleep", "60", (char *)NULL);
+        return wrong(trial, "execl", -errno);
+    }
     while (!GET(trial->told->go_on))
         harness_sleep_ns(1000000);
     io_uring_queue_exit(&client.ring);

@@ -22,7 +22,7 @@ enum {
 #define GET(field) atomic_load_explicit(&(field), memory_order_acquire)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_release)
 
-enum deed { READS_SLOWLY, SENDS_TO_THE_DEAF, RECEIVES, SHARES_ITS_RING, FORKS, FORKS_CLEANLY, LEAVES };
+enum deed { READS_SLOWLY, SENDS_TO_THE_DEAF, RECEIVES, SHARES_ITS_RING, FORKS, FORKS_CLEANLY, LEAVES, BECOMES_ANOTHER };
 
 /* What the processes of a trial tell each other. `foreign` counts words of eight bytes. */
 struct told {
