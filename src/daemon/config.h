@@ -29,11 +29,12 @@ struct np_config_pool {
     char name[NUMAPOOL_NAME_BYTES];
     uint64_t slot_bytes;
     uint64_t slots;
+    uint64_t low_watermark; /* 0: 1/16 of a node's slots */
     uint64_t flags; /* of numapool_flags */
     uint32_t magazine_slots;
     uint32_t sharers;
     struct np_access access[NP_ACCESS_MAX];
-    bool has_size, has_count, has_pages, has_fallback, has_magazine, has_sharers, has_exact, has_checks;
+    bool has_size, has_count, has_pages, has_fallback, has_magazine, has_sharers, has_exact, has_checks, has_low_watermark;
 };
 
 /* Where a scalar stands comes from; bits of np_config.from_command_line and .from_file. */

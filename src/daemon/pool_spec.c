@@ -89,7 +89,8 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
     } keys[] = { { "size", &pool->has_size, false },         { "count", &pool->has_count, false },
                  { "pages", &pool->has_pages, false },       { "magazine", &pool->has_magazine, false },
                  { "sharers", &pool->has_sharers, false },   { "fallback", &pool->has_fallback, true },
-                 { "exact", &pool->has_exact, true },        { "checks", &pool->has_checks, true } };
+                 { "exact", &pool->has_exact, true },        { "checks", &pool->has_checks, true },
+                 { "low_watermark", &pool->has_low_watermark, false } };
     unsigned at = 0, count = sizeof keys / sizeof keys[0], right = np_access_right_named(key);
     if (right)
         return set_access(pool, right, key, value, where);
@@ -97,7 +98,7 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
         at++;
     if (at == count)
         return np_error(-EINVAL, "%s: pool '%s' has no setting '%.40s': size, count, pages, fallback, magazine, sharers, exact, "
-                        "checks, "
+                        "checks, low_watermark, "
                         "direct, readonly, admin",
                         where, pool->name, key);
     if (!value && !keys[at].is_switch)
@@ -123,8 +124,10 @@ int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *v
         return set_switch(where, pool->name, key, value, NUMAPOOL_PAGES_FALLBACK, &pool->flags);
     case 6:
         return set_switch(where, pool->name, key, value, NUMAPOOL_EXACT_COUNTS, &pool->flags);
-    default:
+    case 7:
         return set_checks(where, pool, value);
+    default:
+        return set_number(where, pool->name, key, value, 1, NP_SLOTS_MAX, &pool->low_watermark);
     }
 }
 
@@ -201,6 +204,8 @@ void np_config_pool_spec(const struct np_config_pool *pool, char spec[NP_CONFIG_
                         pool->sharers);
     if (pool->magazine_slots)
         used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, ",magazine=%" PRIu32, pool->magazine_slots);
+    if (pool->low_watermark)
+        used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, ",low_watermark=%" PRIu64, pool->low_watermark);
     used += snprintf(spec + used, NP_CONFIG_SPEC_BYTES - (size_t)used, "%s%s%s", pool->flags & NUMAPOOL_PAGES_FALLBACK ? ",fallback" : "",
              pool->flags & NUMAPOOL_EXACT_COUNTS ? ",exact" : "",
              pool->flags & NUMAPOOL_CHECK_SITES ? ",checks=sites" : pool->flags & NUMAPOOL_CHECKS ? ",checks" : "");

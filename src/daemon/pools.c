@@ -161,6 +161,7 @@ static int order_configured(const struct np_config_pool *wanted, struct np_pool_
     order->name = wanted->name;
     order->slot_bytes = wanted->slot_bytes;
     order->flags = wanted->flags;
+    order->low_watermark = wanted->low_watermark;
     order->magazine_slots = wanted->magazine_slots;
     order->sharers = wanted->sharers;
     order->uid = geteuid();

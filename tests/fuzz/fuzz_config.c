@@ -74,7 +74,7 @@ int main(int argc, char **argv)
         TEXT("pay,size=128,count=1M"),
         TEXT("pay,size=128,count=1M,direct=root:7:@8,readonly=@root:7,admin=0"),
         TEXT("[daemon]\nadmin = root 7 @8\n[pool p]\nsize=1\ncount=1\nreadonly = 7, @8\ndirect = @8:9\nreadonly = 5\n"),
-        TEXT("x.y-z_9,size=64K,count=4G,pages=thp,fallback,magazine=1,sharers=65534,exact"),
+        TEXT("x.y-z_9,size=64K,count=4G,pages=thp,fallback,magazine=1,sharers=65534,exact,low_watermark=4K"),
         TEXT("; comment\n# another\n[pool pay]\nsize = 18446744073709551615\ncount = 99999999999999999999K\n"),
     };
     return fuzz_main(argc, argv, seeds, sizeof seeds / sizeof seeds[0], 200000);

@@ -121,7 +121,7 @@ END_TEST
 START_TEST(a_pool_written_down_and_read_again_is_the_same)
 {
     static const char *const specs[] = { "a,size=1,count=1", "b,size=1G,count=32K,pages=thp", "c,size=64,count=4G,pages=2m,fallback",
-                                         "d,size=100,count=7,exact,magazine=1", "e,size=100,count=7,pages=best,sharers=65534,fallback",
+                                         "d,size=100,count=7,exact,magazine=1,low_watermark=12K", "e,size=100,count=7,pages=best,sharers=65534,fallback",
                                          "f,size=100,count=7,checks", "g,size=100,count=7,exact,checks=sites" };
     for (unsigned i = 0; i < sizeof specs / sizeof specs[0]; i++) {
         char written[NP_CONFIG_SPEC_BYTES], again[NP_CONFIG_SPEC_BYTES];
@@ -139,6 +139,7 @@ START_TEST(a_pool_written_down_and_read_again_is_the_same)
         ck_assert_uint_eq(config.pools[0].flags, first.flags);
         ck_assert_uint_eq(config.pools[0].magazine_slots, first.magazine_slots);
         ck_assert_uint_eq(config.pools[0].sharers, first.sharers);
+        ck_assert_uint_eq(config.pools[0].low_watermark, first.low_watermark);
     }
 }
 END_TEST
@@ -146,7 +147,7 @@ END_TEST
 START_TEST(the_longest_pool_can_be_written_down)
 {
     struct np_config_pool pool = { .slot_bytes = UINT64_MAX, .slots = UINT64_MAX, .flags = UINT64_MAX & ~(uint64_t)NUMAPOOL_HUGE_2M,
-                                   .magazine_slots = UINT32_MAX, .sharers = UINT32_MAX };
+                                   .magazine_slots = UINT32_MAX, .sharers = UINT32_MAX, .low_watermark = UINT64_MAX };
     char spec[NP_CONFIG_SPEC_BYTES];
     memset(pool.name, 'x', sizeof pool.name - 1);
     np_config_pool_spec(&pool, spec);
@@ -177,6 +178,7 @@ START_TEST(a_wrong_pool_is_refused_by_what_is_wrong)
     assert_spec_refused("a,size=1,count=1,", "no setting ''");
     assert_spec_refused("a,size=1,count=1,magazine=65537", "magazine=65537");
     assert_spec_refused("a,size=1,count=1,sharers=0", "sharers=0");
+    assert_spec_refused("a,size=1,count=1,low_watermark=0", "low_watermark=0");
     assert_spec_refused("a,size=1G,count=128K", "2^46");
 }
 END_TEST
