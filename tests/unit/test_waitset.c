@@ -4,48 +4,16 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "channel/sender.h"
 #include "seccomp_help.h"
-#include "waitset_help.h"
-
-enum { CHANNELS = 3 };
-static const char *const channel_names[CHANNELS] = { "a", "b", "c" };
-
-static struct numapool_pool *pool;
-static struct numapool_waitset *waitset;
-static struct numapool_sender *senders[CHANNELS];
-static struct numapool_receiver *receivers[CHANNELS];
-static char tags[CHANNELS];
+#include "waitset_scene.h"
 
 static void say_ending(void)
 {
     struct np_arena_header *header = pool->arenas[0].arena.header;
     np_store32(&header->ending, 1, memory_order_release);
     np_ring(&header->notices);
-}
-
-static void open_all(void)
-{
-    pool = make_pool(1024, 0);
-    waitset = open_waitset();
-    for (unsigned i = 0; i < CHANNELS; i++) {
-        senders[i] = open_sender(pool, channel_names[i]);
-        receivers[i] = open_receiver(pool, channel_names[i]);
-        ck_assert_int_eq(numapool_waitset_add(waitset, receivers[i], &tags[i]), 0);
-    }
-}
-
-static void close_all(void)
-{
-    np_sleep_hook = NULL;
-    ck_assert_int_eq(numapool_waitset_close(waitset), 0);
-    for (unsigned i = 0; i < CHANNELS; i++) {
-        ck_assert_int_eq(numapool_receiver_close(receivers[i]), 0);
-        ck_assert_int_eq(numapool_sender_close(senders[i], 0), 0);
-    }
-    close_pool(pool);
 }
 
 /* ---------------------------------------------------------------- who is ready */
@@ -448,130 +416,6 @@ START_TEST(a_wake_from_a_signal_handler_ends_the_wait)
 }
 END_TEST
 
-/* ---------------------------------------------------------------- members */
-
-START_TEST(a_receiver_is_in_one_set_and_leaves_it_before_it_is_closed)
-{
-    struct numapool_waitset *second = open_waitset();
-    void *ready[1];
-    ASSERT_REFUSED(numapool_waitset_add(waitset, receivers[0], NULL), -EEXIST, "wait-set already");
-    ASSERT_REFUSED(numapool_waitset_add(second, receivers[0], NULL), -EEXIST, "wait-set already");
-    ASSERT_REFUSED(numapool_receiver_close(receivers[0]), -EBUSY, "remove it there first");
-    ASSERT_REFUSED(numapool_waitset_remove(second, receivers[0]), -ENOENT, "not in this wait-set");
-    ck_assert_int_eq(numapool_waitset_remove(waitset, receivers[0]), 0);
-    ASSERT_REFUSED(numapool_waitset_remove(waitset, receivers[0]), -ENOENT, "not in this wait-set");
-    ck_assert_int_eq(numapool_waitset_add(second, receivers[0], &tags[0]), 0);
-    send_id(senders[0], 1);
-    ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, 0), -EAGAIN);
-    ck_assert_int_eq(numapool_waitset_wait(second, ready, 1, 0), 1);
-    receive_id(receivers[0], 1);
-    ck_assert_int_eq(numapool_waitset_close(second), 0);
-    ck_assert_int_eq(numapool_waitset_add(waitset, receivers[0], &tags[0]), 0);
-}
-END_TEST
-
-START_TEST(a_pool_leaves_its_set_before_it_is_closed)
-{
-    struct numapool_pool *other = make_pool(64, 0);
-    struct numapool_waitset *second = open_waitset();
-    ck_assert_int_eq(numapool_waitset_add_pool(waitset, other, NULL), 0);
-    ASSERT_REFUSED(numapool_waitset_add_pool(second, other, NULL), -EEXIST, "wait-set already");
-    ASSERT_REFUSED(numapool_close(other), -EBUSY, "remove it there first");
-    ASSERT_REFUSED(numapool_waitset_remove_pool(second, other), -ENOENT, "not in this wait-set");
-    ck_assert_int_eq(numapool_waitset_remove_pool(waitset, other), 0);
-    other->mode = NUMAPOOL_MODE_READONLY;
-    ASSERT_REFUSED(numapool_waitset_add_pool(waitset, other, NULL), -EROFS, "read-only");
-    other->mode = NUMAPOOL_MODE_EMBEDDED;
-    close_pool(other);
-    ck_assert_int_eq(numapool_waitset_close(second), 0);
-}
-END_TEST
-
-START_TEST(a_member_that_is_removed_keeps_the_turn_of_the_others)
-{
-    void *ready[1];
-    for (unsigned i = 0; i < CHANNELS; i++)
-        send_id(senders[i], i);
-    for (unsigned i = 0; i < 2; i++)
-        ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, 0), 1); /* a, b: c is next */
-    ck_assert_int_eq(numapool_waitset_remove(waitset, receivers[_i]), 0);
-    ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, 0), 1);
-    ck_assert_ptr_eq(ready[0], _i == 2 ? &tags[0] : &tags[2]);
-    for (unsigned i = 0; i < CHANNELS; i++)
-        receive_id(receivers[i], i);
-}
-END_TEST
-
-START_TEST(as_many_members_as_promised)
-{
-    struct numapool_receiver *many[NP_WAITSET_MEMBERS_MAX];
-    struct numapool_waitset *full = open_waitset();
-    void *ready[1];
-    for (unsigned i = 0; i < NP_WAITSET_MEMBERS_MAX; i++) {
-        many[i] = open_receiver(pool, "many");
-        ck_assert_int_eq(numapool_waitset_add(full, many[i], many[i]), 0);
-    }
-    ck_assert_int_eq(numapool_waitset_remove(waitset, receivers[0]), 0);
-    ASSERT_REFUSED(numapool_waitset_add(full, receivers[0], NULL), -ENOSPC, "120");
-    ck_assert_int_eq(numapool_waitset_wait(full, ready, 1, 1000000), -ETIMEDOUT); /* really sleeps on all of them */
-    ck_assert(!full->sleep.crowded);
-    ck_assert_int_eq(numapool_waitset_close(full), 0);
-    for (unsigned i = 0; i < NP_WAITSET_MEMBERS_MAX; i++)
-        ck_assert_int_eq(numapool_receiver_close(many[i]), 0);
-}
-END_TEST
-
-START_TEST(wrong_arguments_are_refused_with_a_sentence)
-{
-    void *ready[1];
-    ASSERT_REFUSED(numapool_waitset_wait(waitset, ready, 0, 0), -EINVAL, "0 tags");
-    ASSERT_REFUSED(numapool_waitset_wait(waitset, NULL, 1, 0), -EINVAL, "tags");
-    ASSERT_REFUSED(numapool_waitset_wait(waitset, ready, 1, -1), -EINVAL, "timeout -1");
-    ASSERT_REFUSED(numapool_waitset_wait(NULL, ready, 1, 0), -EINVAL, "closed");
-    ASSERT_REFUSED(numapool_waitset_add(waitset, NULL, NULL), -EINVAL, "closed");
-    ASSERT_REFUSED(numapool_waitset_add_pool(waitset, NULL, NULL), -EINVAL, "NULL");
-    ASSERT_REFUSED(numapool_waitset_remove(waitset, NULL), -ENOENT, "not in");
-    ASSERT_REFUSED(numapool_waitset_remove_pool(waitset, NULL), -ENOENT, "not in");
-    ck_assert_int_eq(numapool_waitset_wake(NULL), -EINVAL);
-    ASSERT_REFUSED(numapool_waitset_eventfd(NULL), -EINVAL, "closed");
-    ASSERT_REFUSED(numapool_waitset_close(NULL), -EINVAL, "closed");
-}
-END_TEST
-
-START_TEST(a_forked_child_has_no_wait_set)
-{
-    void *ready[1];
-    ck_assert_int_ge(numapool_waitset_eventfd(waitset), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        bool refused = numapool_waitset_wait(waitset, ready, 1, 0) == -EINVAL && numapool_waitset_wake(waitset) == -EINVAL &&
-                       numapool_waitset_add(waitset, receivers[0], NULL) == -EINVAL &&
-                       numapool_waitset_remove(waitset, receivers[0]) == -EINVAL && numapool_waitset_eventfd(waitset) == -EINVAL &&
-                       numapool_waitset_close(waitset) == -EINVAL;
-        syscall(SYS_kill, getpid(), refused ? SIGKILL : SIGUSR2); /* an exit would have leak checkers report what the wiped pages pointed to */
-    }
-    int status;
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    send_id(senders[0], 1);
-    ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, 0), 1);
-    receive_id(receivers[0], 1);
-}
-END_TEST
-
-START_TEST(a_receiver_in_a_set_may_wait_alone)
-{
-    struct numapool_msg message;
-    void *ready[1];
-    ck_assert_int_eq(numapool_receive(receivers[1], &message, 1, 1000000), -ETIMEDOUT);
-    send_id(senders[0], 1);
-    ck_assert_int_eq(numapool_receive(receivers[1], &message, 1, 1000000), -ETIMEDOUT);
-    ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, NUMAPOOL_FOREVER), 1);
-    ck_assert_ptr_eq(ready[0], &tags[0]);
-    receive_id(receivers[0], 1);
-}
-END_TEST
-
 /* A container may refuse futex_waitv, and membarrier too. */
 START_TEST(it_waits_where_the_kernel_refuses_the_calls_for_it)
 {
@@ -595,9 +439,9 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("waitset");
-    TCase *ready = tcase_create("ready"), *asleep = tcase_create("asleep"), *members = tcase_create("members");
-    TCase *all[] = { ready, asleep, members };
-    for (unsigned i = 0; i < 3; i++) {
+    TCase *ready = tcase_create("ready"), *asleep = tcase_create("asleep");
+    TCase *all[] = { ready, asleep };
+    for (unsigned i = 0; i < 2; i++) {
         tcase_set_timeout(all[i], 10);
         tcase_add_checked_fixture(all[i], open_all, close_all);
         suite_add_tcase(suite, all[i]);
@@ -622,12 +466,5 @@ int main(void)
     tcase_add_test(asleep, a_wake_from_another_thread_ends_the_wait);
     tcase_add_loop_test(asleep, a_wake_from_a_signal_handler_ends_the_wait, 0, 2);
     tcase_add_loop_test(asleep, it_waits_where_the_kernel_refuses_the_calls_for_it, 0, 2);
-    tcase_add_test(members, a_receiver_is_in_one_set_and_leaves_it_before_it_is_closed);
-    tcase_add_test(members, a_pool_leaves_its_set_before_it_is_closed);
-    tcase_add_loop_test(members, a_member_that_is_removed_keeps_the_turn_of_the_others, 0, 3);
-    tcase_add_test(members, as_many_members_as_promised);
-    tcase_add_test(members, wrong_arguments_are_refused_with_a_sentence);
-    tcase_add_test(members, a_forked_child_has_no_wait_set);
-    tcase_add_test(members, a_receiver_in_a_set_may_wait_alone);
     return run_suite(suite);
 }
