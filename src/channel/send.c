@@ -33,6 +33,8 @@ static struct np_sender_lane *pick_keyed(struct numapool_sender *sender, const s
     struct np_sender_lane *lane = np_keys_lane(sender, message->key);
     if (!lane)
         return pick_lane(sender, room);
+    if (NP_MUTANT(KEYS_LEAVE_LANES_TO_DRAIN) && lane->state == NP_LANE_DRAIN)
+        return pick_lane(sender, room);
     return lane->state == NP_LANE_ACTIVE && (*room = np_sender_room(sender, lane)) > 0 ? lane : NULL;
 }
 

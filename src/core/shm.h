@@ -51,6 +51,7 @@ enum np_mutant {
     NP_MUTANT_ID_REUSED_EARLY,        /* a client's number is given out again while words or lanes name it */
     NP_MUTANT_FREE_KEEPS_GENERATION,  /* freeing does not bump the generation */
     NP_MUTANT_KEYS_LEAVE_THEIR_LANE,  /* a key with unreleased messages goes to the next lane in turn */
+    NP_MUTANT_KEYS_LEAVE_LANES_TO_DRAIN, /* the same, when its lane is to be drained */
     NP_MUTANT_SMALL_ROOM_IGNORED,     /* a small message's cell is written again before it was released */
     NP_MUTANT_SMALL_NO_REDELIVERED,   /* a lane of small messages is handed over without a mark of what may have been seen */
     NP_MUTANT_BROADCAST_WORD_LAST,    /* a broadcast is announced before its word says so */

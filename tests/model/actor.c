@@ -106,7 +106,8 @@ unsigned actor_send(struct process *self, void **slots, unsigned n, int64_t time
         messages[i].length = 16;
         messages[i].type = 7;
         messages[i].id = world.messages[ledger[i]].id;
-        messages[i].key = oracle_slot_of(slots[i]);
+        messages[i].key = keys_key_of(oracle_slot_of(slots[i]));
+        messages[i].flags = keys_flags();
     }
     actor_begin(self);
     int sent = numapool_send_bulk(self->sender, messages, n, timeout_ns);

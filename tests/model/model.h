@@ -15,6 +15,7 @@
  *   actor.c      the public calls, each with what the oracle learns from it
  *   kinds.c      the same and the oracle's part for small messages and broadcast
  *   scenarios.c  what the processes do
+ *   keys.c       messages with a key, and their order
  *   names.c      names of shared addresses, for traces
  *   simulate.c   batches, mutants, the command line
  */
@@ -68,6 +69,7 @@ struct scenario {
     unsigned sharers;
     unsigned lane_slots;
     unsigned channels;
+    bool keyed; /* all messages have one key (keys.c) */
     uint32_t flags; /* of enum numapool_channel_flags, of every channel */
     struct role roles[5];
     bool one_receiver; /* on the last channel, for ever: it sees what came by one first lane in order, over forwarders' deaths */
@@ -360,6 +362,11 @@ void kinds_check_shared_word(unsigned slot, uint64_t word);
 void kinds_check_receiver(const struct process *p);
 void kinds_check_sender(const struct process *p);
 void kinds_check_end(void);
+
+/* keys.c */
+uint64_t keys_key_of(unsigned slot);
+uint16_t keys_flags(void);
+void keys_received(struct process *self, int ledger);
 
 /* names.c */
 const char *name_of_address(const volatile void *address);

@@ -328,7 +328,8 @@ int oracle_received(struct process *self, const struct numapool_msg *received, u
     if (received->id < FIRST_ID || ledger >= (int)world.message_count)
         model_fail("%s receives a message that nobody sent: id %llx", self->name, (unsigned long long)received->id);
     struct message_book *message = &world.messages[ledger];
-    if (message->slot != i || received->key != i || received->type != 7 || received->length != 16)
+    if (message->slot != i || received->key != keys_key_of(i) || received->type != 7 || received->length != 16 ||
+        (received->flags & NUMAPOOL_KEYED) != keys_flags())
         model_fail("%s receives message %d in slot %u with a cell of another", self->name, ledger, i);
     if (!message->sent[hop])
         model_fail("%s receives message %d, whose word never said so", self->name, ledger);
@@ -343,6 +344,7 @@ int oracle_received(struct process *self, const struct numapool_msg *received, u
     if (*payload_of(i) != message->id)
         model_fail("%s receives message %d, whose payload has changed", self->name, ledger);
     message->seen[hop]++;
+    keys_received(self, ledger);
     message->release_begun = false;
     book->reader = (int)self->index;
     check_order(self, received, hop, ledger);

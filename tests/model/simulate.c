@@ -65,6 +65,8 @@ static const struct mutant mutants[] = {
     MUTANT(WORD_BEFORE_CELL, "pipe", "batches"),
     MUTANT(ID_REUSED_EARLY, "last", "getters", "pipe"),
     MUTANT(FREE_KEEPS_GENERATION, "getters"),
+    MUTANT(KEYS_LEAVE_THEIR_LANE, "keys", "keybatches"),
+    MUTANT(KEYS_LEAVE_LANES_TO_DRAIN, "keys", "keybatches"),
     MUTANT(FOREIGN_RINGS_BELL, "foreign", "adopted"),
     MUTANT(GETTERS_NOT_RUNG, "adopted", "foreign"),
     MUTANT(SMALL_ROOM_IGNORED, "small"),
