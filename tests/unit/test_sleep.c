@@ -177,6 +177,15 @@ START_TEST(one_word_needs_the_plain_call_alone)
     while ((slots[got] = numapool_get(magazine)) != NULL)
         got++;
     ck_assert_int_eq(numapool_get_wait(magazine, &slot, 1000000), -ETIMEDOUT);
+    struct numapool_msg sent[2];
+    ck_assert_int_eq(numapool_unloan(sender, message.data), 0);
+    ck_assert_int_eq(numapool_put_bulk(magazine, slots, got), 0);
+    ck_assert_int_eq(numapool_receive(receiver, sent, 2, 0), 2);
+    ck_assert_int_eq(numapool_release(receiver, sent, 2), 0);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
+    ck_assert_int_eq(numapool_magazine_close(magazine), 0);
+    close_pool(pool);
 }
 END_TEST
 
