@@ -136,6 +136,15 @@ static int send_run(struct numapool_sender *sender, const struct numapool_msg *m
     return (int)sent;
 }
 
+/* Whether the broker may hold back a lane to a receiver that is there, until others have been left. */
+static bool lane_may_be_missing(const struct numapool_sender *sender)
+{
+    unsigned closed = 0;
+    for (unsigned i = 1; i < sender->lane_count; i++)
+        closed += sender->lanes[i].state == NP_LANE_CLOSED;
+    return closed >= NP_DRAINING_LANES_MAX;
+}
+
 /* Learns which receivers there are, until there is nothing to be learnt: leaving a lane of one who is gone may give one of one who has come.
  * 1: known; 0: nobody answers just now; -errno. */
 static int know_receivers(struct numapool_sender *sender)
@@ -149,7 +158,7 @@ static int know_receivers(struct numapool_sender *sender)
         if (result < 0)
             return result;
     }
-    return !np_endpoint_has_news(endpoint);
+    return !np_endpoint_has_news(endpoint) && (!endpoint->asked_in_vain || !lane_may_be_missing(sender));
 }
 
 /* Waits until there may be room. 0: look again; -ETIMEDOUT. */
@@ -163,8 +172,8 @@ static int wait_for_room(struct numapool_sender *sender, struct np_waiting *wait
     np_sender_raise_flags(sender, sender->endpoint.bell_id, &sender->endpoint.sleep);
     np_waiting_fence(waiting);
     int result = 0;
-    bool news = np_endpoint_has_news(&sender->endpoint);
-    bool again = news ? np_endpoint_may_ask(&sender->endpoint) : !NP_MUTANT(SLEEP_NO_SECOND_LOOK) && room(sender) > 0;
+    bool asks = np_endpoint_has_news(&sender->endpoint) || (sender->endpoint.asked_in_vain && lane_may_be_missing(sender));
+    bool again = asks ? np_endpoint_may_ask(&sender->endpoint) : !NP_MUTANT(SLEEP_NO_SECOND_LOOK) && room(sender) > 0;
     if (!again)
         result = np_waiting_sleep(waiting, &sender->endpoint);
     np_sender_lower_flags(sender);

@@ -216,6 +216,39 @@ static int no_answer(void *context, uint32_t endpoint, uint64_t stamp, struct np
     return np_error_static(-ENOTCONN, "the worker is being replaced");
 }
 
+static int no_leave(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation)
+{
+    (void)context, (void)endpoint, (void)lane, (void)generation;
+    return np_error_static(-ENOTCONN, "the worker is being replaced");
+}
+
+/* The broker holds back a lane from a sender that has too many to leave, and it cannot leave them just now. */
+START_TEST(nothing_is_sent_past_one_whose_lane_is_held_back)
+{
+    struct member *sends = join_world(), *reads = join_world();
+    struct numapool_sender *sender = open_sender(sends->pool);
+    struct np_authority deaf = *sends->pool->authority;
+    const struct np_authority *hears = sends->pool->authority;
+    for (unsigned i = 0; i < NP_DRAINING_LANES_MAX; i++)
+        ck_assert_int_eq(numapool_receiver_close(open_receiver(reads->pool)), 0);
+    deaf.leave_lane = no_leave;
+    sends->pool->authority = &deaf;
+    struct numapool_receiver *joins = open_receiver(reads->pool);
+    for (unsigned i = 0; i < 3; i++) {
+        ASSERT_REFUSED(send_one(sender, 0), -EAGAIN, "nothing is broadcast past it");
+        sender->endpoint.ask_again_ns = 0;
+    }
+    sends->pool->authority = hears;
+    sender->endpoint.ask_again_ns = 0;
+    send_ids(sender, 0, 2);
+    receive_and_release(joins, 0, 2);
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
+    ck_assert_int_eq(numapool_receiver_close(joins), 0);
+    leave(sends);
+    leave(reads);
+}
+END_TEST
+
 START_TEST(nothing_is_sent_past_one_who_joined_while_nobody_answers)
 {
     struct scene scene;
@@ -310,6 +343,7 @@ int main(void)
     tcase_add_test(deaths, of_a_dying_sender_all_get_a_message_or_none);
     tcase_add_test(deaths, a_dead_senders_scavenger_may_die_anywhere);
     tcase_add_test(deaths, a_dead_receivers_scavenger_may_die_anywhere);
+    tcase_add_test(deaths, nothing_is_sent_past_one_whose_lane_is_held_back);
     tcase_add_test(deaths, nothing_is_sent_past_one_who_joined_while_nobody_answers);
     tcase_add_test(deaths, check_knows_what_is_broadcast);
     suite_add_tcase(suite, deaths);
