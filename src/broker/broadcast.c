@@ -3,11 +3,13 @@
  * Channels that broadcast: who has which lane, and what the dead leave there (channel/broadcast.h).
  *
  *   Q1  every live sender has one home, made before its lanes; it is gone when its sender is, and no lane belongs to it
- *   Q2  every (sender, receiver) pair of live endpoints has exactly one ACTIVE lane of the sender's home; but a sender that has
- *       NP_DRAINING_LANES_MAX closed lanes to leave gets no more until it does, which it does before it next sends
- *   Q3  a lane whose receiver is gone is CLOSED: what is on it counts as released. It is never another's. It is gone when its sender has
- *       left it, or is gone
- *   Q4  of an orphan home, which is one only after every lane of it has been rolled forward, a slot is freed when no lane has it
+ *   Q2  every (sender, receiver) pair of live endpoints has exactly one ACTIVE lane of the sender's home; but a sender
+ *       that has NP_DRAINING_LANES_MAX closed lanes to leave gets no more until it does, which it does before it next
+ *       sends
+ *   Q3  a lane whose receiver is gone is CLOSED: what is on it counts as released. It is never another's. It is gone when
+ *       its sender has left it, or is gone
+ *   Q4  of an orphan home, which is one only after every lane of it has been rolled forward, a slot is freed when no lane
+ *       has it
  *
  * Each step can be done twice.
  */

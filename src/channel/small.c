@@ -81,7 +81,7 @@ int np_small_send_run(struct numapool_sender *sender, struct np_sender_lane *lan
         const struct numapool_msg *message = &messages[sent];
         if (cell_flags != NP_CELL_DIRECTED && (message->flags & NUMAPOOL_KEYED) != keyed)
             break;
-        if (__builtin_expect((message->length > most) | (!message->data & (message->length > 0)), 0)) {
+        if (__builtin_expect(message->length > most || (!message->data && message->length > 0), 0)) {
             refuse(sender, message, cell_flags);
             break;
         }
@@ -143,7 +143,7 @@ unsigned np_small_take(const struct np_receiver_lane *lane, unsigned place, stru
         uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
         if (!np_cell_is_announced(where, position))
             break;
-        if (__builtin_expect(((flags_of(where) & ~NP_CELL_KEYED) != 0) | (np_small_length(where) > NUMAPOOL_SMALL_BYTES), 0))
+        if (__builtin_expect((flags_of(where) & ~NP_CELL_KEYED) != 0 || np_small_length(where) > NUMAPOOL_SMALL_BYTES, 0))
             break;
         describe(message, cell, where, position, redelivered_until, place);
     }

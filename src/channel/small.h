@@ -2,13 +2,16 @@
  *
  * Lanes for small messages: the cell carries the message itself, and there is no slot and no word.
  *
- * A cell is one line of 64 bytes: `where` (position + 1 in its low half; length, flags and type in its high half), id, and 48 bytes of
- * data. A message of at most 40 bytes leaves the last word to its key.
+ * A cell is one line of 64 bytes: `where` (position + 1 in its low half; length, flags and type in its high half), id,
+ * and 48 bytes of data. A message of at most 40 bytes leaves the last word to its key.
  *
  * Invariants
- *   M1  A message is sent at the instant its cell is announced, a batch when its first cell is, which is announced last (L5).
- *   M2  Cell s + capacity is written only after `released` has passed s: the receiver's pointers into cell s are good until then.
- *   M3  Nothing is to be taken back: no word names the lane, and a death leaves a run of announced cells and nothing else.
+ *   M1  A message is sent at the instant its cell is announced, a batch when its first cell is, which is announced last
+ *       (L5).
+ *   M2  Cell s + capacity is written only after `released` has passed s: the receiver's pointers into cell s are good
+ *       until then.
+ *   M3  Nothing is to be taken back: no word names the lane, and a death leaves a run of announced cells and nothing
+ *       else.
  */
 #ifndef NP_CHANNEL_SMALL_H
 #define NP_CHANNEL_SMALL_H
