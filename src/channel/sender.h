@@ -109,7 +109,7 @@ int np_sender_sync(struct numapool_sender *sender);
 
 static inline void np_sender_note_node(struct np_sender_lane *lane)
 {
-    lane->node = (int)np_load32(&lane->shared->receiver_node, memory_order_relaxed) - 1; /* relaxed: a hint */
+    lane->node = (int)(np_load32(&lane->shared->receiver_node, memory_order_relaxed) - 1); /* relaxed: a hint */
 }
 
 /* How many messages may be sent on the lane now. */
