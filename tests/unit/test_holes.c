@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "huge_help.h"
 #include "numa/pages.h"
 #include "numa/shield.h"
 #include "world_help.h"
-
 #include "readonly_help.h"
 
 /* ---------------------------------------------------------------- the broker */
@@ -302,6 +302,7 @@ END_TEST
 
 int main(void)
 {
+    have_huge_pages_alone();
     if (!find_program()) {
         fprintf(stderr, "numapoold is not built: set NUMAPOOL_BUILD to where it is\n");
         return 77;

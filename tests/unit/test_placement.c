@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "huge_help.h"
 #include "numa/budget.h"
 #include "numa/pages.h"
 #include "numa/placement.h"
@@ -410,6 +411,7 @@ END_TEST
 
 int main(void)
 {
+    have_huge_pages_alone();
     Suite *suite = suite_create("placement");
     TCase *plain = tcase_create("this machine"), *huge = tcase_create("huge pages");
     tcase_set_timeout(plain, 120);

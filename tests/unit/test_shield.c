@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "huge_help.h"
 #include "core/error.h"
 #include "numa/pages.h"
 #include "numa/placement.h"
@@ -228,6 +229,7 @@ END_TEST
 
 int main(void)
 {
+    have_huge_pages_alone();
     Suite *suite = suite_create("shield");
     TCase *losses = tcase_create("losses"), *huge = tcase_create("huge pages");
     tcase_add_test(losses, what_is_gone_reads_as_zeros_and_the_rest_as_it_was);
