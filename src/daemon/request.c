@@ -109,9 +109,29 @@ static int give_bells(struct np_connection *connection)
     return 0;
 }
 
+/* Of a client that has nothing mapped, or says so. The connection stays. */
+static void end_client(struct np_connection *connection)
+{
+    struct np_watch *watch = connection->worker->watch_of[connection->client];
+    connection->kind = NP_CONNECTION_NEW; /* first, so that this connection stays open */
+    watch->connection = NULL;
+    np_watch_end(watch, "left");
+}
+
+/* One who was just admitted and gets no bells asks again as somebody new. His number would stay his as long as his process may have
+ * something mapped, which for another user's is until it ends. */
+static int turn_away(struct np_connection *connection, int result)
+{
+    char why[sizeof connection->answer.sentence];
+    snprintf(why, sizeof why, "%s", np_error_sentence()); /* giving the number back may find words of its own */
+    end_client(connection);
+    return np_error(result, "%s", why);
+}
+
 static int hello(struct np_connection *connection, const struct np_wire_request *request)
 {
     const struct np_wire_hello *said = &request->of.hello;
+    const bool is_new = connection->kind == NP_CONNECTION_NEW;
     int result = check_layout(said);
     if (result < 0)
         return result;
@@ -128,7 +148,8 @@ static int hello(struct np_connection *connection, const struct np_wire_request 
     if (result < 0)
         return result;
     welcome(connection);
-    return give_bells(connection);
+    result = give_bells(connection);
+    return result < 0 && is_new && said->cookie == 0 ? turn_away(connection, result) : result;
 }
 
 static int look(struct np_connection *connection, const struct np_wire_request *request)
@@ -152,10 +173,7 @@ static int look(struct np_connection *connection, const struct np_wire_request *
 static int goodbye(struct np_connection *connection, const struct np_wire_request *request)
 {
     (void)request;
-    struct np_watch *watch = connection->worker->watch_of[connection->client];
-    connection->kind = NP_CONNECTION_NEW; /* first, so that this connection stays open */
-    watch->connection = NULL;
-    np_watch_end(watch, "left");
+    end_client(connection);
     return 0;
 }
 
