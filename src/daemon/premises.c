@@ -224,21 +224,29 @@ void np_premises_forget_strays(struct np_worker *worker)
         }
 }
 
+static int attach_arena(struct np_worker *worker, struct np_pool_entry *entry, unsigned arena)
+{
+    void *meta;
+    size_t bytes;
+    int result = map_stored(worker, key_of(NP_STORE_META, entry->id, arena), &meta, &bytes, "a pool's slot words");
+    if (result < 0)
+        return result;
+    /* Clients can write the header. Where the tables behind the words lie follows from this, so it is not believed. */
+    if (((const struct np_arena_header *)meta)->sleepers_max != worker->board.limits.clients + 1)
+        result = np_error(-EBADMSG, "the header of arena %u was scribbled over", arena);
+    else
+        result = np_broker_attach_pool(&worker->broker, entry->id, arena, meta, bytes);
+    if (result < 0)
+        np_memory_unmap(meta, bytes);
+    return result;
+}
+
 static int attach_pool(struct np_worker *worker, struct np_pool_entry *entry)
 {
     for (unsigned arena = 0; arena < np_pool_arenas(entry); arena++) {
-        void *meta;
-        size_t bytes;
-        int result = map_stored(worker, key_of(NP_STORE_META, entry->id, arena), &meta, &bytes, "a pool's slot words");
-        if (result < 0)
-            return result;
-        /* Clients can write the header. Where the tables behind the words lie follows from this, so it is not believed. */
-        if (((const struct np_arena_header *)meta)->sleepers_max != worker->board.limits.clients + 1)
-            result = np_error(-EBADMSG, "the header of arena %u was scribbled over", arena);
-        else
-            result = np_broker_attach_pool(&worker->broker, entry->id, arena, meta, bytes);
-        if (result == -EBADMSG || result == -EPROTO) {
-            np_memory_unmap(meta, bytes);
+        int result = attach_arena(worker, entry, arena);
+        /* -ENOENT: the keeper had no descriptor to spare when it was to keep them */
+        if (result == -EBADMSG || result == -EPROTO || result == -ENOENT) {
             np_log(NP_LOG_ERROR, "pool '%s' cannot be taken over, and what its clients leave behind there is lost: %s", entry->name,
                    np_error_sentence());
             return 0; /* the other pools are none the worse for it */

@@ -6,6 +6,8 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "huge_help.h"
 #include "numa/pages.h"
@@ -190,6 +192,99 @@ START_TEST(the_daemon_goes_on_while_holes_are_punched)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- descriptors that cannot be had */
+
+static bool has_file(pid_t process, rlim_t number)
+{
+    char path[64], to[8];
+    snprintf(path, sizeof path, "/proc/%d/fd/%llu", (int)process, (unsigned long long)number);
+    return readlink(path, to, sizeof to) >= 0;
+}
+
+/* It can have so many descriptors more, by its soft limit: that can be raised again. */
+static void leave_files(pid_t process, unsigned more)
+{
+    struct rlimit limit;
+    rlim_t most = 0;
+    pause_ms(50); /* for what is on its way to it */
+    for (unsigned vacant = 0; vacant <= more; most++)
+        vacant += !has_file(process, most);
+    ck_assert_int_eq(prlimit(process, RLIMIT_NOFILE, NULL, &limit), 0);
+    limit.rlim_cur = most - 1;
+    ck_assert_int_eq(prlimit(process, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+static void leave_all_files(pid_t process)
+{
+    struct rlimit limit;
+    ck_assert_int_eq(prlimit(process, RLIMIT_NOFILE, NULL, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    ck_assert_int_eq(prlimit(process, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+START_TEST(a_pool_that_the_keeper_could_not_keep_is_lost_alone)
+{
+    struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
+    options.name = "late";
+    options.slot_bytes = 64;
+    options.slots = 64;
+    client = connected();
+    leave_files(keeper, 1); /* the payload, and not the words */
+    works(numapool_admin_create(client, &options));
+    leave_all_files(keeper);
+    kill_worker();
+    works(numapool_close(opened(client, "other", 0)));
+    works(numapool_admin_destroy(client, "late", 0));
+    works(numapool_admin_create(client, &options));
+    works(numapool_close(opened(client, "late", 0)));
+    works(numapool_disconnect(client));
+}
+END_TEST
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* Where it has not, looking into /proc for the process takes the last descriptor before the page would. */
+static bool kernel_has_peer_pidfds(void)
+{
+    int ends[2], pidfd;
+    socklen_t bytes = sizeof pidfd;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    bool has = getsockopt(ends[0], SOL_SOCKET, SO_PEERPIDFD, &pidfd, &bytes) == 0;
+    if (has)
+        close(pidfd);
+    close(ends[0]);
+    close(ends[1]);
+    return has;
+}
+
+static void connect_often(void)
+{
+    struct numapool_client *none;
+    for (unsigned i = 0; i < 10; i++)
+        fails(numapool_connect(&none, socket_path), -EMFILE, "the bells of client");
+}
+
+/* A reader is admitted, and then there is no descriptor for a page of his own. */
+START_TEST(who_gets_no_bells_has_no_number_either)
+{
+    static const char *const arguments[] = { "--pool", "pay,size=128,count=256,readonly=65534", "--clients", "4", "--log", "error", NULL };
+    if (!may_change_user("who_gets_no_bells_has_no_number_either"))
+        return;
+    if (!kernel_has_peer_pidfds()) {
+        fprintf(stderr, "\n*** NOT RUN: who_gets_no_bells_has_no_number_either: Linux 6.5 or later ***\n\n");
+        return;
+    }
+    start_daemon_with(arguments);
+    leave_files(worker(), 2); /* the connection and the process */
+    as(READER, connect_often);
+    leave_all_files(worker());
+    works(numapool_disconnect(connected()));
+    end_daemon();
+}
+END_TEST
+
 /* ---------------------------------------------------------------- huge pages */
 
 static void set_huge_pages(int number)
@@ -308,18 +403,21 @@ int main(void)
         return 77;
     }
     Suite *suite = suite_create("holes");
-    TCase *broker = tcase_create("broker"), *whole = tcase_create("daemon"), *huge = tcase_create("huge pages");
+    TCase *broker = tcase_create("broker"), *whole = tcase_create("daemon"), *huge = tcase_create("huge pages"), *files = tcase_create("descriptors");
     tcase_add_test(broker, the_dead_are_swept_though_words_are_gone);
     tcase_add_test(broker, a_lane_that_is_gone_harms_its_own_ends_alone);
     tcase_add_checked_fixture(whole, start, end_daemon);
     tcase_set_timeout(whole, 60);
     tcase_add_test(whole, the_daemon_goes_on_while_holes_are_punched);
+    tcase_add_test(whole, a_pool_that_the_keeper_could_not_keep_is_lost_alone);
+    tcase_add_test(files, who_gets_no_bells_has_no_number_either);
     tcase_set_timeout(huge, 60);
     tcase_add_unchecked_fixture(huge, reserve_three, give_back);
     tcase_add_test(huge, huge_pages_that_are_gone_kill_clients_and_not_the_daemon);
     suite_add_tcase(suite, broker);
     suite_add_tcase(suite, whole);
     suite_add_tcase(suite, huge);
+    suite_add_tcase(suite, files);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
