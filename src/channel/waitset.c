@@ -19,8 +19,8 @@ static int check(const struct numapool_waitset *waitset)
 
 /* ---------------------------------------------------------------- arming */
 
-/* Names the words and raises the flags. Until when a sleep may last, for one that has until `deadline_ns`. */
-static int64_t arm(struct numapool_waitset *waitset, int64_t deadline_ns)
+/* Names the words and raises the flags. */
+static void arm(struct numapool_waitset *waitset)
 {
     np_sleep_reset(&waitset->sleep);
     np_sleep_on_own(&waitset->sleep, &waitset->wakes);
@@ -28,18 +28,28 @@ static int64_t arm(struct numapool_waitset *waitset, int64_t deadline_ns)
         struct numapool_receiver *receiver = waitset->members[i].receiver;
         if (!receiver) {
             np_pool_sleep_on_events(waitset->members[i].pool, &waitset->sleep);
-            if (np_pool_has_grown(waitset->members[i].pool)) /* a hint that could not be followed up: nothing is bumped for it again */
-                deadline_ns = np_sooner_ns(deadline_ns, NP_LEARN_PAUSE_NS);
             continue;
         }
         np_sleep_on(&waitset->sleep, &receiver->endpoint.bell->ring);
         np_receiver_raise_flags(receiver, &waitset->sleep);
         receiver->keeps_flags = true;
-        deadline_ns = np_endpoint_until_ns(&receiver->endpoint, deadline_ns);
     }
     waitset->flags_up = true;
-    bool reached = np_bell_heavy_barrier();
-    return reached && !waitset->sleep.crowded ? deadline_ns : np_sooner_ns(deadline_ns, NP_SLEEP_BOUNDED_NS);
+    waitset->reached = np_bell_heavy_barrier();
+}
+
+/* Until when a sleep may last, for one that has until `deadline_ns`. Reckoned after the second look, which may itself have asked in vain: for what
+ * nobody answered nobody need ring again. */
+static int64_t sleeps_until_ns(const struct numapool_waitset *waitset, int64_t deadline_ns)
+{
+    for (unsigned i = 0; i < waitset->count; i++) {
+        const struct np_waitset_member *member = &waitset->members[i];
+        if (member->receiver)
+            deadline_ns = np_endpoint_until_ns(&member->receiver->endpoint, deadline_ns);
+        else if (np_pool_has_grown(member->pool)) /* a hint that could not be followed up: nothing is bumped for it again */
+            deadline_ns = np_sooner_ns(deadline_ns, NP_LEARN_PAUSE_NS);
+    }
+    return waitset->reached && !waitset->sleep.crowded ? deadline_ns : np_sooner_ns(deadline_ns, NP_SLEEP_BOUNDED_NS);
 }
 
 static void lower(struct numapool_receiver *receiver)
@@ -105,7 +115,6 @@ static int wait_for_any(struct numapool_waitset *waitset, void **tags, unsigned 
 {
     struct np_waiting waiting = { 0 };
     bool watched = np_watcher_runs(waitset);
-    int64_t until_ns = 0;
     uint32_t armed_changes = 0;
     for (bool waits = false, late = false;;) {
         if (was_woken(waitset))
@@ -117,7 +126,7 @@ static int wait_for_any(struct numapool_waitset *waitset, void **tags, unsigned 
             return np_error_static(-ETIMEDOUT, "nothing came in time to a member of this wait-set");
         if (timeout_ns == 0 && (!watched || (waitset->flags_up && changes(waitset) == armed_changes))) {
             if (watched)
-                np_watcher_arm(waitset, until_ns);
+                np_watcher_arm(waitset, sleeps_until_ns(waitset, INT64_MAX));
             return np_error_static(-EAGAIN, "nothing is there for a member of this wait-set");
         }
         if (!waits)
@@ -125,7 +134,7 @@ static int wait_for_any(struct numapool_waitset *waitset, void **tags, unsigned 
         waits = true;
         if (waitset->flags_up) {
             if (changes(waitset) == armed_changes) { /* else a lane has no flag up */
-                np_sleep_until(&waitset->sleep, until_ns);
+                np_sleep_until(&waitset->sleep, sleeps_until_ns(waitset, waiting.deadline_ns));
                 late = np_monotonic_ns() >= waiting.deadline_ns;
             }
             disarm(waitset);
@@ -133,7 +142,7 @@ static int wait_for_any(struct numapool_waitset *waitset, void **tags, unsigned 
             if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE)
                 np_pause();
         } else {
-            until_ns = arm(waitset, timeout_ns == 0 ? INT64_MAX : waiting.deadline_ns);
+            arm(waitset);
             armed_changes = changes(waitset);
         }
     }

@@ -54,6 +54,7 @@ struct numapool_waitset {
     unsigned count;
     unsigned turn;     /* the member to look at first */
     bool flags_up;     /* of the receivers: armed */
+    bool reached;      /* the heavy barrier after that reached everybody */
     struct np_waitset_member members[NP_WAITSET_MEMBERS_MAX];
     struct np_sleep sleep;
     struct np_watcher watcher;

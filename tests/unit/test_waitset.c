@@ -295,6 +295,50 @@ START_TEST(a_lane_that_comes_as_it_falls_asleep_is_heard)
 }
 END_TEST
 
+static int asked_lanes;
+
+/* The daemon's worker answers late. */
+static int does_not_answer(void *context, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant)
+{
+    (void)context, (void)endpoint, (void)stamp, (void)grant;
+    asked_lanes++;
+    return -ETIMEDOUT;
+}
+
+static void news_with_the_barrier(enum np_shm_kind kind, const volatile void *address, unsigned bytes, uint64_t value)
+{
+    (void)address, (void)bytes;
+    if (kind != NP_SHM_FENCE || value != 0 || !waitset->flags_up)
+        return;
+    np_shm_hook = NULL; /* the bell was rung before its word was named */
+    np_add32(&receivers[1]->endpoint.bell->news, 1, memory_order_release);
+}
+
+static int sleeps_bounded(const struct np_sleep *sleep, int64_t deadline_ns)
+{
+    (void)sleep;
+    ck_assert_int_eq(asked_lanes, 1);
+    ck_assert_msg(deadline_ns <= np_deadline_ns(NP_SYNC_RETRY_MAX_NS), "it sleeps on what it asked in vain, and nobody rings again");
+    np_sleep_hook = NULL;
+    send_id(senders[1], 9);
+    return 0;
+}
+
+START_TEST(what_the_second_look_asked_in_vain_is_asked_again)
+{
+    struct np_authority silent = *pool->authority;
+    const struct np_authority *const real = pool->authority;
+    void *ready[1];
+    silent.next_lane = does_not_answer;
+    pool->authority = &silent;
+    np_shm_hook = news_with_the_barrier;
+    np_sleep_hook = sleeps_bounded;
+    ck_assert_int_eq(numapool_waitset_wait(waitset, ready, 1, NUMAPOOL_FOREVER), 1);
+    pool->authority = real;
+    receive_id(receivers[1], 9);
+}
+END_TEST
+
 static int event_as_it_sleeps(const struct np_sleep *sleep, int64_t deadline_ns)
 {
     (void)deadline_ns;
@@ -459,6 +503,7 @@ int main(void)
     tcase_add_test(asleep, a_message_sent_before_the_flags_is_found_by_the_second_look);
     tcase_add_loop_test(asleep, a_lane_that_comes_before_the_second_look_is_heard, 0, 2);
     tcase_add_test(asleep, a_lane_that_comes_as_it_falls_asleep_is_heard);
+    tcase_add_test(asleep, what_the_second_look_asked_in_vain_is_asked_again);
     tcase_add_test(asleep, an_event_as_it_falls_asleep_wakes_it);
     tcase_add_test(asleep, a_wait_times_out_however_often_it_is_rung);
     tcase_add_test(asleep, a_wake_ends_the_next_wait_once);
