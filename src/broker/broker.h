@@ -142,6 +142,8 @@ void np_broker_note_receiver(struct np_broker *broker, struct np_lane_shared *sh
 void np_broker_pool_changed(struct np_broker *broker, uint32_t pool);
 /* After a sweep: nodes may have recovered, and the dead may have changed something without telling. */
 void np_broker_pool_swept(struct np_broker *broker, uint32_t pool);
+/* After other freeing, of orphans' messages: nodes may have recovered by that, and nobody else may ever look. */
+void np_broker_pool_freed(struct np_broker *broker, uint32_t pool);
 
 /* ---- check.c: is everything somebody's, once? */
 struct np_finding {

@@ -18,11 +18,17 @@ void np_broker_pool_changed(struct np_broker *broker, uint32_t pool)
     }
 }
 
+void np_broker_pool_freed(struct np_broker *broker, uint32_t pool)
+{
+    struct np_broker_pool *bp = &broker->pools[pool];
+    for (unsigned i = 0; i < bp->arena_count; i++)
+        np_notice_level(bp->arenas, bp->arena_count, sizeof bp->arenas[0], bp->arenas[i].node);
+}
+
 void np_broker_pool_swept(struct np_broker *broker, uint32_t pool)
 {
     struct np_broker_pool *bp = &broker->pools[pool];
-    for (unsigned i = 0; i < bp->arena_count; i++) {
-        np_notice_level(bp->arenas, bp->arena_count, sizeof bp->arenas[0], bp->arenas[i].node);
+    np_broker_pool_freed(broker, pool);
+    for (unsigned i = 0; i < bp->arena_count; i++)
         np_notice_bump(&bp->arenas[i]); /* the dead may have changed something and not said so */
-    }
 }

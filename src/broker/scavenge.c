@@ -205,6 +205,8 @@ uint64_t np_broker_sweep_but(struct np_broker *broker, uint32_t pool, unsigned s
     }
     if (state == NP_WORD_HELD)
         np_broker_pool_swept(broker, pool);
+    else if (freed > 0)
+        np_broker_pool_freed(broker, pool);
     np_add64(&broker->board.header->slots_scavenged, freed, memory_order_relaxed); /* relaxed: a statistic */
     return freed;
 }
@@ -383,6 +385,8 @@ unsigned np_broker_orphan_duty(struct np_broker *broker)
             np_small_orphan_duty(shared);
         else if (entry->kind == NP_LANE_BROADCAST)
             freed = np_broker_broadcast_duty(broker, lane);
+        if (freed > 0)
+            np_broker_pool_freed(broker, board->channels[entry->channel].pool);
         np_add64(&board->header->slots_scavenged, freed, memory_order_relaxed); /* relaxed: a statistic */
         bool left = np_load32(&entry->receiver, memory_order_acquire) == 0;
         if (entry->kind == NP_LANE_HOME)

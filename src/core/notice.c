@@ -20,7 +20,8 @@ void np_notice_ending(struct np_arena *first)
     np_notice_bump(first);
 }
 
-void np_notice_level(struct np_arena *arenas, unsigned count, size_t stride, int node)
+/* Whether it has changed `low`, having told so. */
+static bool change_level(struct np_arena *arenas, unsigned count, size_t stride, int node)
 {
     struct np_arena *home = NULL;
     uint64_t free_slots = 0, slots = 0, low_watermark = 0;
@@ -34,16 +35,22 @@ void np_notice_level(struct np_arena *arenas, unsigned count, size_t stride, int
         low_watermark += arena->low_watermark;
     }
     if (!home)
-        return;
+        return false;
     uint32_t low = np_load32(&home->header->low, memory_order_relaxed); /* relaxed: the CAS decides who tells */
+    const uint32_t wanted = low == 0 ? free_slots < low_watermark : free_slots < np_notice_recovered(low_watermark, slots);
     /* A death between the CAS and the bump leaves sleepers asleep: the sweep that follows it bumps. */
-    if (low == 0 && free_slots < low_watermark) {
-        if (!np_cas32(&home->header->low, &low, 1, memory_order_relaxed)) /* relaxed, both: the bump publishes them */
-            return;
+    if (wanted == low || !np_cas32(&home->header->low, &low, wanted, memory_order_relaxed)) /* relaxed, both: the bump publishes them */
+        return false;
+    if (wanted == 1)
         np_add64(&home->header->lows, 1, memory_order_relaxed);
-        np_notice_bump(home);
-    } else if (low != 0 && free_slots >= np_notice_recovered(low_watermark, slots)) {
-        if (np_cas32(&home->header->low, &low, 0, memory_order_relaxed))
-            np_notice_bump(home);
-    }
+    np_notice_bump(home);
+    return true;
+}
+
+void np_notice_level(struct np_arena *arenas, unsigned count, size_t stride, int node)
+{
+    enum { CHANGES_MAX = 4 }; /* who moves slots back and forth meanwhile looks himself */
+    /* Who has moved slots since they were counted here, and saw `low` as it was, had nothing to tell: that is for us, who look again. */
+    for (unsigned i = 0; i < CHANGES_MAX && change_level(arenas, count, stride, node); i++)
+        np_fence(); /* pairs with np_arena_wake's, between the slots' counter and the look at `low` of who frees */
 }

@@ -229,6 +229,77 @@ START_TEST(who_waits_is_woken)
 }
 END_TEST
 
+START_TEST(what_the_broker_frees_of_one_who_left_lets_a_node_recover)
+{
+    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    struct numapool_pool *pool = make_with(64, 60, 0);
+    struct numapool_sender *sender;
+    struct numapool_receiver *receiver;
+    struct numapool_msg messages[8];
+    options.flags = _i ? NUMAPOOL_BROADCAST : 0;
+    ck_assert_int_eq(numapool_sender_open(pool, "c", &options, &sender), 0);
+    ck_assert_int_eq(numapool_receiver_open(pool, "c", &options, &receiver), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        struct numapool_msg message = { .data = numapool_loan(sender), .length = 1 };
+        ck_assert_int_eq(numapool_send(sender, &message, 0), 0);
+    }
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 8);
+    ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_LOW);
+    ck_assert_int_eq(numapool_receive(receiver, messages, 8, 0), 8);
+    ck_assert_int_eq(numapool_release(receiver, messages, 8), 0);
+    ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_RECOVERED);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    close_pool(pool);
+}
+END_TEST
+
+static const np_shm32 *low_flag;
+static struct numapool_magazine *other_magazine;
+static void *other_slots[48];
+
+/* Between counting and what follows from it another thread moves slots: it finds `low` as it was, and has nothing to tell. */
+static void move_slots_before_it_is_told(enum np_shm_kind kind, const volatile void *address, unsigned bytes, uint64_t value)
+{
+    (void)bytes;
+    if (kind != NP_SHM_CAS || address != low_flag)
+        return;
+    np_shm_hook = NULL;
+    if (value == 1)
+        put(other_magazine, other_slots, 32);
+    else
+        get(other_magazine, other_slots + 32, 16);
+}
+
+START_TEST(a_crossing_that_is_undone_before_it_is_told_does_not_stand)
+{
+    struct numapool_pool *pool = make_with(64, 16, 0);
+    struct numapool_magazine *magazine = open_magazine(pool, 0);
+    void *slots[17];
+    other_magazine = open_magazine(pool, 0);
+    low_flag = &pool->arenas[0].arena.header->low;
+    get(other_magazine, other_slots, 32);
+    get(magazine, slots, 16);
+    np_shm_hook = move_slots_before_it_is_told;
+    get(magazine, slots + 16, 1); /* 15 are free, and before that is told 47 */
+    ck_assert(np_shm_hook == NULL);
+    ck_assert(!is_low(pool));
+    ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_RECOVERED);
+    get(other_magazine, other_slots, 32);
+    ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_LOW);
+    np_shm_hook = move_slots_before_it_is_told;
+    put(magazine, slots + 14, 3); /* 18 are free, and before that is told 2 */
+    ck_assert(np_shm_hook == NULL);
+    ck_assert(is_low(pool));
+    told_nothing(pool);
+    put(other_magazine, other_slots, 48);
+    put(magazine, slots, 14);
+    ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_RECOVERED);
+    ck_assert_int_eq(numapool_magazine_close(magazine), 0);
+    ck_assert_int_eq(numapool_magazine_close(other_magazine), 0);
+    close_pool(pool);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- caches */
 
 START_TEST(magazines_hold_less_while_it_is_low_and_as_much_again_later)
@@ -358,6 +429,8 @@ static Suite *suite(void)
     tcase_add_test(crossing, a_node_is_not_low_while_another_of_its_arenas_has_slots);
     tcase_add_test(crossing, growth_lets_a_node_recover);
     tcase_add_test(crossing, who_waits_is_woken);
+    tcase_add_loop_test(crossing, what_the_broker_frees_of_one_who_left_lets_a_node_recover, 0, 2);
+    tcase_add_test(crossing, a_crossing_that_is_undone_before_it_is_told_does_not_stand);
     suite_add_tcase(suite, crossing);
     TCase *caches = tcase_create("caches");
     tcase_add_loop_test(caches, magazines_hold_less_while_it_is_low_and_as_much_again_later, 0, 2);
