@@ -145,7 +145,7 @@ static void tell_slow(struct np_timer *timer)
                                  ? "its pipe was lost with a worker while the keeper had no room, so they stay away until the daemon is restarted"
                                  : "some io_uring with its token still lives: a request that has not ended, data that a peer has not "
                                    "acknowledged, or another process that has the ring or the token";
-        np_log(NP_LOG_WARN, "client %u (process %ld) is gone and %llu slots in all still wait for the kernel: %s", client,
+        np_log(NP_LOG_WARN, "client %u (process %ld) is gone; what it had received, and %llu slots in all that such clients held, still wait for the kernel: %s", client,
                (long)entry_of(worker, client)->pid, (unsigned long long)np_broker_count_quarantined(&worker->broker), reason);
     }
     np_timer_set(timer, next_ns);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -38,7 +39,8 @@ struct command_line {
 static const struct argp_option options[] = {
     { "pool", 'p', "SPEC", 0,
       "Make a pool: NAME,size=BYTES,count=SLOTS and, if wanted, pages=best|thp|2m, fallback (smaller pages where there are not "
-      "enough), magazine=SLOTS, clients=N (processes to share what may be cached), exact (count each get and put). May be given "
+      "enough), magazine=SLOTS, sharers=N (processes to share what may be cached), low_watermark=SLOTS, exact (count each get and put), "
+      "checks or checks=sites (find misuse). May be given "
       "several times. direct=ID:ID..., readonly=ID..., admin=ID...: users, and groups after '@', with that right. K, M and G are 2^10, 2^20 and 2^30.", 1 },
     { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log, log_to, admin; [pool NAME] with size, count, ... "
       "The command line wins over it.", 1 },
@@ -165,6 +167,7 @@ int main(int argc, char **argv)
         return EX_USAGE;
     }
     if (line.is_worker) {
+        prctl(PR_SET_NAME, "numapoold"); /* not "exe", for ps and pgrep: it was started as /proc/self/exe */
         fcntl(line.listen_fd, F_SETFD, FD_CLOEXEC);
         fcntl(line.records_fd, F_SETFD, FD_CLOEXEC);
         return np_worker_run(&line.config, line.listen_fd, line.records_fd);
