@@ -194,14 +194,27 @@ void np_access_format(const struct np_access list[NP_ACCESS_MAX], unsigned right
                                      list[i].id);
 }
 
+static bool is_among(uint32_t id, const gid_t *groups, unsigned count)
+{
+    unsigned first = 0;
+    while (first < count) {
+        unsigned middle = first + (count - first) / 2;
+        if (groups[middle] == id)
+            return true;
+        if (groups[middle] < id)
+            first = middle + 1;
+        else
+            count = middle;
+    }
+    return false;
+}
+
 unsigned np_access_rights(const struct np_access list[NP_ACCESS_MAX], uid_t uid, gid_t gid, const gid_t *groups,
                           unsigned group_count)
 {
     unsigned sum = 0;
     for (unsigned i = 0; i < length_of(list); i++) {
-        bool fits = list[i].is_group ? list[i].id == gid : list[i].id == uid;
-        for (unsigned g = 0; list[i].is_group && !fits && g < group_count; g++)
-            fits = groups[g] == list[i].id;
+        bool fits = list[i].is_group ? list[i].id == gid || is_among(list[i].id, groups, group_count) : list[i].id == uid;
         sum |= fits ? list[i].rights : 0u;
     }
     return sum;

@@ -35,10 +35,24 @@ int np_identity_of_socket(int socket, struct np_identity *identity)
     return 0;
 }
 
+static int compare_groups(const void *one, const void *other)
+{
+    gid_t a = *(const gid_t *)one, b = *(const gid_t *)other;
+    return (a > b) - (a < b);
+}
+
 unsigned np_identity_groups_of_socket(int socket, gid_t *groups, unsigned room)
 {
     socklen_t bytes = room * (socklen_t)sizeof *groups;
-    return getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &bytes) == 0 ? bytes / (unsigned)sizeof *groups : 0;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &bytes) != 0)
+        return 0;
+    unsigned count = bytes / (unsigned)sizeof *groups, sorted = 1;
+    /* The kernel has them in order, though not always in that of the numbers that are seen in another user namespace. */
+    while (sorted < count && groups[sorted - 1] <= groups[sorted])
+        sorted++;
+    if (sorted < count)
+        qsort(groups, count, sizeof *groups, compare_groups);
+    return count;
 }
 
 bool np_identity_is_gone(int pidfd)

@@ -28,29 +28,40 @@ static bool needs_no_list(const struct np_connection *connection)
     return connection->identity.uid == geteuid() || connection->identity.uid == 0;
 }
 
-/* Asked anew each time: a process may be in very many groups, and this is on no warm path. */
-static unsigned listed(const struct np_connection *connection, const struct np_access list[NP_ACCESS_MAX])
+/* Groups are asked for anew by each question, once however many lists it looks at: a process may be in very many, and whoever may
+ * connect could keep the worker busy with them. */
+static struct {
+    bool known;
+    unsigned count;
+    gid_t of[NGROUPS_MAX];
+} groups; /* the worker is one thread */
+
+static void begin_question(void)
 {
-    static gid_t groups[NGROUPS_MAX]; /* the worker is one thread */
-    unsigned count = 0;
-    if (list[0].rights == 0)
-        return 0;
-    for (unsigned i = 0; i < NP_ACCESS_MAX && list[i].rights != 0 && count == 0; i++)
-        if (list[i].is_group)
-            count = np_identity_groups_of_socket(connection->fd, groups, NGROUPS_MAX);
-    return np_access_rights(list, connection->identity.uid, connection->identity.gid, groups, count);
+    groups.known = false;
+    groups.count = 0;
 }
 
-bool np_rights_is_admin(const struct np_connection *connection)
+static unsigned listed(const struct np_connection *connection, const struct np_access list[NP_ACCESS_MAX])
+{
+    for (unsigned i = 0; i < NP_ACCESS_MAX && list[i].rights != 0 && !groups.known; i++)
+        if (list[i].is_group) {
+            groups.count = np_identity_groups_of_socket(connection->fd, groups.of, NGROUPS_MAX);
+            groups.known = true;
+        }
+    return np_access_rights(list, connection->identity.uid, connection->identity.gid, groups.of, groups.count);
+}
+
+static bool is_admin(const struct np_connection *connection)
 {
     return needs_no_list(connection) || listed(connection, connection->worker->config->admins) != 0;
 }
 
-unsigned np_rights_at_pool(const struct np_connection *connection, const struct np_pool_entry *pool)
+static unsigned at_pool(const struct np_connection *connection, const struct np_pool_entry *pool)
 {
     if (needs_no_list(connection) || connection->identity.uid == pool->uid)
         return ALL_RIGHTS;
-    return listed(connection, pool->access) | (np_rights_is_admin(connection) ? NP_RIGHT_ADMIN : 0u);
+    return listed(connection, pool->access) | (is_admin(connection) ? NP_RIGHT_ADMIN : 0u);
 }
 
 static bool at_some_pool(const struct np_connection *connection, unsigned rights)
@@ -58,20 +69,34 @@ static bool at_some_pool(const struct np_connection *connection, unsigned rights
     const struct np_board *board = &connection->worker->board;
     for (uint32_t i = 0; i < NP_POOLS_MAX; i++) {
         const struct np_pool_entry *pool = &board->pools[i];
-        if (np_entry_is(&pool->state, NP_ACTIVE) && (np_rights_at_pool(connection, pool) & rights))
+        if (np_entry_is(&pool->state, NP_ACTIVE) && (at_pool(connection, pool) & rights))
             return true;
     }
     return false;
 }
 
+bool np_rights_is_admin(const struct np_connection *connection)
+{
+    begin_question();
+    return is_admin(connection);
+}
+
+unsigned np_rights_at_pool(const struct np_connection *connection, const struct np_pool_entry *pool)
+{
+    begin_question();
+    return at_pool(connection, pool);
+}
+
 bool np_rights_is_direct(const struct np_connection *connection)
 {
+    begin_question();
     return needs_no_list(connection) || at_some_pool(connection, NP_RIGHT_DIRECT);
 }
 
 bool np_rights_has_any(const struct np_connection *connection)
 {
-    return np_rights_is_admin(connection) || at_some_pool(connection, ALL_RIGHTS);
+    begin_question();
+    return is_admin(connection) || at_some_pool(connection, ALL_RIGHTS);
 }
 
 /* ---------------------------------------------------------------- refusals */

@@ -65,6 +65,22 @@ START_TEST(rights_of_all_entries_add_up)
 }
 END_TEST
 
+START_TEST(each_group_of_many_is_found_and_no_other)
+{
+    gid_t groups[9];
+    for (unsigned count = 0; count <= 9; count++) {
+        for (unsigned i = 0; i < count; i++)
+            groups[i] = 2 * i + 1;
+        for (unsigned wanted = 0; wanted <= 2 * count; wanted++) {
+            char text[32];
+            snprintf(text, sizeof text, "direct=@%u", wanted);
+            ck_assert_int_eq(np_access_parse(list, text, "here"), 0);
+            ck_assert_uint_eq(np_access_rights(list, 5, 1000, groups, count), wanted % 2 && wanted < 2 * count ? NP_RIGHT_DIRECT : 0);
+        }
+    }
+}
+END_TEST
+
 START_TEST(names_are_looked_up)
 {
     const struct passwd *root = getpwuid(0);
@@ -224,6 +240,7 @@ int main(void)
     tcase_add_test(lists, an_empty_list_gives_nobody_anything);
     tcase_add_test(lists, users_and_groups_are_told_apart);
     tcase_add_test(lists, rights_of_all_entries_add_up);
+    tcase_add_test(lists, each_group_of_many_is_found_and_no_other);
     tcase_add_test(lists, names_are_looked_up);
     tcase_add_test(lists, colons_commas_and_blanks_separate);
     tcase_add_test(lists, each_mistake_is_named);

@@ -310,6 +310,54 @@ START_TEST(scribbling_harms_the_own_lane_alone)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- users of many groups */
+
+enum { POOLS = 40, CONNECTIONS = 200, MANY_GROUPS = 65536 };
+
+/* Any user can be in as many groups as his range of subordinate ones has. */
+static void connect_with_many_groups(void)
+{
+    gid_t *groups = malloc(MANY_GROUPS * sizeof *groups);
+    ck_assert_ptr_nonnull(groups);
+    for (unsigned i = 0; i < MANY_GROUPS; i++)
+        groups[i] = 100000 + i;
+    ck_assert_int_eq(setgroups(MANY_GROUPS, groups), 0);
+    ck_assert_int_eq(setresgid(STRANGER, STRANGER, STRANGER), 0);
+    ck_assert_int_eq(setresuid(STRANGER, STRANGER, STRANGER), 0);
+    for (unsigned i = 0; i < CONNECTIONS; i++)
+        close(np_wire_connect(socket_path));
+    free(groups);
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+START_TEST(a_stranger_of_many_groups_does_not_keep_others_waiting)
+{
+    struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
+    char name[16];
+    if (!may_change_user("a_stranger_of_many_groups_does_not_keep_others_waiting"))
+        return;
+    client = connected();
+    options.name = name;
+    options.slot_bytes = options.slots = 64;
+    options.access = "readonly=@1:@2:@3:@4:@5:@6:@7:@8";
+    for (unsigned i = 0; i < POOLS; i++) {
+        snprintf(name, sizeof name, "groups-%u", i);
+        works(numapool_admin_create(client, &options));
+    }
+    int64_t begun_ns = now_ns();
+    as(getuid(), connect_with_many_groups);
+    works(numapool_disconnect(connected())); /* who comes after all of them */
+    ck_assert_int_lt(now_ns() - begun_ns, SECOND_NS);
+    works(numapool_disconnect(client));
+}
+END_TEST
+
 int main(void)
 {
     if (!find_program()) {
@@ -330,6 +378,11 @@ int main(void)
     tcase_set_timeout(scribbling, 60);
     tcase_add_test(scribbling, scribbling_harms_the_own_lane_alone);
     suite_add_tcase(suite, scribbling);
+    TCase *groups = tcase_create("groups");
+    tcase_add_checked_fixture(groups, start, end_daemon);
+    tcase_set_timeout(groups, 60);
+    tcase_add_test(groups, a_stranger_of_many_groups_does_not_keep_others_waiting);
+    suite_add_tcase(suite, groups);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
