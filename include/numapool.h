@@ -167,9 +167,10 @@ NUMAPOOL_API int numapool_open(struct numapool_client *client, const char *name,
 
 /* Makes, enlarges, destroys a pool of the daemon, for those whom its configuration lists as admin (of the daemon; for the
  * latter two, of the pool will do). -EACCES: not listed; -EEXIST, -ENOENT; -EAGAIN: another one is being made, ask again; -ENOMEM,
- * -ENOSPC, -EINVAL, -E2BIG as numapool_create; -ENOTCONN, -ETIMEDOUT: no answer, and whether it was done is not known: ask again, it is not done
- * twice by the same call. These wait until the memory is there and verified. Any thread. A process that dies in them: it is
- * done or it is not, and nothing is left over. */
+ * -ENOSPC, -EINVAL, -E2BIG as numapool_create; -EMFILE; -ESTALE: the daemon is another by now; grow: -ESHUTDOWN: it is going to be destroyed,
+ * -EBADMSG: its slot words were scribbled over or lost; -ENOTCONN, -ETIMEDOUT: no answer, and whether it was done is not known: look before
+ * you call again (numapoolctl pools), for only within one call nothing is done twice, whatever happens to the daemon's worker. These wait until
+ * the memory is there and verified. Any thread. A process that dies in them: it is done or it is not, and nothing is left over. */
 NUMAPOOL_API int numapool_admin_create(struct numapool_client *client, const struct numapool_options *options);
 NUMAPOOL_API int numapool_admin_grow(struct numapool_client *client, const char *pool, int node, uint64_t slots);
 enum numapool_destroy {
@@ -250,7 +251,8 @@ NUMAPOOL_API int numapool_buf_index(const struct numapool_pool *pool, const void
 
 /* A descriptor to register as a fixed file with every io_uring that does I/O into slots: as long as any such ring lives, in whatever
  * process, the kernel may still write into slots of this client, and the daemon gives none of them to others before the last
- * one has let go of it (numapool_io(3)). The same one at each call; it stays the library's. -ENOTCONN, -ETIMEDOUT, -ESTALE. */
+ * one has let go of it (numapool_io(3)). The same one at each call; it stays the library's. -ENOTCONN, -ETIMEDOUT, -EAGAIN, -ESTALE;
+ * -EMFILE: here or in the daemon; -EIO: the daemon has lost it, connect anew. Any thread. */
 NUMAPOOL_API int numapool_io_token(struct numapool_client *client);
 
 /* ---------------------------------------------------------------- magazines: get and put */

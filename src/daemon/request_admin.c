@@ -129,7 +129,7 @@ static int check_growth(const struct np_worker *worker, const struct np_pool_ent
     if (np_load32(&entry->ending, memory_order_relaxed)) /* relaxed: one writer */
         return np_error(-ESHUTDOWN, "pool '%s' is going to be destroyed", entry->name);
     if (!worker->broker.pools[entry->id].mapped)
-        return np_error(-EBADMSG, "pool '%s' cannot be enlarged: a client has scribbled over its slot words; destroy it and make another", entry->name);
+        return np_error(-EBADMSG, "pool '%s' cannot be enlarged: its slot words were scribbled over by a client, or lost; destroy it and make another", entry->name);
     if (np_pool_arenas(entry) == NP_ARENAS_MAX)
         return np_error(-ENOSPC, "pool '%s' has been enlarged as often as can be, it has %u arenas: make another pool", entry->name, NP_ARENAS_MAX);
     if (wanted->slots < 1 || wanted->slots > NP_SLOTS_MAX || wanted->slots > NP_ARENA_BYTES_MAX / np_arena_stride_of(entry->slot_bytes, entry->flags))
