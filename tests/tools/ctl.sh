@@ -134,6 +134,7 @@ try "how far a lane has come" "run 0 --json channels" "is channels.0.channel ctl
     "is channels.0.lanes.0.released 20" "is channels.0.lanes.0.sender_pid $client" "is channels.0.lanes.0.receiver_pid $client" \
     "is channels.0.lanes.0.state active" "is channels.0.lanes.0.redelivered 0" "is channels.0.kind slots" "is channels.0.lanes.0.kind slots"
 try "channels as a table" "run 0 channels" "says '^channel ctl.test of pool pay: senders 1, receivers 1, unreleased messages 30\$'"
+try "names of others do not command the terminal" "run 0 channels" "says '^channel rude\\?\\[2J\\?2J of pool pay'"
 try "stats count the words" "run 0 --json stats pay" "at_least pools.0.total.held 100" "is pools.0.total.in_flight 50" \
     "at_least pools.0.total.refills 1" "at_least daemon.clients_admitted 1"
 try "stats as a table" "run 0 stats pay" "says '^pool pay\$'" "says '^ *all +65,536 '"

@@ -25,7 +25,7 @@ static struct numapool_client *client;
 static struct numapool_pool *pool;
 static struct numapool_magazine *magazine;
 static struct numapool_sender *sender;
-static struct numapool_receiver *receiver;
+static struct numapool_receiver *receiver, *rude; /* whose channel's name is commands to a terminal, of seven and of eight bits */
 
 static void must(int result, const char *what)
 {
@@ -79,6 +79,7 @@ static void hold(unsigned kept, unsigned sent, unsigned released)
     }
     if (released > 0)
         must(numapool_release(receiver, messages, released), "release");
+    must(numapool_receiver_open(pool, "rude\033[2J\302\2332J", NULL, &rude), "rude receiver");
     say_ready();
     while (!input_has_ended(-1))
         ;

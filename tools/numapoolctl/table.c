@@ -2,6 +2,7 @@
 #include "table.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +56,12 @@ static void seconds_text(char *text, size_t bytes, double seconds)
 static void plain_text(char *text, size_t bytes, const char *value)
 {
     size_t at = 0;
-    for (; *value && at + 1 < bytes; value++)
-        text[at++] = (unsigned char)*value < 0x20 || *value == 0x7f ? '?' : *value;
+    for (; *value && at + 1 < bytes; value++) {
+        const unsigned char byte = (unsigned char)*value, next = (unsigned char)value[1];
+        bool is_wide = byte == 0xc2 && next >= 0x80 && next <= 0x9f; /* U+0080 to U+009F: \033[ has another name there */
+        text[at++] = byte < 0x20 || byte == 0x7f || is_wide ? '?' : *value;
+        value += is_wide;
+    }
     text[at] = 0;
 }
 
