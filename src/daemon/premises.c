@@ -42,6 +42,11 @@ static int send_record(struct np_worker *worker, enum np_record_verb verb, struc
     return result;
 }
 
+int np_worker_tell_ready(struct np_worker *worker)
+{
+    return send_record(worker, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
+}
+
 /* What is stored under a key anew need not be dropped any more: the keeper closes what the key had. */
 static void forget_drop(struct np_worker *worker, struct np_store_key key)
 {

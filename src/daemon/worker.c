@@ -220,10 +220,11 @@ static int start(struct np_worker *worker)
     np_add64(&worker->board.header->worker_starts, 1, memory_order_relaxed); /* relaxed: a statistic */
     np_rights_set_socket_mode(worker);
     start_operations(worker);
+    result = np_worker_tell_ready(worker);
     worker->ready = true;
     if (worker->config->pool_count == 0)
         np_log(NP_LOG_WARN, "the configuration has no pool: give some by --pool or --config, or make them by numapoolctl pool create");
-    return np_record_send(worker->records_fd, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
+    return result;
 }
 
 /* ---------------------------------------------------------------- memory that is gone */

@@ -159,6 +159,8 @@ void np_worker_duty(struct np_worker *worker);
 /* Owns fd from now on, also on failure. -EAGAIN: the keeper has no room just now; -ENOMEM. */
 int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd);
 void np_worker_forget(struct np_worker *worker, struct np_store_key key);
+/* To the keeper, before `ready`: what was forgotten while taking over may have filled its socket, and is waited for. */
+int np_worker_tell_ready(struct np_worker *worker);
 /* Board, bells, broker; pools and lanes of a predecessor. */
 int np_premises_take_over(struct np_worker *worker);
 /* Forgets what a predecessor stored and had not yet put on the board when it died, or had taken off and could not say so. */
