@@ -294,6 +294,8 @@ int numapool_receiver_close(struct numapool_receiver *receiver)
         return -EINVAL;
     if (np_receiver_is_in_set(receiver))
         return -EBUSY;
+    if (receiver->is_part)
+        return np_error_static(-EBUSY, "this receiver is an end of a requester or responder: close that; it is still open");
     struct numapool_pool *pool = receiver->endpoint.pool;
     int result = pool->authority->endpoint_close(pool->authority_context, receiver->endpoint.id);
     for (unsigned i = 0; i < receiver->lane_count; i++)

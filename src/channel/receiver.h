@@ -41,6 +41,7 @@ struct numapool_receiver {
     bool unknown; /* the lane looked at last goes on with an arena that cannot be learned of now */
     uint32_t changes; /* goes up when lanes come, go or change: flags that are up are not on all of them any more */
     struct numapool_waitset *waitset; /* that it is in; NULL: none */
+    bool is_part; /* of a requester or responder, with which it is closed */
     bool keeps_flags; /* its wait-set sleeps on it, so that its own waits leave the flags up (waitset.h) */
     uint32_t kind; /* of its lanes */
     bool usual;    /* one lane, and no orphan */

@@ -56,6 +56,7 @@ int numapool_requester_open(struct numapool_pool *pool, const char *service, con
         np_wipe_free(requester, sizeof *requester);
         return result;
     }
+    requester->sender->is_part = requester->receiver->is_part = true;
     requester->live = REQUESTER_LIVE;
     *result_requester = requester;
     return 0;
@@ -69,6 +70,7 @@ int numapool_requester_close(struct numapool_requester *requester, int64_t drain
         return np_error_static(-EINVAL, "drain_ns is negative: 0 does not wait, NUMAPOOL_FOREVER waits for ever; the requester is still open");
     if (np_receiver_is_in_set(requester->receiver))
         return -EBUSY;
+    requester->sender->is_part = requester->receiver->is_part = false;
     int left = numapool_sender_close(requester->sender, drain_ns); /* requests first: replies may still come meanwhile */
     int result = numapool_receiver_close(requester->receiver);
     np_wipe_free(requester, sizeof *requester);

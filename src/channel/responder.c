@@ -42,6 +42,7 @@ int numapool_responder_open(struct numapool_pool *pool, const char *service, con
         np_wipe_free(responder, sizeof *responder);
         return result;
     }
+    responder->sender->is_part = responder->receiver->is_part = true;
     responder->live = RESPONDER_LIVE;
     *result_responder = responder;
     return 0;
@@ -55,6 +56,7 @@ int numapool_responder_close(struct numapool_responder *responder, int64_t drain
         return np_error_static(-EINVAL, "drain_ns is negative: 0 does not wait, NUMAPOOL_FOREVER waits for ever; the responder is still open");
     if (np_receiver_is_in_set(responder->receiver))
         return -EBUSY;
+    responder->sender->is_part = responder->receiver->is_part = false;
     int result = numapool_receiver_close(responder->receiver); /* requests go to others while replies are waited for */
     int left = numapool_sender_close(responder->sender, drain_ns);
     np_wipe_free(responder, sizeof *responder);

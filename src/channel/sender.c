@@ -338,6 +338,8 @@ int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns)
         return -EINVAL;
     if (drain_ns < 0)
         return np_error_static(-EINVAL, "drain_ns is negative: 0 does not wait, NUMAPOOL_FOREVER waits for ever; the sender is still open");
+    if (sender->is_part)
+        return np_error_static(-EBUSY, "this sender is an end of a requester or responder: close that; it is still open");
     struct numapool_pool *pool = sender->endpoint.pool;
     if (drain_ns > 0)
         wait_until_released(sender, drain_ns);

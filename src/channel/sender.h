@@ -48,6 +48,7 @@ struct numapool_sender {
     unsigned turn;
     struct np_sender_lane *loan_lane; /* that the last loan came from; NULL: none */
     bool owns_magazine;
+    bool is_part; /* of a requester or responder, with which it is closed */
     uint32_t kind; /* of its lanes; BROADCAST: the first one is their home */
     struct np_sender_lane *lanes;
     struct np_reclaimer reclaimer;

@@ -323,6 +323,21 @@ START_TEST(small_requests_are_answered_by_small_replies)
 }
 END_TEST
 
+START_TEST(its_ends_are_closed_with_it_and_not_alone)
+{
+    struct numapool_requester *requester;
+    struct numapool_responder *responder;
+    ck_assert_int_eq(numapool_requester_open(pool, "s", NULL, &requester), 0);
+    ck_assert_int_eq(numapool_responder_open(pool, "s", NULL, &responder), 0);
+    ASSERT_REFUSED(numapool_sender_close(numapool_requester_sender(requester), 0), -EBUSY, "close that");
+    ASSERT_REFUSED(numapool_receiver_close(numapool_requester_receiver(requester)), -EBUSY, "close that");
+    ASSERT_REFUSED(numapool_sender_close(numapool_responder_sender(responder), 0), -EBUSY, "close that");
+    ASSERT_REFUSED(numapool_receiver_close(numapool_responder_receiver(responder)), -EBUSY, "close that");
+    ck_assert_int_eq(numapool_requester_close(requester, 0), 0);
+    ck_assert_int_eq(numapool_responder_close(responder, 0), 0);
+}
+END_TEST
+
 START_TEST(names_and_handles_are_checked)
 {
     struct numapool_requester *requester = NULL;
@@ -362,6 +377,7 @@ int main(void)
     tcase_add_test(tcase, calls_are_answered_by_another_thread);
     tcase_add_test(tcase, what_is_no_request_is_refused);
     tcase_add_test(tcase, small_requests_are_answered_by_small_replies);
+    tcase_add_test(tcase, its_ends_are_closed_with_it_and_not_alone);
     tcase_add_test(tcase, names_and_handles_are_checked);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
