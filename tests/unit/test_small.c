@@ -213,6 +213,29 @@ START_TEST(all_ends_of_a_channel_are_of_one_kind)
 }
 END_TEST
 
+START_TEST(what_is_forwarded_twice_by_mistake_releases_nothing_else)
+{
+    struct numapool_sender *first = open_sender(pool, "a", 8), *second = open_sender(pool, "b", 8);
+    struct numapool_receiver *middle = open_receiver(pool, "a"), *last = open_receiver(pool, "b");
+    struct numapool_msg messages[8];
+    ck_assert_int_eq(send_one(first, 12, 0), 0);
+    ck_assert_int_eq(numapool_receive(middle, messages, 1, 0), 1);
+    messages[1] = messages[0];
+    ck_assert_int_eq(numapool_forward_bulk(middle, messages, 2, second, 0), 2);
+    for (uint64_t id = 1; id < 9; id++)
+        ck_assert_int_eq(send_one(first, 12, id), 0);
+    ck_assert_int_eq(numapool_receive(middle, messages, 7, 0), 7);
+    ck_assert_int_eq(numapool_release(middle, messages, 7), 0);
+    ck_assert_int_eq(numapool_receive(middle, messages, 1, 0), 1); /* in the cell of the one that was forwarded twice */
+    assert_is(messages, 12, 8, 0);
+    ck_assert_int_eq(numapool_release(middle, messages, 1), 0);
+    ck_assert_int_eq(numapool_sender_close(second, 0), 2);
+    ck_assert_int_eq(numapool_receiver_close(last), 0);
+    ck_assert_int_eq(numapool_receiver_close(middle), 0);
+    ck_assert_int_eq(numapool_sender_close(first, 0), 0);
+}
+END_TEST
+
 START_TEST(forwarding_between_small_channels_copies)
 {
     struct numapool_sender *first = open_sender(pool, "a", 8), *second = open_sender(pool, "b", 8);
@@ -476,6 +499,7 @@ int main(void)
     tcase_add_test(one, what_has_no_slot_is_refused_with_a_sentence);
     tcase_add_test(one, all_ends_of_a_channel_are_of_one_kind);
     tcase_add_test(one, forwarding_between_small_channels_copies);
+    tcase_add_test(one, what_is_forwarded_twice_by_mistake_releases_nothing_else);
     tcase_add_test(one, a_scribbled_cell_is_passed_over_and_told);
     tcase_add_test(one, keys_addresses_and_requests_have_room_beside_forty_bytes);
     tcase_add_checked_fixture(deaths, make_world, unmake_world);
