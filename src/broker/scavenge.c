@@ -74,8 +74,7 @@ unsigned np_broker_receiver_off(struct np_broker *broker, uint32_t lane, uint32_
     unsigned again = 0;
     if (entry->kind == NP_LANE_BROADCAST) {
         np_store32(&shared->state, NP_LANE_CLOSED, memory_order_release); /* pairs with the sender's look for room */
-        np_fence(); /* a getter that raised its flag and did not see it is rung */
-        np_lane_ring(shared, &pool);
+        np_lane_ring(shared, &pool); /* a getter that raised its flag and did not see it is rung */
     } else if (entry->kind == NP_LANE_SMALL) {
         again = np_small_prepare_handover(shared, entry->capacity);
     } else {

@@ -222,6 +222,8 @@ static void ring(const struct np_lane_pool *pool, uint32_t bell)
 
 void np_lane_ring(struct np_lane_shared *lane, const struct np_lane_pool *pool)
 {
+    /* What was changed before, or the bell that stands here now: who goes to sleep names his bell, fences and looks. */
+    np_fence();
     ring(pool, np_load32(&lane->receiver_bell, memory_order_acquire));
     ring(pool, np_load32(&lane->sender_bell, memory_order_acquire));
     np_ring(&lane->receiver_ring);
