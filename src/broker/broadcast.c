@@ -133,6 +133,8 @@ unsigned np_broker_broadcast_duty(struct np_broker *broker, uint32_t lane)
     np_store64(&shared->reclaimed, position, memory_order_release);
     for (unsigned i = 0; freed > 0 && i < pool.arena_count; i++)
         np_arena_wake(np_lane_arena(&pool, i));
+    if (freed > 0)
+        np_broker_pool_freed(broker, broker->board.channels[entry->channel].pool);
     return freed;
 }
 

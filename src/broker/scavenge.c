@@ -384,7 +384,7 @@ unsigned np_broker_orphan_duty(struct np_broker *broker)
             np_small_orphan_duty(shared);
         else if (entry->kind == NP_LANE_BROADCAST)
             freed = np_broker_broadcast_duty(broker, lane);
-        if (freed > 0)
+        if (freed > 0 && entry->kind == NP_LANE_SLOTS)
             np_broker_pool_freed(broker, board->channels[entry->channel].pool);
         np_add64(&board->header->slots_scavenged, freed, memory_order_relaxed); /* relaxed: a statistic */
         bool left = np_load32(&entry->receiver, memory_order_acquire) == 0;

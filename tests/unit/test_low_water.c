@@ -246,9 +246,13 @@ START_TEST(what_the_broker_frees_of_one_who_left_lets_a_node_recover)
     ck_assert_int_eq(numapool_sender_close(sender, 0), 8);
     ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_LOW);
     ck_assert_int_eq(numapool_receive(receiver, messages, 8, 0), 8);
-    ck_assert_int_eq(numapool_release(receiver, messages, 8), 0);
-    ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_RECOVERED);
+    if (_i < 2) {
+        ck_assert_int_eq(numapool_release(receiver, messages, 8), 0);
+        ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_RECOVERED);
+    }
     ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    if (_i == 2) /* with the lane of its last reader */
+        ck_assert_uint_eq(told(pool, 0).kind, NUMAPOOL_EVENT_RECOVERED);
     close_pool(pool);
 }
 END_TEST
@@ -429,7 +433,7 @@ static Suite *suite(void)
     tcase_add_test(crossing, a_node_is_not_low_while_another_of_its_arenas_has_slots);
     tcase_add_test(crossing, growth_lets_a_node_recover);
     tcase_add_test(crossing, who_waits_is_woken);
-    tcase_add_loop_test(crossing, what_the_broker_frees_of_one_who_left_lets_a_node_recover, 0, 2);
+    tcase_add_loop_test(crossing, what_the_broker_frees_of_one_who_left_lets_a_node_recover, 0, 3);
     tcase_add_test(crossing, a_crossing_that_is_undone_before_it_is_told_does_not_stand);
     suite_add_tcase(suite, crossing);
     TCase *caches = tcase_create("caches");
