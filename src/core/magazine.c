@@ -370,6 +370,8 @@ int np_magazine_put_slow(struct np_magazine *magazine, void *slot)
     int result = magazine->pool->checks ? np_guard_put(magazine->pool, slot) : 0;
     if (result == 0)
         result = np_magazine_return(magazine, slot);
+    if (result == -EINVAL && (magazine->pool->flags & NUMAPOOL_MALLOC) != 0)
+        np_tell(NUMAPOOL_LOG_ERROR, "%s", np_error_sentence()); /* whoever looks for such mistakes seldom looks at what a put returns */
     if (result == 0 && np_magazine_is_exact(magazine))
         tally(&magazine->puts, 1);
     return result;

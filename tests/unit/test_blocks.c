@@ -44,8 +44,16 @@ START_TEST(a_get_is_a_malloc_and_a_put_a_free)
 }
 END_TEST
 
+static void count_lines(void *argument, int level, const char *line)
+{
+    (void)line;
+    *(unsigned *)argument += level == NUMAPOOL_LOG_ERROR;
+}
+
 START_TEST(other_pointers_are_refused)
 {
+    unsigned told = 0;
+    ck_assert_int_eq(numapool_log_set(NUMAPOOL_LOG_ERROR, count_lines, &told), 0);
     struct numapool_pool *pool = make_pool(8, NUMAPOOL_MALLOC);
     struct numapool_magazine *magazine = open_magazine(pool, 0);
     char *slot = numapool_get(magazine), mine[8];
@@ -54,9 +62,11 @@ START_TEST(other_pointers_are_refused)
     ASSERT_REFUSED(numapool_put(magazine, mine), -EINVAL, "not the beginning of a slot");
     ck_assert_int_eq(numapool_put(magazine, slot), 0);
     ASSERT_REFUSED(numapool_put(magazine, slot), -EINVAL, "not the beginning of a slot");
+    ck_assert_uint_eq(told, 3);
     ASSERT_REFUSED(numapool_slot_node(pool, slot), -EINVAL, "not the beginning of a slot");
     ck_assert_int_eq(numapool_magazine_close(magazine), 0);
     close_pool(pool);
+    ck_assert_int_eq(numapool_log_set(NUMAPOOL_LOG_ERROR, NULL, NULL), 0);
 }
 END_TEST
 

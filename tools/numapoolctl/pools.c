@@ -315,6 +315,7 @@ void np_ctl_stats_print(const json_t *document)
         { "free_slots", "free", NP_CELL_COUNT },
         { "held", "held", NP_CELL_COUNT },
         { "in_flight", "in flight", NP_CELL_COUNT },
+        { "quarantined", "quarantined", NP_CELL_COUNT },
         { "low_water", "low water", NP_CELL_COUNT },
         { "high_water", "high water", NP_CELL_COUNT },
         { "lows", "ran low", NP_CELL_COUNT },
