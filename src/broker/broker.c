@@ -188,7 +188,7 @@ static const char *kind_text(uint32_t flags)
     return texts[np_channel_kind(flags)];
 }
 
-static int channel_for(struct np_broker *broker, const struct np_endpoint_request *request, uint32_t *channel)
+static int channel_for(struct np_broker *broker, const struct np_endpoint_request *request, bool readonly, uint32_t *channel)
 {
     struct np_board *board = &broker->board;
     uint32_t vacant = 0;
@@ -210,7 +210,8 @@ static int channel_for(struct np_broker *broker, const struct np_endpoint_reques
     struct np_channel_entry *entry = &board->channels[vacant];
     memset((char *)entry + sizeof entry->state, 0, sizeof *entry - sizeof entry->state);
     entry->pool = request->pool;
-    entry->lane_slots = request->lane_slots;
+    /* Lanes are made when senders join, and of small messages are as long as is wished: those are not to pay for a reader's wish. */
+    entry->lane_slots = readonly ? 0 : request->lane_slots;
     entry->flags = request->flags;
     memcpy(entry->name, request->channel, sizeof entry->name);
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
@@ -256,7 +257,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
         return np_error(-ENOSPC, "there are %u senders and receivers and there can be no more: raise the daemon's limit (--endpoints)",
                         board->limits.endpoints);
     int bell = np_broker_bell_for(broker, client, request);
-    result = bell < 0 ? bell : channel_for(broker, request, &channel);
+    result = bell < 0 ? bell : channel_for(broker, request, bell > 0, &channel);
     if (result == 0 && request->role == NP_ROLE_RECEIVER)
         result = np_broker_broadcast_admits(broker, channel);
     if (result < 0)

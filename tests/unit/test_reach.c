@@ -310,6 +310,29 @@ START_TEST(scribbling_harms_the_own_lane_alone)
 }
 END_TEST
 
+START_TEST(a_readers_wish_makes_no_lanes_longer)
+{
+    struct np_wire_request join = { .operation = NP_WIRE_ENDPOINT_OPEN,
+                                    .of.endpoint_open = { .role = NP_ROLE_RECEIVER, .tag = 1, .channel = "wish",
+                                                          .flags = NUMAPOOL_SMALL, .lane_slots = NP_LANE_SLOTS_MAX } };
+    say_hello();
+    ck_assert_int_eq(ask_to_open("pay", true), 0);
+    join.of.endpoint_open.pool = answer.of.pool_open.pool;
+    ck_assert_int_eq(ask(&join), 0);
+    int reader = session;
+    say_hello();
+    ck_assert_int_eq(ask_to_open("pay", false), 0);
+    join.of.endpoint_open.role = NP_ROLE_SENDER;
+    join.of.endpoint_open.lane_slots = 0;
+    ck_assert_int_eq(ask(&join), 0);
+    struct np_wire_request next = { .operation = NP_WIRE_NEXT_LANE, .of.next_lane.endpoint = answer.of.endpoint_open.endpoint };
+    ck_assert_int_eq(ask(&next), 1);
+    ck_assert_uint_eq(answer.of.next_lane.capacity, NP_LANE_SLOTS_DEFAULT);
+    close(reader);
+    close(session);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- users of many groups */
 
 enum { POOLS = 40, CONNECTIONS = 200, MANY_GROUPS = 65536 };
@@ -372,6 +395,7 @@ int main(void)
     tcase_add_test(limits, the_library_maps_payload_to_read_its_lanes_and_its_bells);
     tcase_add_test(limits, the_daemon_itself_is_out_of_reach);
     tcase_add_test(limits, bells_of_ones_own_are_many_and_bounded);
+    tcase_add_test(limits, a_readers_wish_makes_no_lanes_longer);
     suite_add_tcase(suite, limits);
     TCase *scribbling = tcase_create("scribbling");
     tcase_add_checked_fixture(scribbling, start, end_daemon);
