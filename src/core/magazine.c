@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/fault.h"
 #include "core/magazine.h"
+#include "core/tell.h"
 #include "core/thread_magazine.h"
 #include "core/wipe.h"
 
