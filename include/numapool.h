@@ -360,7 +360,7 @@ enum numapool_channel_flags {
 
 struct numapool_channel_options {
     size_t size;            /* sizeof(struct numapool_channel_options) */
-    uint32_t lane_slots;    /* messages a lane holds, rounded up to a power of two, 2..2^20; 0: 1024, less in a small pool */
+    uint32_t lane_slots;    /* messages a lane holds, rounded up to a power of two, 2..2^20; 0: 1024; less in a small pool, 2^14 where SMALL */
     uint32_t flags;         /* of numapool_channel_flags: all ends of a channel the same */
     int64_t spin_ns;        /* spin so long before sleeping; 0: 20,000; negative: never spin */
     struct numapool_magazine *magazine; /* sender: take loans from it and give slots back into it (same thread); NULL: own */

@@ -50,8 +50,10 @@ static uint32_t capacity_for(struct np_broker *broker, uint32_t channel, uint32_
     if (wanted == 0)
         wanted = NP_LANE_SLOTS_DEFAULT;
     uint32_t capacity = np_lane_capacity(wanted);
+    if (kind == NP_LANE_SMALL)
+        return capacity < NP_SMALL_LANE_SLOTS_MAX ? capacity : NP_SMALL_LANE_SLOTS_MAX;
     /* an idle sender may leave as many released slots as its lane holds where nobody else can take them: a quarter at most */
-    while (kind != NP_LANE_SMALL && capacity > NP_LANE_SLOTS_MIN && capacity > slots / 4)
+    while (capacity > NP_LANE_SLOTS_MIN && capacity > slots / 4)
         capacity /= 2;
     return capacity;
 }

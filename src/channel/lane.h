@@ -37,6 +37,7 @@
 #define NP_LANE_HEADER_BYTES 4096u
 #define NP_LANE_SLOTS_MIN 2u
 #define NP_LANE_SLOTS_MAX (1u << 20)
+#define NP_SMALL_LANE_SLOTS_MAX (1u << 14) /* 1 MiB: no pool bounds these, and the daemon makes their memory while others wait */
 #define NP_LANE_SLOTS_DEFAULT 1024u
 
 enum np_lane_state {

@@ -143,6 +143,24 @@ START_TEST(room_is_what_was_released)
 }
 END_TEST
 
+START_TEST(a_lane_has_a_megabyte_at_most)
+{
+    struct numapool_sender *sender = open_sender(pool, "c", 1u << 20);
+    struct numapool_receiver *receiver = open_receiver(pool, "c");
+    const char text[8] = "small";
+    unsigned sent = 0;
+    struct numapool_msg message = { .data = (void *)(uintptr_t)text, .length = sizeof text }, got[64];
+    while (numapool_send(sender, &message, 0) == 0)
+        sent++;
+    ck_assert_uint_eq(sent, 1u << 14);
+    for (int n; (n = numapool_receive(receiver, got, 64, 0)) > 0; sent -= (unsigned)n)
+        ck_assert_int_eq(numapool_release(receiver, got, (unsigned)n), 0);
+    ck_assert_uint_eq(sent, 0);
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
+}
+END_TEST
+
 START_TEST(batches_go_whole_or_as_far_as_there_is_room)
 {
     struct numapool_sender *sender = open_sender(pool, "s", 8);
@@ -495,6 +513,7 @@ int main(void)
     tcase_add_test(one, every_length_arrives_with_every_byte_in_order);
     tcase_add_test(one, nothing_beyond_the_message_is_read);
     tcase_add_test(one, room_is_what_was_released);
+    tcase_add_test(one, a_lane_has_a_megabyte_at_most);
     tcase_add_test(one, batches_go_whole_or_as_far_as_there_is_room);
     tcase_add_test(one, what_has_no_slot_is_refused_with_a_sentence);
     tcase_add_test(one, all_ends_of_a_channel_are_of_one_kind);
