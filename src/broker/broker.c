@@ -309,8 +309,15 @@ int np_broker_endpoint_close(struct np_broker *broker, uint32_t client, uint32_t
 uint32_t np_broker_lane_state(struct np_broker *broker, uint32_t lane)
 {
     struct np_lane_entry *entry = &broker->board.lanes[lane];
-    if (entry->kind != NP_LANE_BROADCAST)
-        return np_lane_state_of(broker->lane_memory[lane]);
+    if (entry->kind != NP_LANE_BROADCAST) {
+        /* Whether it is an orphan says the board: an earlier receiver may have written that, or written over it, and who has the lane now would
+         * never leave it, or leave it to its sender's dismay. */
+        if (np_load32(&entry->sender, memory_order_acquire) == 0)
+            return NP_LANE_ORPHAN;
+        uint32_t state = np_lane_state_of(broker->lane_memory[lane]);
+        bool is_over = np_load32(&entry->orphaning, memory_order_acquire) != 0; /* a predecessor died in this */
+        return state == NP_LANE_ACTIVE || is_over ? state : NP_LANE_DRAIN;
+    }
     /* by the board, for what is on it depends on what other receivers have, and one of them can write its state */
     if (np_load32(&entry->receiver, memory_order_acquire) == 0)
         return NP_LANE_CLOSED;

@@ -445,6 +445,38 @@ START_TEST(what_is_taken_back_is_found_at_once)
 }
 END_TEST
 
+START_TEST(a_lane_whose_state_was_written_over_is_left_all_the_same)
+{
+    const uint32_t scribbled[] = { NP_LANE_ACTIVE, NP_LANE_DRAIN, NP_LANE_ORPHAN, NP_LANE_CLOSED };
+    make_world();
+    struct member *from = join_world(), *scribbler = join_world(), *to = join_world();
+    struct numapool_sender *sender = a_sender(from, "c", 8);
+    struct numapool_receiver *first = a_receiver(scribbler, "c"), *second = a_receiver(to, "c");
+    const bool lives = _i >= 4;
+    for (uint64_t id = 0; id < 4; id++)
+        send_one(sender, id);
+    if (!lives)
+        numapool_sender_close(sender, 0);
+    np_store32(&first->lanes[0].shared->state, scribbled[_i % 4], memory_order_release);
+    bury(scribbler);
+    struct numapool_msg messages[8];
+    for (int turn = 0, got; turn < 8; turn++) {
+        if (lives)
+            send_one(sender, 4);
+        while ((got = numapool_receive(second, messages, 8, 0)) > 0)
+            ck_assert_int_eq(numapool_release(second, messages, (unsigned)got), 0);
+    }
+    ck_assert_uint_eq(second->orphan_count, 0);
+    ck_assert_uint_eq(second->order_count, lives);
+    ck_assert_uint_eq(world.lanes_mapped, lives);
+    if (lives)
+        numapool_sender_close(sender, 0);
+    bury(to);
+    bury(from);
+    unmake_world();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("repairs");
@@ -462,6 +494,7 @@ int main(void)
     tcase_add_test(c, receivers_may_restart_for_ever_beside_an_idle_sender);
     tcase_add_test(c, the_number_of_a_lane_that_could_not_be_taken_over_is_not_given_out);
     tcase_add_loop_test(c, what_is_taken_back_is_found_at_once, 0, 4);
+    tcase_add_loop_test(c, a_lane_whose_state_was_written_over_is_left_all_the_same, 0, 8);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }
