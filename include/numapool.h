@@ -30,7 +30,8 @@ extern "C" {
 
 #if defined(__GNUC__)
 #define NUMAPOOL_API __attribute__((visibility("default")))
-/* Keeps the rare call out of the caller's loop. Not for the library, which would compile the function itself for size. */
+/* Keeps the rare call out of the caller's loop. Not for the library, which would compile the function itself for
+ * size. */
 #ifdef NUMAPOOL_BUILDING_LIBRARY
 #define NUMAPOOL_COLD
 #else
@@ -92,9 +93,9 @@ NUMAPOOL_API int numapool_log_set(int most, void (*write)(void *arg, int level, 
 /* A ready one: "numapool: warning: ..." to stderr, each line by one write. arg is not looked at. */
 NUMAPOOL_API void numapool_log_stderr(void *arg, int level, const char *line);
 
-/* In a forked child: closes the descriptors that were the parent's sessions', so that the daemon sees the end of those when
- * the parent ends them. Everything else of the parent's is unusable here anyway. How many were closed; 0: none, or not
- * a forked child. Not async-signal-safe. */
+/* In a forked child: closes the descriptors that were the parent's sessions', so that the daemon sees the end of
+ * those when the parent ends them. Everything else of the parent's is unusable here anyway. How many were closed; 0:
+ * none, or not a forked child. Not async-signal-safe. */
 NUMAPOOL_API int numapool_child(void);
 
 /* ---------------------------------------------------------------- client of the daemon */
@@ -102,9 +103,9 @@ NUMAPOOL_API int numapool_child(void);
 /* Connects to numapoold and makes this process a client of it.
  *   socket_path  path of the daemon's socket; NULL: $NUMAPOOL_SOCKET, else $XDG_RUNTIME_DIR/numapool.sock,
  *                else /run/numapool/numapool.sock
- * 0; -ENOENT or -ECONNREFUSED: no daemon there; -EACCES: no access list of the daemon names this user; -EPROTO: a daemon of another layout;
- * -EUSERS: its client table is full; -ENOMEM, -EMFILE; -ENAMETOOLONG; -ETIMEDOUT, -EAGAIN: it does not answer, or is too busy.
- * Any thread. A process that dies at any instruction of it leaves nothing. */
+ * 0; -ENOENT or -ECONNREFUSED: no daemon there; -EACCES: no access list of the daemon names this user; -EPROTO: a
+ * daemon of another layout; -EUSERS: its client table is full; -ENOMEM, -EMFILE; -ENAMETOOLONG; -ETIMEDOUT, -EAGAIN:
+ * it does not answer, or is too busy. Any thread. A process that dies at any instruction of it leaves nothing. */
 NUMAPOOL_API int numapool_connect(struct numapool_client **client, const char *socket_path);
 
 /* Ends the session. -EBUSY while a pool is open on it. The process keeps nothing. Any thread. */
@@ -144,41 +145,43 @@ struct numapool_options {
 };
 #define NUMAPOOL_OPTIONS_INIT { sizeof(struct numapool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* Makes a pool inside this process alone (embedded: no daemon). Its memory is committed, bound to its nodes and verified
- * before this returns. 0; -EINVAL, -E2BIG: an option, or a node without memory; -ENOMEM: the node or the cgroup has not
- * that much; -ENOSPC: no such pages and no PAGES_FALLBACK; -ENODEV: no node that this process may use has memory; -EPERM,
- * -ENOSYS: binding or looking up is refused here (seccomp); -EMFILE, -ENFILE. Any thread. A process that dies in it leaves
- * nothing. */
+/* Makes a pool inside this process alone (embedded: no daemon). Its memory is committed, bound to its nodes and
+ * verified before this returns. 0; -EINVAL, -E2BIG: an option, or a node without memory; -ENOMEM: the node or the
+ * cgroup has not that much; -ENOSPC: no such pages and no PAGES_FALLBACK; -ENODEV: no node that this process may use
+ * has memory; -EPERM, -ENOSYS: binding or looking up is refused here (seccomp); -EMFILE, -ENFILE. Any thread. A
+ * process that dies in it leaves nothing. */
 NUMAPOOL_API int numapool_create(struct numapool_pool **pool, const struct numapool_options *options);
 
-/* Adds slots to an embedded pool, on a node where it has some already or not (NUMAPOOL_ANY_NODE: the first). Slots that are
- * in use stay where they are; magazines that are open find the new ones when theirs run out. 0; -EINVAL: node, count;
- * -ENOMEM, -ENOSPC, ... as numapool_create; -EOPNOTSUPP: a pool of the daemon (numapool_admin_grow). Any thread. */
+/* Adds slots to an embedded pool, on a node where it has some already or not (NUMAPOOL_ANY_NODE: the first). Slots
+ * that are in use stay where they are; magazines that are open find the new ones when theirs run out. 0; -EINVAL:
+ * node, count; -ENOMEM, -ENOSPC, ... as numapool_create; -EOPNOTSUPP: a pool of the daemon (numapool_admin_grow). Any
+ * thread. */
 NUMAPOOL_API int numapool_grow(struct numapool_pool *pool, int node, uint64_t slots);
 
-/* Opens a pool of the daemon. flags: 0, or NUMAPOOL_PREFAULT, NUMAPOOL_READONLY. 0; -ENOENT: no pool of that name; -EACCES: the
- * access list of the pool does not give this user that right; -ESTALE: the daemon
- * that this session was made with is gone, with its memory; -ENOTCONN, -ETIMEDOUT: it does not answer; -EBADMSG, -EPROTO:
- * it is of another kind; -ENOMEM, -EMFILE; -ESHUTDOWN: it is going to be destroyed. Any thread. Opening a pool again gives the same pool and wants one more
- * numapool_close.
- * READONLY: payload is mapped read-only, and besides it only the lanes of this process's receivers: receiver_open, receive, release
- * and wait-sets work, everything else is -EROFS (numapool_access(7)). -EBUSY: it is open here the other way. */
+/* Opens a pool of the daemon. flags: 0, or NUMAPOOL_PREFAULT, NUMAPOOL_READONLY. 0; -ENOENT: no pool of that name;
+ * -EACCES: the access list of the pool does not give this user that right; -ESTALE: the daemon that this session was
+ * made with is gone, with its memory; -ENOTCONN, -ETIMEDOUT: it does not answer; -EBADMSG, -EPROTO: it is of another
+ * kind; -ENOMEM, -EMFILE; -ESHUTDOWN: it is going to be destroyed. Any thread. Opening a pool again gives the same
+ * pool and wants one more numapool_close. READONLY: payload is mapped read-only, and besides it only the lanes of
+ * this process's receivers: receiver_open, receive, release and wait-sets work, everything else is -EROFS
+ * (numapool_access(7)). -EBUSY: it is open here the other way. */
 NUMAPOOL_API int numapool_open(struct numapool_client *client, const char *name, uint64_t flags, struct numapool_pool **pool);
 
-/* Makes, enlarges, destroys a pool of the daemon, for those whom its configuration lists as admin (of the daemon; for the
- * latter two, of the pool will do). -EACCES: not listed; -EEXIST, -ENOENT; -EAGAIN: another one is being made, ask again; -ENOMEM,
- * -ENOSPC, -EINVAL, -E2BIG as numapool_create; -EMFILE; -ESTALE: the daemon is another by now; grow: -ESHUTDOWN: it is going to be destroyed,
- * -EBADMSG: its slot words were scribbled over or lost; -ENOTCONN, -ETIMEDOUT: no answer, and whether it was done is not known: look before
- * you call again (numapoolctl pools), for only within one call nothing is done twice, whatever happens to the daemon's worker. These wait until
- * the memory is there and verified. Any thread. A process that dies in them: it is done or it is not, and nothing is left over. */
+/* Makes, enlarges, destroys a pool of the daemon, for those whom its configuration lists as admin (of the daemon; for
+ * the latter two, of the pool will do). -EACCES: not listed; -EEXIST, -ENOENT; -EAGAIN: another one is being made,
+ * ask again; -ENOMEM, -ENOSPC, -EINVAL, -E2BIG as numapool_create; -EMFILE; -ESTALE: the daemon is another by now;
+ * grow: -ESHUTDOWN: it is going to be destroyed, -EBADMSG: its slot words were scribbled over or lost; -ENOTCONN,
+ * -ETIMEDOUT: no answer, and whether it was done is not known: look before you call again (numapoolctl pools), for
+ * only within one call nothing is done twice, whatever happens to the daemon's worker. These wait until the memory is
+ * there and verified. Any thread. A process that dies in them: it is done or it is not, and nothing is left over. */
 NUMAPOOL_API int numapool_admin_create(struct numapool_client *client, const struct numapool_options *options);
 NUMAPOOL_API int numapool_admin_grow(struct numapool_client *client, const char *pool, int node, uint64_t slots);
 enum numapool_destroy {
     NUMAPOOL_DESTROY_WHEN_UNUSED = 1, /* refuse new opens now, destroy when the last process has closed it */
     NUMAPOOL_DESTROY_DISCARD = 2      /* also when messages wait in it; they are lost, and the log says how many */
 };
-/* flags of enum numapool_destroy. -EBUSY: it is open in some process (without WHEN_UNUSED), or messages wait in it (without
- * DISCARD); the sentence says how many. */
+/* flags of enum numapool_destroy. -EBUSY: it is open in some process (without WHEN_UNUSED), or messages wait in it
+ * (without DISCARD); the sentence says how many. */
 NUMAPOOL_API int numapool_admin_destroy(struct numapool_client *client, const char *pool, unsigned flags);
 
 enum numapool_event_kind {
@@ -193,12 +196,14 @@ struct numapool_event {
     int32_t node;  /* NUMAPOOL_ANY_NODE: of the whole pool */
     uint64_t value;
 };
-/* What has happened to the pool and this process has not been told yet. Crossings that were undone before anybody looked
- * are told as how they ended. 0; -EAGAIN, -ETIMEDOUT: nothing; -EINVAL; -EROFS: a pool that was opened READONLY. Any thread; each event goes to one. */
+/* What has happened to the pool and this process has not been told yet. Crossings that were undone before anybody
+ * looked are told as how they ended. 0; -EAGAIN, -ETIMEDOUT: nothing; -EINVAL; -EROFS: a pool that was opened
+ * READONLY. Any thread; each event goes to one. */
 NUMAPOOL_API int numapool_next_event(struct numapool_pool *pool, struct numapool_event *event, int64_t timeout_ns);
 
-/* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it (the sentence counts
- * them), or it is in a wait-set. Slots still in use by the caller stay his until the process ends (daemon) or vanish with the pool (embedded). */
+/* Closes it: what is cached goes back. -EBUSY while magazines, senders or receivers are open on it (the sentence
+ * counts them), or it is in a wait-set. Slots still in use by the caller stay his until the process ends (daemon) or
+ * vanish with the pool (embedded). */
 NUMAPOOL_API int numapool_close(struct numapool_pool *pool);
 
 enum numapool_mode { NUMAPOOL_MODE_EMBEDDED = 1, NUMAPOOL_MODE_DIRECT = 2, NUMAPOOL_MODE_READONLY = 3 };
@@ -236,23 +241,26 @@ struct numapool_fault {
     const char *call;     /* that found it: "numapool_put" */
     const char *sentence; /* all of it, with the sites where CHECK_SITES knows them */
 };
-/* Who is told of faults, besides the log (error). Called on the thread that made the call, which then fails with -EINVAL and has not been
- * done (a get whose slot was written to after its put goes on; a stale handle is -ESTALE). NULL: nobody. It may abort(). Any thread. */
+/* Who is told of faults, besides the log (error). Called on the thread that made the call, which then fails with
+ * -EINVAL and has not been done (a get whose slot was written to after its put goes on; a stale handle is -ESTALE).
+ * NULL: nobody. It may abort(). Any thread. */
 NUMAPOOL_API void numapool_fault_set(void (*told)(void *arg, const struct numapool_fault *fault), void *arg);
 
 /* ---------------------------------------------------------------- I/O into slots */
 
-/* The payload of the pool as at most n pieces of at most 1 GiB, each of whole slots, for IORING_REGISTER_BUFFERS (or any other
- * way to register memory). How many there are in all; more after the pool has grown, at the end. -EROFS, -EINVAL. */
+/* The payload of the pool as at most n pieces of at most 1 GiB, each of whole slots, for IORING_REGISTER_BUFFERS (or
+ * any other way to register memory). How many there are in all; more after the pool has grown, at the end. -EROFS,
+ * -EINVAL. */
 NUMAPOOL_API int numapool_pool_iovecs(const struct numapool_pool *pool, struct iovec *pieces, unsigned n);
 
 /* Number of the piece that the slot lies in: buf_index of READ_FIXED, WRITE_FIXED and SEND_ZC. -EINVAL: not a slot. */
 NUMAPOOL_API int numapool_buf_index(const struct numapool_pool *pool, const void *slot);
 
-/* A descriptor to register as a fixed file with every io_uring that does I/O into slots: as long as any such ring lives, in whatever
- * process, the kernel may still write into slots of this client, and the daemon gives none of them to others before the last
- * one has let go of it (numapool_io(3)). The same one at each call; it stays the library's. -ENOTCONN, -ETIMEDOUT, -EAGAIN, -ESTALE;
- * -EMFILE: here or in the daemon; -EIO: the daemon has lost it, connect anew. Any thread. */
+/* A descriptor to register as a fixed file with every io_uring that does I/O into slots: as long as any such ring
+ * lives, in whatever process, the kernel may still write into slots of this client, and the daemon gives none of them
+ * to others before the last one has let go of it (numapool_io(3)). The same one at each call; it stays the library's.
+ * -ENOTCONN, -ETIMEDOUT, -EAGAIN, -ESTALE; -EMFILE: here or in the daemon; -EIO: the daemon has lost it, connect
+ * anew. Any thread. */
 NUMAPOOL_API int numapool_io_token(struct numapool_client *client);
 
 /* ---------------------------------------------------------------- magazines: get and put */
@@ -278,17 +286,20 @@ NUMAPOOL_API int numapool_magazine_open_abi(struct numapool_pool *pool, int node
 /* Gives its slots back and frees it. -EBUSY while a sender uses it. */
 NUMAPOOL_API int numapool_magazine_close(struct numapool_magazine *magazine);
 
-/* The calling thread's own magazine of this pool, for its own node: opened at the first call, closed when the thread ends (or, where senders
- * that use it go on elsewhere, with the last of them). Costs a look-up: keep it. NULL: as numapool_magazine_open (numapool_errormsg). */
+/* The calling thread's own magazine of this pool, for its own node: opened at the first call, closed when the thread
+ * ends (or, where senders that use it go on elsewhere, with the last of them). Costs a look-up: keep it. NULL: as
+ * numapool_magazine_open (numapool_errormsg). */
 NUMAPOOL_API struct numapool_magazine *numapool_thread_magazine(struct numapool_pool *pool);
 
-/* Closes the calling thread's magazine of this pool before its end; numapool_close does it too. 0, also when there is none. */
+/* Closes the calling thread's magazine of this pool before its end; numapool_close does it too. 0, also when there is
+ * none. */
 NUMAPOOL_API int numapool_thread_magazine_close(struct numapool_pool *pool);
 
 NUMAPOOL_API NUMAPOOL_COLD void *numapool_get_slow(struct numapool_magazine *magazine);
 NUMAPOOL_API NUMAPOOL_COLD int numapool_put_slow(struct numapool_magazine *magazine, void *slot);
 
-/* A slot, or NULL: the pool is empty (numapool_errormsg). Never blocks. Warm: a pop. Contents are whatever was there. */
+/* A slot, or NULL: the pool is empty (numapool_errormsg). Never blocks. Warm: a pop. Contents are whatever was there.
+ */
 static inline void *numapool_get(struct numapool_magazine *magazine)
 {
     void **top = magazine->top;
@@ -298,9 +309,9 @@ static inline void *numapool_get(struct numapool_magazine *magazine)
     return top[-1];
 }
 
-/* Gives a slot back, to the node that it belongs to. Warm: a push, which looks at nothing but whether the address lies in
- * the pool; giving back twice, or an address inside a slot, goes unseen until later. 0; -EINVAL: no address of this pool,
- * or a forked child. */
+/* Gives a slot back, to the node that it belongs to. Warm: a push, which looks at nothing but whether the address
+ * lies in the pool; giving back twice, or an address inside a slot, goes unseen until later. 0; -EINVAL: no address
+ * of this pool, or a forked child. */
 static inline int numapool_put(struct numapool_magazine *magazine, void *slot)
 {
     void **top = magazine->top;
@@ -315,8 +326,9 @@ static inline int numapool_put(struct numapool_magazine *magazine, void *slot)
 NUMAPOOL_API void *numapool_get_call(struct numapool_magazine *magazine);
 NUMAPOOL_API int numapool_put_call(struct numapool_magazine *magazine, void *slot);
 
-/* Like numapool_get, but waits while the pool is empty. Slots that other threads and processes have in their magazines are not waited
- * for: they come when those overflow, are flushed or closed, or when the node runs low. 0; -EAGAIN, -ETIMEDOUT; -EINVAL. */
+/* Like numapool_get, but waits while the pool is empty. Slots that other threads and processes have in their magazines
+ * are not waited for: they come when those overflow, are flushed or closed, or when the node runs low. 0; -EAGAIN,
+ * -ETIMEDOUT; -EINVAL. */
 NUMAPOOL_API int numapool_get_wait(struct numapool_magazine *magazine, void **slot, int64_t timeout_ns);
 
 /* All n slots (1..2^20), or none: -EAGAIN (slots[] may have been written to). */
@@ -367,16 +379,16 @@ struct numapool_channel_options {
 };
 #define NUMAPOOL_CHANNEL_OPTIONS_INIT { sizeof(struct numapool_channel_options), 0, 0, 0, 0 }
 
-/* Joins a channel of the pool as a sender. The channel is made by whoever comes first. Messages go to the receivers in
- * turn; with no receiver they wait on the lane for the next. options may be NULL. 0; -EINVAL, -E2BIG; -ENOSPC: a table of
- * the daemon is full; -ESTALE: the daemon is another; -ENOTCONN, -ETIMEDOUT, -EAGAIN: it does not answer; -EBADMSG,
- * -EPROTO; -ENOMEM. */
+/* Joins a channel of the pool as a sender. The channel is made by whoever comes first. Messages go to the receivers
+ * in turn; with no receiver they wait on the lane for the next. options may be NULL. 0; -EINVAL, -E2BIG; -ENOSPC: a
+ * table of the daemon is full; -ESTALE: the daemon is another; -ENOTCONN, -ETIMEDOUT, -EAGAIN: it does not answer;
+ * -EBADMSG, -EPROTO; -ENOMEM. */
 NUMAPOOL_API int numapool_sender_open(struct numapool_pool *pool, const char *channel,
                                       const struct numapool_channel_options *options, struct numapool_sender **sender);
 
-/* Leaves. Waits drain_ns (timeout_ns rules; 0: not at all) for messages to be released; what is not released by then stays
- * on its lane and is received all the same. 0, or how many those are; -EINVAL: drain_ns is negative, and the sender stays
- * open; another -errno: the daemon refused, and the sender is gone all the same. */
+/* Leaves. Waits drain_ns (timeout_ns rules; 0: not at all) for messages to be released; what is not released by then
+ * stays on its lane and is received all the same. 0, or how many those are; -EINVAL: drain_ns is negative, and the
+ * sender stays open; another -errno: the daemon refused, and the sender is gone all the same. */
 NUMAPOOL_API int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns);
 
 /* A slot to fill and send, as by numapool_get of the sender's magazine; NULL: the pool is empty, and receivers have
@@ -386,44 +398,44 @@ NUMAPOOL_API void *numapool_loan(struct numapool_sender *sender);
 /* Up to n slots (1..2^20) to fill and send together; how many, or -EAGAIN: none. */
 NUMAPOOL_API int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n);
 
-/* One, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent, wherever it
- * came from. */
+/* One, waiting while the pool is empty. 0; -EAGAIN, -ETIMEDOUT. Any slot that this process holds may be sent,
+ * wherever it came from. */
 NUMAPOOL_API int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns);
 
 /* Gives a loaned slot back unsent. */
 NUMAPOOL_API int numapool_unloan(struct numapool_sender *sender, void *slot);
 
-/* A slot on the node of the receiver that the next message like this (its key and flags, or in turn) goes to, since writing
- * afar costs less than reading afar. NULL as numapool_loan. */
+/* A slot on the node of the receiver that the next message like this (its key and flags, or in turn) goes to, since
+ * writing afar costs less than reading afar. NULL as numapool_loan. */
 NUMAPOOL_API void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_msg *message);
 
-/* Sends message->data (a slot that this process holds), length, type, id, key. On 0 the slot is no longer the caller's; on
- * any error it still is. -EAGAIN, -ETIMEDOUT: every lane is full; -EINVAL: not a slot held by this process, or length.
- * Death: the message is sent at one store. Killed before it the slot comes back to the pool, after it the message is
- * received, whether this call returned or not. */
+/* Sends message->data (a slot that this process holds), length, type, id, key. On 0 the slot is no longer the
+ * caller's; on any error it still is. -EAGAIN, -ETIMEDOUT: every lane is full; -EINVAL: not a slot held by this
+ * process, or length. Death: the message is sent at one store. Killed before it the slot comes back to the pool,
+ * after it the message is received, whether this call returned or not. */
 NUMAPOOL_API int numapool_send(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns);
 
 /* Sends n (1..2^20) in order; the first k were sent, and k is returned (k < n: no room in time; k > 0). */
 NUMAPOOL_API int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n,
                                     int64_t timeout_ns);
 
-/* Sends to one receiver alone, whose numapool_receiver_address that is; nobody else gets the message when that one goes. `key` is
- * not carried, and KEYED not looked at; small messages: at most 40 bytes. -EHOSTUNREACH: it has left or died; other errors as
- * numapool_send. */
+/* Sends to one receiver alone, whose numapool_receiver_address that is; nobody else gets the message when that one
+ * goes. `key` is not carried, and KEYED not looked at; small messages: at most 40 bytes. -EHOSTUNREACH: it has left
+ * or died; other errors as numapool_send. */
 NUMAPOOL_API int numapool_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, int64_t timeout_ns);
 
-/* Joins as a receiver; errors as of numapool_sender_open. Lanes whose receiver left or died come to it with all that was
- * not released, marked REDELIVERED. */
+/* Joins as a receiver; errors as of numapool_sender_open. Lanes whose receiver left or died come to it with all that
+ * was not released, marked REDELIVERED. */
 NUMAPOOL_API int numapool_receiver_open(struct numapool_pool *pool, const char *channel,
                                         const struct numapool_channel_options *options, struct numapool_receiver **receiver);
 
-/* Leaves. What is not released goes to the next receiver, REDELIVERED. 0; -EINVAL; -EBUSY: it is in a wait-set, and still open; else the
- * receiver is gone in any case. */
+/* Leaves. What is not released goes to the next receiver, REDELIVERED. 0; -EINVAL; -EBUSY: it is in a wait-set, and
+ * still open; else the receiver is gone in any case. */
 NUMAPOOL_API int numapool_receiver_close(struct numapool_receiver *receiver);
 
-/* Up to n (1..2^20) messages that are there, in the order of each lane. A count; -EAGAIN, -ETIMEDOUT: none came; -EBADMSG:
- * another process scribbled over a cell (that one is passed over, the next call goes on). Payload stays valid until
- * release. */
+/* Up to n (1..2^20) messages that are there, in the order of each lane. A count; -EAGAIN, -ETIMEDOUT: none came;
+ * -EBADMSG: another process scribbled over a cell (that one is passed over, the next call goes on). Payload stays
+ * valid until release. */
 NUMAPOOL_API int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n,
                                   int64_t timeout_ns);
 
@@ -435,10 +447,10 @@ NUMAPOOL_API int numapool_release(struct numapool_receiver *receiver, const stru
  * store. */
 NUMAPOOL_API int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg *message);
 
-/* Sends a received message on, without a copy and exactly once, whoever dies: one store takes it out of the one lane and
- * puts it into the other. length, type, id and key go as they are in *message. On 0 the message is gone from here and wants
- * no release; on an error it is still received and unreleased here. Both ends must be of the same pool. -EAGAIN,
- * -ETIMEDOUT: every lane of sender is full; -EINVAL. */
+/* Sends a received message on, without a copy and exactly once, whoever dies: one store takes it out of the one lane
+ * and puts it into the other. length, type, id and key go as they are in *message. On 0 the message is gone from here
+ * and wants no release; on an error it is still received and unreleased here. Both ends must be of the same pool.
+ * -EAGAIN, -ETIMEDOUT: every lane of sender is full; -EINVAL. */
 NUMAPOOL_API int numapool_forward(struct numapool_receiver *receiver, const struct numapool_msg *message,
                                   struct numapool_sender *sender, int64_t timeout_ns);
 
@@ -452,24 +464,25 @@ NUMAPOOL_API uint64_t numapool_receiver_address(const struct numapool_receiver *
 
 /* ---------------------------------------------------------------- waiting on many */
 
-/* A set of receivers and pools, of any pools, to wait on together. One thread at a time, which is also the one that uses its
- * receivers. -ENOMEM. */
+/* A set of receivers and pools, of any pools, to wait on together. One thread at a time, which is also the one that
+ * uses its receivers. -ENOMEM. */
 NUMAPOOL_API int numapool_waitset_open(struct numapool_waitset **waitset);
 
-/* Adds a receiver, or a pool (for its events). tag: what wait gives back for it. -EEXIST: it is in a set; -ENOSPC: at most 120. A
- * receiver must be removed before it is closed. */
+/* Adds a receiver, or a pool (for its events). tag: what wait gives back for it. -EEXIST: it is in a set; -ENOSPC: at
+ * most 120. A receiver must be removed before it is closed. */
 NUMAPOOL_API int numapool_waitset_add(struct numapool_waitset *waitset, struct numapool_receiver *receiver, void *tag);
 NUMAPOOL_API int numapool_waitset_add_pool(struct numapool_waitset *waitset, struct numapool_pool *pool, void *tag);
 /* -ENOENT: it is not in this set. */
 NUMAPOOL_API int numapool_waitset_remove(struct numapool_waitset *waitset, struct numapool_receiver *receiver);
 NUMAPOOL_API int numapool_waitset_remove_pool(struct numapool_waitset *waitset, struct numapool_pool *pool);
 
-/* Waits until something is there to be received, or an event. Tags of up to n that are ready, beginning after the one that came first last time; how
- * many; 0: somebody called wake. -EAGAIN, -ETIMEDOUT; -EINVAL. */
+/* Waits until something is there to be received, or an event. Tags of up to n that are ready, beginning after the one
+ * that came first last time; how many; 0: somebody called wake. -EAGAIN, -ETIMEDOUT; -EINVAL. */
 NUMAPOOL_API int numapool_waitset_wait(struct numapool_waitset *waitset, void **tags, unsigned n, int64_t timeout_ns);
 
-/* An eventfd for poll, epoll or io_uring: readable when something is there, until the next wait. It is armed by a wait with
- * timeout 0 that returned -EAGAIN. A thread of the library writes it. The waitset's: do not close it. -ENOMEM, -EMFILE, -EAGAIN (threads). */
+/* An eventfd for poll, epoll or io_uring: readable when something is there, until the next wait. It is armed by a wait
+ * with timeout 0 that returned -EAGAIN. A thread of the library writes it. The waitset's: do not close it. -ENOMEM,
+ * -EMFILE, -EAGAIN (threads). */
 NUMAPOOL_API int numapool_waitset_eventfd(struct numapool_waitset *waitset);
 
 /* [S] Makes the wait that is under way, or else the next one, return 0. From any thread or a signal handler. */
@@ -480,20 +493,22 @@ NUMAPOOL_API int numapool_waitset_close(struct numapool_waitset *waitset);
 
 /* ---------------------------------------------------------------- request and reply */
 
-/* Requests go to the responders of a service in turn; the reply comes back to the requester that asked. A request whose responder
- * died before it replied goes to another one (REDELIVERED): a reply may come twice, never to somebody else. The library
- * uses `key` for the way back; `id` is the caller's, and the reply has it. A service is a pair of channels, NAME and
- * NAME/reply: 41 bytes at most. Errors as numapool_sender_open. */
+/* Requests go to the responders of a service in turn; the reply comes back to the requester that asked. A request
+ * whose responder died before it replied goes to another one (REDELIVERED): a reply may come twice, never to somebody
+ * else. The library uses `key` for the way back; `id` is the caller's, and the reply has it. A service is a pair of
+ * channels, NAME and NAME/reply: 41 bytes at most. Errors as numapool_sender_open. */
 NUMAPOOL_API int numapool_requester_open(struct numapool_pool *pool, const char *service, const struct numapool_channel_options *options,
                                          struct numapool_requester **requester);
 NUMAPOOL_API int numapool_requester_close(struct numapool_requester *requester, int64_t drain_ns);
-/* Its ends: to loan from; to receive and release replies, and for wait-sets. They live as long as it. NULL: not open. */
+/* Its ends: to loan from; to receive and release replies, and for wait-sets. They live as long as it. NULL: not open.
+ */
 NUMAPOOL_API struct numapool_sender *numapool_requester_sender(struct numapool_requester *requester);
 NUMAPOOL_API struct numapool_receiver *numapool_requester_receiver(struct numapool_requester *requester);
 /* Sends a request; as numapool_send. */
 NUMAPOOL_API int numapool_request(struct numapool_requester *requester, const struct numapool_msg *request, int64_t timeout_ns);
-/* Sends a request and waits for its reply, which is then received and unreleased. Replies to others (late, or twice) that come
- * meanwhile are released. -ETIMEDOUT: request->id was sent, and may still be answered, unless *sent is 0 (then the slot is still the caller's). */
+/* Sends a request and waits for its reply, which is then received and unreleased. Replies to others (late, or twice)
+ * that come meanwhile are released. -ETIMEDOUT: request->id was sent, and may still be answered, unless *sent is 0
+ * (then the slot is still the caller's). */
 NUMAPOOL_API int numapool_call(struct numapool_requester *requester, const struct numapool_msg *request, struct numapool_msg *reply,
                                int64_t timeout_ns, int *sent);
 
@@ -503,11 +518,13 @@ NUMAPOOL_API int numapool_responder_close(struct numapool_responder *responder, 
 /* Its ends: to receive requests, and for wait-sets; to loan replies from. */
 NUMAPOOL_API struct numapool_receiver *numapool_responder_receiver(struct numapool_responder *responder);
 NUMAPOOL_API struct numapool_sender *numapool_responder_sender(struct numapool_responder *responder);
-/* Sends the reply (a slot that this process holds) to whoever sent the request, then releases the request. -EHOSTUNREACH: the requester is gone; the
- * request has been released, the slot is still the caller's. Killed in between: the request goes to another responder. */
+/* Sends the reply (a slot that this process holds) to whoever sent the request, then releases the request.
+ * -EHOSTUNREACH: the requester is gone; the request has been released, the slot is still the caller's. Killed in
+ * between: the request goes to another responder. */
 NUMAPOOL_API int numapool_reply(struct numapool_responder *responder, const struct numapool_msg *request, const struct numapool_msg *reply,
                                 int64_t timeout_ns);
-/* Replies with the request's own slot, written over: no other slot, no copy. The request is gone from here on 0, and by one store. -EINVAL: small. */
+/* Replies with the request's own slot, written over: no other slot, no copy. The request is gone from here on 0, and by
+ * one store. -EINVAL: small. */
 NUMAPOOL_API int numapool_reply_in_place(struct numapool_responder *responder, const struct numapool_msg *request, int64_t timeout_ns);
 
 /* ---------------------------------------------------------------- statistics */
@@ -538,8 +555,8 @@ struct numapool_stats {
  * instant. -EINVAL: no such node, or size. Any thread. */
 NUMAPOOL_API int numapool_stats_read(struct numapool_pool *pool, int node, struct numapool_stats *stats);
 
-/* Asks the kernel where every page of the pool's payload and words is; *misplaced_pages are not on their node. 0; -errno of
- * move_pages. */
+/* Asks the kernel where every page of the pool's payload and words is; *misplaced_pages are not on their node. 0;
+ * -errno of move_pages. */
 NUMAPOOL_API int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced_pages);
 
 #ifdef __cplusplus

@@ -76,9 +76,9 @@ static inline int numapool_ring_can(struct io_uring *ring, int opcode)
 
 /* ---------------------------------------------------------------- guard */
 
-/* Registers this client's I/O token as the ring's fixed file 0, before its first request on a slot. The ring then has a table of
- * one file. -EBUSY: it has a table already; give that a place for the token and use guard_at. A forked child has the ring's memory no
- * more (io_uring_ring_dontfork): mapped there, it would keep the ring alive after this process. */
+/* Registers this client's I/O token as the ring's fixed file 0, before its first request on a slot. The ring then has a
+ * table of one file. -EBUSY: it has a table already; give that a place for the token and use guard_at. A forked child has
+ * the ring's memory no more (io_uring_ring_dontfork): mapped there, it would keep the ring alive after this process. */
 static inline int numapool_ring_guard(struct numapool_client *client, struct io_uring *ring)
 {
     int token = numapool_io_token(client);
@@ -86,7 +86,8 @@ static inline int numapool_ring_guard(struct numapool_client *client, struct io_
     return done < 0 ? done : io_uring_register_files(ring, &token, 1);
 }
 
-/* The same at `index` of the table of fixed files that the ring has. 0, or -errno. The token must stay there as long as the ring lives. */
+/* The same at `index` of the table of fixed files that the ring has. 0, or -errno. The token must stay there as long as
+ * the ring lives. */
 static inline int numapool_ring_guard_at(struct numapool_client *client, struct io_uring *ring, unsigned index)
 {
     int token = numapool_io_token(client);
@@ -98,7 +99,8 @@ static inline int numapool_ring_guard_at(struct numapool_client *client, struct 
 
 /* ---------------------------------------------------------------- fixed buffers */
 
-/* Registers pieces first .. of the pool (numapool_pool_iovecs) at the same numbers of the ring's table. How many there are now. */
+/* Registers pieces first .. of the pool (numapool_pool_iovecs) at the same numbers of the ring's table. How many there
+ * are now. */
 static inline int numapool_ring_buffers_from(struct numapool_pool *pool, struct io_uring *ring, int first)
 {
     int count = numapool_pool_iovecs(pool, NULL, 0), done = 0;
@@ -115,9 +117,10 @@ static inline int numapool_ring_buffers_from(struct numapool_pool *pool, struct 
     return done < 0 ? done : count;
 }
 
-/* Registers the whole payload of the pool as fixed buffers; what is asked of the table is then numapool_buf_index. `room`: entries of the
- * table, 0: as many as there are pieces; more leaves room for numapool_ring_buffers_grown. The pages stay pinned as long as the
- * ring has them (RLIMIT_MEMLOCK, where the user is not root). How many pieces were registered. */
+/* Registers the whole payload of the pool as fixed buffers; what is asked of the table is then numapool_buf_index.
+ * `room`: entries of the table, 0: as many as there are pieces; more leaves room for numapool_ring_buffers_grown. The
+ * pages stay pinned as long as the ring has them (RLIMIT_MEMLOCK, where the user is not root). How many pieces were
+ * registered. */
 static inline int numapool_ring_buffers(struct numapool_pool *pool, struct io_uring *ring, unsigned room)
 {
     int count = numapool_pool_iovecs(pool, NULL, 0), done;
@@ -132,15 +135,15 @@ static inline int numapool_ring_buffers(struct numapool_pool *pool, struct io_ur
     return done;
 }
 
-/* After the pool has grown: registers the pieces that have come since `registered` were there. How many there are now; -EINVAL: more than
- * the table has room for. */
+/* After the pool has grown: registers the pieces that have come since `registered` were there. How many there are now;
+ * -EINVAL: more than the table has room for. */
 static inline int numapool_ring_buffers_grown(struct numapool_pool *pool, struct io_uring *ring, int registered)
 {
     return numapool_ring_buffers_from(pool, ring, registered);
 }
 
-/* Reads up to `bytes` from file offset `offset` (-1: the file's own position, as for a socket or pipe) into the slot, beginning `at` bytes
- * into it. -EINVAL: not a slot of the pool, or beyond its end. */
+/* Reads up to `bytes` from file offset `offset` (-1: the file's own position, as for a socket or pipe) into the slot,
+ * beginning `at` bytes into it. -EINVAL: not a slot of the pool, or beyond its end. */
 static inline int numapool_prep_read(struct io_uring_sqe *sqe, const struct numapool_pool *pool, int fd, void *slot, unsigned at,
                                      unsigned bytes, int64_t offset)
 {
@@ -165,8 +168,8 @@ static inline int numapool_prep_write(struct io_uring_sqe *sqe, const struct num
     return 0;
 }
 
-/* Sends `bytes` out of the slot on a socket without a copy. Two completions: the result (IORING_CQE_F_MORE tells that another
- * follows), and, when the slot is the caller's again, the one with IORING_CQE_F_NOTIF. */
+/* Sends `bytes` out of the slot on a socket without a copy. Two completions: the result (IORING_CQE_F_MORE tells that
+ * another follows), and, when the slot is the caller's again, the one with IORING_CQE_F_NOTIF. */
 static inline int numapool_prep_send_zc(struct io_uring_sqe *sqe, const struct numapool_pool *pool, int socket, const void *slot,
                                         unsigned at, unsigned bytes, int msg_flags)
 {
@@ -181,8 +184,8 @@ static inline int numapool_prep_send_zc(struct io_uring_sqe *sqe, const struct n
 
 /* ---------------------------------------------------------------- slots for whatever comes */
 
-/* A ring of slots that the kernel takes from (IORING_REGISTER_PBUF_RING). The slots are this client's, and come from a magazine of
- * the caller's thread and go back there. */
+/* A ring of slots that the kernel takes from (IORING_REGISTER_PBUF_RING). The slots are this client's, and come from a
+ * magazine of the caller's thread and go back there. */
 struct numapool_bufring {
     struct io_uring *ring;
     struct numapool_magazine *magazine;
@@ -242,8 +245,8 @@ static inline int numapool_bufring_open(struct numapool_bufring *bufring, struct
     return 0;
 }
 
-/* Takes slots from the magazine and gives them to the kernel until it has `count`, or the pool is empty. How many it has now. A request
- * that finds none completes with -ENOBUFS and is to be armed again after the next fill. */
+/* Takes slots from the magazine and gives them to the kernel until it has `count`, or the pool is empty. How many it has
+ * now. A request that finds none completes with -ENOBUFS and is to be armed again after the next fill. */
 static inline unsigned numapool_bufring_fill(struct numapool_bufring *bufring)
 {
     int added = 0;
@@ -270,8 +273,8 @@ static inline void numapool_prep_receive(struct io_uring_sqe *sqe, const struct 
     sqe->buf_group = bufring->group;
 }
 
-/* The slot that a completion of such a request has filled, cqe->res bytes from its beginning. From now on it is the caller's; without
- * this call nobody ever uses it. NULL: the completion has none (the end of the stream, an error). */
+/* The slot that a completion of such a request has filled, cqe->res bytes from its beginning. From now on it is the
+ * caller's; without this call nobody ever uses it. NULL: the completion has none (the end of the stream, an error). */
 static inline void *numapool_bufring_take(struct numapool_bufring *bufring, const struct io_uring_cqe *cqe)
 {
     unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
@@ -284,9 +287,9 @@ static inline void *numapool_bufring_take(struct numapool_bufring *bufring, cons
     return slot;
 }
 
-/* Takes the slots that the kernel has back from it and puts them into the magazine. Before it cancel the requests that name this group,
- * and take what their completions bring: this gives back every slot that was not taken. 0, or -errno: then the kernel may still have
- * them, and they stay away until the process ends. */
+/* Takes the slots that the kernel has back from it and puts them into the magazine. Before it cancel the requests that
+ * name this group, and take what their completions bring: this gives back every slot that was not taken. 0, or -errno:
+ * then the kernel may still have them, and they stay away until the process ends. */
 static inline int numapool_bufring_close(struct numapool_bufring *bufring)
 {
     unsigned i;

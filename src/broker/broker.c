@@ -112,8 +112,8 @@ void np_broker_recover(struct np_broker *broker)
             np_broker_reconcile(broker, channel);
     }
     np_broker_orphan_duty(broker);
-    /* A predecessor may have died between freeing a slot and showing it: no word names client 0, so nothing is freed here, but all that is
-     * free is shown. */
+    /* A predecessor may have died between freeing a slot and showing it: no word names client 0, so nothing is freed
+     * here, but all that is free is shown. */
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++)
         if (broker->pools[pool].mapped) {
             np_broker_sweep(broker, pool, NP_WORD_HELD, 0);
@@ -210,7 +210,8 @@ static int channel_for(struct np_broker *broker, const struct np_endpoint_reques
     struct np_channel_entry *entry = &board->channels[vacant];
     memset((char *)entry + sizeof entry->state, 0, sizeof *entry - sizeof entry->state);
     entry->pool = request->pool;
-    /* Lanes are made when senders join, and of small messages are as long as is wished: those are not to pay for a reader's wish. */
+    /* Lanes are made when senders join, and of small messages are as long as is wished: those are not to pay for a
+     * reader's wish. */
     entry->lane_slots = readonly ? 0 : request->lane_slots;
     entry->flags = request->flags;
     memcpy(entry->name, request->channel, sizeof entry->name);
@@ -310,8 +311,8 @@ uint32_t np_broker_lane_state(struct np_broker *broker, uint32_t lane)
 {
     struct np_lane_entry *entry = &broker->board.lanes[lane];
     if (entry->kind != NP_LANE_BROADCAST) {
-        /* Whether it is an orphan says the board: an earlier receiver may have written that, or written over it, and who has the lane now would
-         * never leave it, or leave it to its sender's dismay. */
+        /* Whether it is an orphan says the board: an earlier receiver may have written that, or written over it, and who
+         * has the lane now would never leave it, or leave it to its sender's dismay. */
         if (np_load32(&entry->sender, memory_order_acquire) == 0)
             return NP_LANE_ORPHAN;
         uint32_t state = np_lane_state_of(broker->lane_memory[lane]);

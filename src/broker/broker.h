@@ -69,8 +69,8 @@ struct np_pool_use {
     uint64_t waiting; /* messages on its lanes that are not released */
 };
 void np_broker_pool_use(struct np_broker *broker, uint32_t pool, struct np_pool_use *use);
-/* The pool's entry is DYING: its channels, endpoints and lanes are gone, and the broker's view of its arenas (which the caller
- * unmaps). Can be done twice, and where neither arenas nor lanes were attached. */
+/* The pool's entry is DYING: its channels, endpoints and lanes are gone, and the broker's view of its arenas (which the
+ * caller unmaps). Can be done twice, and where neither arenas nor lanes were attached. */
 void np_broker_pool_remove(struct np_broker *broker, uint32_t pool);
 
 /* A client's number: FORMING until np_broker_client_activate, which comes after its pidfd is safe. -EUSERS. */
@@ -83,13 +83,15 @@ struct np_scavenged {
 };
 /* The kernel says that the client's process is gone: gives everything back. Can be done twice. */
 void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_scavenged *what);
-/* The process is gone, but the kernel may still do I/O into what it had: what it sent goes on its way, nobody sends to it any more, and
- * what it held or had received and not released stays as it is until np_broker_client_gone. Can be done twice. */
+/* The process is gone, but the kernel may still do I/O into what it had: what it sent goes on its way, nobody sends to it
+ * any more, and what it held or had received and not released stays as it is until np_broker_client_gone. Can be done
+ * twice. */
 void np_broker_client_stopped(struct np_broker *broker, uint32_t client, struct np_scavenged *what);
 /* Counts what clients hold that wait for the kernel like this, and tells it in the arenas' headers. How many slots. */
 uint64_t np_broker_count_quarantined(struct np_broker *broker);
 
-/* 0 or -errno: -ENOSPC tables, -EINVAL; -EROFS: a sender, of a pool that the client has open read-only. The same client's same tag gives the same endpoint. */
+/* 0 or -errno: -ENOSPC tables, -EINVAL; -EROFS: a sender, of a pool that the client has open read-only. The same client's
+ * same tag gives the same endpoint. */
 int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const struct np_endpoint_request *request,
                             struct np_endpoint_grant *grant);
 /* 0, also when the endpoint is not this client's: it is asked again after it was done. -EINVAL: no such number. */
@@ -105,8 +107,9 @@ unsigned np_broker_orphan_duty(struct np_broker *broker);
 /* 0, or the first failure to make a lane (-ENOSPC, -ENOMEM): what could be done is done. */
 int np_broker_reconcile(struct np_broker *broker, uint32_t channel);
 
-/* scavenge.c: frees every slot of a pool whose word names client or lane `owner` in `state` (NP_WORD_HELD, NP_WORD_SENT, NP_WORD_SHARED),
- * sets hint bits of all that is free, wakes all who sleep there. Can be done twice. Returns how many were freed. */
+/* scavenge.c: frees every slot of a pool whose word names client or lane `owner` in `state` (NP_WORD_HELD, NP_WORD_SENT,
+ * NP_WORD_SHARED), sets hint bits of all that is free, wakes all who sleep there. Can be done twice. Returns how many
+ * were freed. */
 uint64_t np_broker_sweep(struct np_broker *broker, uint32_t pool, unsigned state, unsigned owner);
 
 /* The same but for words that are kept, by what `is_kept` says of them; NULL: none is. */
@@ -120,25 +123,28 @@ struct np_lane_pool np_broker_lane_pool(struct np_broker *broker, uint32_t pool)
 void np_broker_lane_changed(struct np_broker *broker, uint32_t lane);
 /* What the next change of any lane will be stamped with. */
 uint64_t np_broker_next_stamp(struct np_broker *broker);
-/* Rolls a lane forward and makes the daemon its sender: an orphan until it is drained. Can be done twice. How many messages were announced. */
+/* Rolls a lane forward and makes the daemon its sender: an orphan until it is drained. Can be done twice. How many
+ * messages were announced. */
 unsigned np_broker_orphan(struct np_broker *broker, uint32_t lane);
 
 /* ---- bells.c */
-/* The bell on which an endpoint hears that its lanes have changed: in the table, or in its client's page. NULL: that page is not here. */
+/* The bell on which an endpoint hears that its lanes have changed: in the table, or in its client's page. NULL: that page
+ * is not here. */
 struct np_bell *np_broker_bell(struct np_broker *broker, uint32_t endpoint);
-/* For a new endpoint: 0, the bell of its number; else one of its client's page that none of his others has, plus 1. -EROFS, -ENOSPC. */
+/* For a new endpoint: 0, the bell of its number; else one of its client's page that none of his others has, plus 1.
+ * -EROFS, -ENOSPC. */
 int np_broker_bell_for(struct np_broker *broker, uint32_t client, const struct np_endpoint_request *request);
 struct np_endpoint_grant np_broker_grant(struct np_broker *broker, uint32_t endpoint);
 /* Whether the endpoint has no table of bells: on its lanes both ends are rung by the lane's own words. */
 bool np_broker_is_foreign(const struct np_broker *broker, uint32_t endpoint);
-/* The lane of these two has changed. A getter of the sender's client that sleeps with its flag up in the lane sleeps on the client's bell,
- * which a foreign receiver cannot ring: it wakes, and sleeps on the lane. */
+/* The lane of these two has changed. A getter of the sender's client that sleeps with its flag up in the lane sleeps on
+ * the client's bell, which a foreign receiver cannot ring: it wakes, and sleeps on the lane. */
 void np_broker_ring_getters(struct np_broker *broker, uint32_t sender, uint32_t receiver);
 /* Before the receiver can know of the lane, and before its sender is told of him: the two must agree on what to sleep. */
 void np_broker_note_receiver(struct np_broker *broker, struct np_lane_shared *shared, uint32_t receiver);
 
-/* notify.c: tells all who have the pool how many arenas it has and whether it is ending, as the board says, and wakes who sleeps for a slot.
- * After each such change; can be done again. */
+/* notify.c: tells all who have the pool how many arenas it has and whether it is ending, as the board says, and wakes who
+ * sleeps for a slot. After each such change; can be done again. */
 void np_broker_pool_changed(struct np_broker *broker, uint32_t pool);
 /* After a sweep: nodes may have recovered, and the dead may have changed something without telling. */
 void np_broker_pool_swept(struct np_broker *broker, uint32_t pool);

@@ -138,8 +138,8 @@ static enum fault judge_sent(const struct sweep *sweep, const struct np_arena *a
         return FAULT_NONE;
     if (!position_near(np_load64(&shared->tail, memory_order_acquire), np_word_seq(word), sweep->lanes[lane].capacity, &position))
         return FAULT_SENT_SEQ;
-    /* L1 and L2: the cell was complete before the word said SENT, and is used again only after the word says something else. One
-     * cell names one slot, so a second word that claims the same message is found here. */
+    /* L1 and L2: the cell was complete before the word said SENT, and is used again only after the word says something
+     * else. One cell names one slot, so a second word that claims the same message is found here. */
     const struct np_cell *cell = cell_at(sweep, lane, shared, position);
     uint64_t where = np_load64(&cell->where, memory_order_acquire);
     uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */

@@ -401,8 +401,8 @@ int numapool_create(struct numapool_pool **pool, const struct numapool_options *
 
 /* ---------------------------------------------------------------- growing */
 
-/* Makes one more arena and gives it to the broker, then to the pool: a lane whose cells name it is understood by whoever repairs it. Under
- * `growing`. */
+/* Makes one more arena and gives it to the broker, then to the pool: a lane whose cells name it is understood by whoever
+ * repairs it. Under `growing`. */
 static int add_arena(struct numapool_pool *pool, struct embedded *embedded, uint64_t slots, int node)
 {
     struct np_pool_entry *entry = &embedded->board.pools[pool->id];

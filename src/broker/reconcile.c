@@ -52,7 +52,8 @@ static uint32_t capacity_for(struct np_broker *broker, uint32_t channel, uint32_
     uint32_t capacity = np_lane_capacity(wanted);
     if (kind == NP_LANE_SMALL)
         return capacity < NP_SMALL_LANE_SLOTS_MAX ? capacity : NP_SMALL_LANE_SLOTS_MAX;
-    /* an idle sender may leave as many released slots as its lane holds where nobody else can take them: a quarter at most */
+    /* an idle sender may leave as many released slots as its lane holds where nobody else can take them: a quarter at
+     * most */
     while (capacity > NP_LANE_SLOTS_MIN && capacity > slots / 4)
         capacity /= 2;
     return capacity;

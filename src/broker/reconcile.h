@@ -6,7 +6,8 @@
 #include "broker/broker.h"
 #include "channel/broadcast.h"
 
-/* The ends and lanes of a channel, as they were when reconciling began. A lane that has been ended since has no memory any more. */
+/* The ends and lanes of a channel, as they were when reconciling began. A lane that has been ended since has no memory
+ * any more. */
 struct np_channel_ends {
     uint32_t *senders, *receivers, *lanes;
     unsigned sender_count, receiver_count, lane_count;
@@ -20,8 +21,8 @@ void np_broker_end_lane(struct np_broker *broker, uint32_t lane);
 /* Makes B1 to B4 true of a channel that broadcasts (broadcast.c). */
 int np_broker_reconcile_broadcast(struct np_broker *broker, uint32_t channel, const struct np_channel_ends *ends);
 
-/* A receiver's end of a lane is gone, or leaves it: what is there is marked for the next, or counts as released. How many will be received
- * again. */
+/* A receiver's end of a lane is gone, or leaves it: what is there is marked for the next, or counts as released. How many
+ * will be received again. */
 unsigned np_broker_receiver_off(struct np_broker *broker, uint32_t lane, uint32_t endpoint);
 
 /* The state of a lane of which both board and memory are there. */
@@ -33,7 +34,8 @@ uint32_t np_broker_lane_state(struct np_broker *broker, uint32_t lane);
 int np_broker_broadcast_admits(struct np_broker *broker, uint32_t channel);
 /* Every lane of the home has been rolled forward: the broker is its sender from now on, and frees what no receiver has. */
 void np_broker_home_off(struct np_broker *broker, uint32_t home);
-/* Orphan lane of an orphan home: frees what has been released since the last time and no other receiver has. How many slots. */
+/* Orphan lane of an orphan home: frees what has been released since the last time and no other receiver has. How many
+ * slots. */
 unsigned np_broker_broadcast_duty(struct np_broker *broker, uint32_t lane);
 /* Whether a lane, of whatever state, belongs to the home. */
 bool np_broker_home_is_named(struct np_broker *broker, uint32_t home);

@@ -56,8 +56,8 @@ unsigned np_broker_orphan(struct np_broker *broker, uint32_t lane)
         rolled = np_broadcast_roll_forward(shared, entry->home, entry->capacity, &pool, stamp);
     else
         rolled = np_lane_roll_forward(shared, lane, entry->capacity, &pool, stamp);
-    /* The daemon is the sender now, and always asleep: who releases rings it. A failed barrier is made good by the timer that
-     * runs while there are orphans; the look after the flag is the caller's orphan duty. */
+    /* The daemon is the sender now, and always asleep: who releases rings it. A failed barrier is made good by the timer
+     * that runs while there are orphans; the look after the flag is the caller's orphan duty. */
     np_store32(&shared->sender_bell, NP_BELL_OF_DAEMON, memory_order_relaxed); /* relaxed: before the flag, by its release */
     np_store32(&shared->sender_sleeps, NP_SLEEPS_ON_BELL, memory_order_release);
     np_bell_heavy_barrier();
@@ -220,7 +220,8 @@ static void ring_lanes_of_channel(struct np_broker *broker, uint32_t channel)
             np_lane_ring(broker->lane_memory[lane], &pool);
 }
 
-/* What one client's end goes through. Without memory for the list of channels every one is looked at, which comes to the same. */
+/* What one client's end goes through. Without memory for the list of channels every one is looked at, which comes to the
+ * same. */
 struct ending {
     struct np_broker *broker;
     uint32_t client;
@@ -298,9 +299,9 @@ void np_broker_client_gone(struct np_broker *broker, uint32_t client, struct np_
 
 /* ---------------------------------------------------------------- I/O in flight */
 
-/* A receiver that is dead while the kernel may still use what it had received: nobody gets its messages yet, and nobody is to send
- * it more. So its lanes are to be drained, which makes reconciling give their senders others; a DRAIN lane that has lost its receiver is
- * handed over like any other. */
+/* A receiver that is dead while the kernel may still use what it had received: nobody gets its messages yet, and nobody
+ * is to send it more. So its lanes are to be drained, which makes reconciling give their senders others; a DRAIN lane
+ * that has lost its receiver is handed over like any other. */
 static void receiver_stopped(struct np_broker *broker, uint32_t endpoint, struct np_scavenged *what)
 {
     (void)what;

@@ -53,11 +53,11 @@ struct np_authority {
     int (*endpoint_open)(void *context, const struct np_endpoint_request *request, struct np_endpoint_grant *grant);
     /* All lanes of the endpoint are the daemon's from now on. */
     int (*endpoint_close)(void *context, uint32_t endpoint);
-    /* The lane of this endpoint whose last change comes next after `stamp`: 1, or 0: no more. This and leave_lane are asked from
-     * send and receive: they try once and do not wait for an authority that is being replaced (-ENOTCONN). */
+    /* The lane of this endpoint whose last change comes next after `stamp`: 1, or 0: no more. This and leave_lane are
+     * asked from send and receive: they try once and do not wait for an authority that is being replaced (-ENOTCONN). */
     int (*next_lane)(void *context, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant);
-    /* Sender: a DRAIN lane is empty and all slots taken back. Receiver: an ORPHAN lane is drained. The generation tells a lane that was
-     * left before, by a question whose answer was lost, from one that has its number now. */
+    /* Sender: a DRAIN lane is empty and all slots taken back. Receiver: an ORPHAN lane is drained. The generation tells a
+     * lane that was left before, by a question whose answer was lost, from one that has its number now. */
     int (*leave_lane)(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation);
     void (*unmap_lane)(void *context, struct np_lane_shared *memory, uint32_t capacity, uint32_t kind);
     /* Rings a bell. The daemon's own bell (number 0) makes an embedded broker look at its orphan lanes at once. */

@@ -12,7 +12,8 @@ static const char unknown_sentence[] = "a receiver has joined or left, and the d
 
 static bool is_closed(struct np_sender_lane *lane)
 {
-    /* In its memory at once, in what the daemon tells only at the next question; acquire: pairs with the broker's store of it. */
+    /* In its memory at once, in what the daemon tells only at the next question; acquire: pairs with the broker's store
+     * of it. */
     return !NP_MUTANT(CLOSED_KEEPS) &&
            (lane->state == NP_LANE_CLOSED || np_load32(&lane->shared->state, memory_order_acquire) == NP_LANE_CLOSED);
 }
@@ -145,8 +146,8 @@ static bool lane_may_be_missing(const struct numapool_sender *sender)
     return closed >= NP_DRAINING_LANES_MAX;
 }
 
-/* Learns which receivers there are, until there is nothing to be learnt: leaving a lane of one who is gone may give one of one who has come.
- * 1: known; 0: nobody answers just now; -errno. */
+/* Learns which receivers there are, until there is nothing to be learnt: leaving a lane of one who is gone may give one
+ * of one who has come. 1: known; 0: nobody answers just now; -errno. */
 static int know_receivers(struct numapool_sender *sender)
 {
     enum { QUESTIONS_MAX = 64 };
@@ -237,7 +238,8 @@ unsigned np_broadcast_roll_forward(struct np_lane_shared *lane, uint32_t home, u
         if (!word || NP_MUTANT(BROADCAST_NO_ROLL_FORWARD))
             break;
         np_shm64 *where = &np_lane_cells(lane)[position & (capacity - 1)].where;
-        /* An older cell may name the same slot. acquire: pairs with the dead sender's store of SHARED, before which all cells were complete. */
+        /* An older cell may name the same slot. acquire: pairs with the dead sender's store of SHARED, before which all
+         * cells were complete. */
         if (np_load64(where, memory_order_relaxed) != np_cell_where_unannounced(position, (uint32_t)index) ||
             np_word_claim(np_load64(word, memory_order_acquire)) != np_word_shared(home, start + position, 0))
             break;

@@ -101,7 +101,8 @@ int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *se
 
 void np_endpoint_ring(const struct np_endpoint *endpoint, uint32_t sleeps, const np_shm32 *bell, np_shm32 *ring)
 {
-    /* A foreign end that finds ON_BELL meets a sender that slept before the lane was its: the broker has rung that one's bell, or is about to. */
+    /* A foreign end that finds ON_BELL meets a sender that slept before the lane was its: the broker has rung that one's
+     * bell, or is about to. */
     if ((sleeps == NP_SLEEPS_ON_LANE && !NP_MUTANT(FOREIGN_RINGS_BELL)) || endpoint->foreign)
         np_ring(ring);
     else

@@ -11,8 +11,8 @@
 #include "numapool.h"
 
 #define NP_SPIN_NS_DEFAULT INT64_C(20000)
-/* After a question that the authority could not answer (its worker is being replaced), ask again no sooner than this, and twice
- * as late each time, for asking may take long where the fast path goes on well without. */
+/* After a question that the authority could not answer (its worker is being replaced), ask again no sooner than this, and
+ * twice as late each time, for asking may take long where the fast path goes on well without. */
 #define NP_SYNC_RETRY_NS INT64_C(2000000)
 #define NP_SYNC_RETRY_MAX_NS INT64_C(512000000)
 #define NP_FIRST_SYNC_NS INT64_C(10000000000)
@@ -34,7 +34,8 @@ struct np_endpoint {
     struct np_sleep sleep; /* what it sleeps on; here rather than on the stack of a warm call */
 };
 
-/* The name of an endpoint, never used again: np_broker_endpoint_open gives a number whose generation is used up to nobody. */
+/* The name of an endpoint, never used again: np_broker_endpoint_open gives a number whose generation is used up to
+ * nobody. */
 static inline uint64_t np_address(uint32_t endpoint, uint32_t generation)
 {
     return (uint64_t)generation << 32 | endpoint;
@@ -69,7 +70,8 @@ static inline bool np_endpoint_has_news(const struct np_endpoint *endpoint)
 /* Asks for all changes of lanes; calls `changed` for each. */
 int np_endpoint_sync(struct np_endpoint *endpoint, int (*changed)(void *self, const struct np_lane_grant *grant), void *self);
 
-/* The same when the endpoint is new, whose lanes must be there when its opening returns: asks again while the authority is being replaced. */
+/* The same when the endpoint is new, whose lanes must be there when its opening returns: asks again while the authority
+ * is being replaced. */
 int np_endpoint_first_sync(struct np_endpoint *endpoint, int (*changed)(void *self, const struct np_lane_grant *grant), void *self);
 
 /* Whether a question may be asked now. */
@@ -90,7 +92,8 @@ static inline int np_endpoint_asked(struct np_endpoint *endpoint, int result)
     return result;
 }
 
-/* Rings who sleeps as its flag says (enum np_sleeps): on its bell, or on the lane's ring where one of the two ends has no bells. */
+/* Rings who sleeps as its flag says (enum np_sleeps): on its bell, or on the lane's ring where one of the two ends has no
+ * bells. */
 void np_endpoint_ring(const struct np_endpoint *endpoint, uint32_t sleeps, const np_shm32 *bell, np_shm32 *ring);
 
 /* Fast side: after an announcement or release, rings the other end when its flag is up. */
@@ -119,7 +122,8 @@ void np_waiting_arm(struct np_endpoint *endpoint);
 void np_waiting_fence(struct np_waiting *waiting);
 /* After a second look in vain. 0: look again; -ETIMEDOUT. */
 int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpoint);
-/* Until when a sleep of this endpoint may last: no longer than `until_ns`, nor than what it could not ask is to be asked again. */
+/* Until when a sleep of this endpoint may last: no longer than `until_ns`, nor than what it could not ask is to be asked
+ * again. */
 int64_t np_endpoint_until_ns(const struct np_endpoint *endpoint, int64_t until_ns);
 
 #endif

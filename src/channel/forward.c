@@ -109,7 +109,8 @@ static int forward(struct numapool_receiver *receiver, const struct numapool_msg
             if (last && lane != last)
                 np_receiver_publish(receiver, last);
             last = lane;
-            /* a small message that is in the list twice has been copied twice, and no word said so: it is released once all the same */
+            /* a small message that is in the list twice has been copied twice, and no word said so: it is released once
+             * all the same */
             if (!small || np_receiver_lane_of(receiver, &messages[done + (unsigned)i]))
                 np_receiver_finish(lane, messages[done + (unsigned)i].lane_seq);
         }

@@ -17,11 +17,12 @@
 int np_keys_start(struct numapool_sender *sender);
 void np_keys_end(struct numapool_sender *sender);
 
-/* The lane on which the key has messages that are still unreleased after a look at what its receiver has released; NULL: none,
- * any lane will do. */
+/* The lane on which the key has messages that are still unreleased after a look at what its receiver has released; NULL:
+ * none, any lane will do. */
 struct np_sender_lane *np_keys_lane(struct numapool_sender *sender, uint64_t key);
 
-/* How many of the keyed messages at the front of these n may go on `lane` one after the other, without a look at other lanes. The first may. */
+/* How many of the keyed messages at the front of these n may go on `lane` one after the other, without a look at other
+ * lanes. The first may. */
 unsigned np_keys_run(struct numapool_sender *sender, const struct np_sender_lane *lane, const struct numapool_msg *messages, unsigned n);
 
 /* Notes that n keyed messages have been sent on `lane`, from position `first`. */

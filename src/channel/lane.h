@@ -77,8 +77,8 @@ _Static_assert(sizeof(struct np_small_cell) == 64, "a cell a line");
 #define NP_CELL_KEYED 2u    /* sent with NUMAPOOL_KEYED */
 #define NP_CELL_DIRECTED 4u /* key is a receiver's address: others pass it over */
 
-/* Where the end of a lane sleeps: on its bell in the table that all direct clients map, or on the lane itself, where the other
- * end has no bells. */
+/* Where the end of a lane sleeps: on its bell in the table that all direct clients map, or on the lane itself, where the
+ * other end has no bells. */
 enum np_sleeps { NP_SLEEPS_NOT = 0, NP_SLEEPS_ON_BELL = 1, NP_SLEEPS_ON_LANE = 2 };
 
 struct np_lane_shared {
@@ -135,7 +135,8 @@ static inline uint32_t np_cell_bytes(uint32_t kind)
     return kind == NP_LANE_HOME ? 0 : kind == NP_LANE_SMALL ? (uint32_t)sizeof(struct np_small_cell) : (uint32_t)sizeof(struct np_cell);
 }
 
-/* What the state is taken for by who must not believe it, since the other end can write it: one that is none is to be drained. */
+/* What the state is taken for by who must not believe it, since the other end can write it: one that is none is to be
+ * drained. */
 static inline uint32_t np_lane_state_of(const struct np_lane_shared *lane)
 {
     uint32_t state = np_load32(&lane->state, memory_order_acquire); /* pairs with who changed it */
@@ -261,8 +262,9 @@ unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t
  * Returns how many will be redelivered. */
 unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool);
 
-/* Nobody receives from the lane: whoever something was directed to has left it, and will not be back (an address is never given out again).
- * Releases such messages and what has moved on, up to the first that is somebody's who comes. How many. */
+/* Nobody receives from the lane: whoever something was directed to has left it, and will not be back (an address is never
+ * given out again). Releases such messages and what has moved on, up to the first that is somebody's who comes. How many.
+ */
 unsigned np_lane_pass_over(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind);
 
 /* Orphan lane: frees what has been released since the last time. Returns how many slots. */

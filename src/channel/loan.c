@@ -142,7 +142,8 @@ void *numapool_loan(struct numapool_sender *sender)
 
 /* ---------------------------------------------------------------- for a receiver */
 
-/* The lane that the next message like this will go to, or NULL: none can be told. Nothing moves on, so that the send finds the same. */
+/* The lane that the next message like this will go to, or NULL: none can be told. Nothing moves on, so that the send
+ * finds the same. */
 static struct np_sender_lane *next_lane(struct numapool_sender *sender, const struct numapool_msg *message)
 {
     if ((message->flags & NUMAPOOL_KEYED) != 0 && sender->keys) {

@@ -40,8 +40,8 @@ static inline unsigned take_common(const struct np_receiver_lane *lane, const st
     return (unsigned)(message - messages);
 }
 
-/* A cell names an arena: one that is not known here belongs to a pool that has grown, or is a scribble, which the pool's maker tells
- * apart. False: he does not answer now. The message stays where it is, for the next call. */
+/* A cell names an arena: one that is not known here belongs to a pool that has grown, or is a scribble, which the pool's
+ * maker tells apart. False: he does not answer now. The message stays where it is, for the next call. */
 static bool know_arena(struct numapool_receiver *receiver, unsigned arena)
 {
     struct numapool_pool *pool = receiver->endpoint.pool;
@@ -205,7 +205,8 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
     return got;
 }
 
-/* What news there may be of the lanes that are known, when nobody answers: their states lie in their own memory. True: some have changed. */
+/* What news there may be of the lanes that are known, when nobody answers: their states lie in their own memory. True:
+ * some have changed. */
 static bool look_at_states(struct numapool_receiver *receiver)
 {
     bool changed = false;

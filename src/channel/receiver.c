@@ -50,8 +50,8 @@ static enum precedence precedence_of(const struct np_receiver_lane *lane)
     return lane->state == NP_LANE_DRAIN && lane->head < lane->first_until ? TO_DRAIN : OTHERS;
 }
 
-/* Orphans first: what a dead sender has sent is received before what its successor sends. Then lanes to be drained, for whose messages their
- * senders may wait before they send more with the same keys. */
+/* Orphans first: what a dead sender has sent is received before what its successor sends. Then lanes to be drained, for
+ * whose messages their senders may wait before they send more with the same keys. */
 void np_receiver_set_order(struct numapool_receiver *receiver)
 {
     unsigned counts[PRECEDENCES] = { 0 };
@@ -70,8 +70,8 @@ void np_receiver_set_order(struct numapool_receiver *receiver)
     sort_by_age(receiver, receiver->orphan_count);
 }
 
-/* A sender that has heard of it sends no more on a lane that is to be drained: what is there is a capacity at most, and has precedence. One
- * that goes on does not put others off for ever. */
+/* A sender that has heard of it sends no more on a lane that is to be drained: what is there is a capacity at most, and
+ * has precedence. One that goes on does not put others off for ever. */
 void np_receiver_set_state(struct np_receiver_lane *lane, uint32_t state)
 {
     if (state == NP_LANE_DRAIN && lane->state != NP_LANE_DRAIN)

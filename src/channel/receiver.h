@@ -58,7 +58,8 @@ static inline __attribute__((always_inline)) bool np_receiver_is_live_in(const s
     return __builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE, 1) ||
            np_receiver_admit(receiver, call, __builtin_return_address(0));
 }
-/* Of one that is live: whether its pool has checks. Where that is asked, np_receiver_is_live has compared the same just before. */
+/* Of one that is live: whether its pool has checks. Where that is asked, np_receiver_is_live has compared the same just
+ * before. */
 static inline bool np_receiver_is_checked(const struct numapool_receiver *receiver)
 {
     return __builtin_expect(receiver->live != NP_RECEIVER_LIVE, 0);
@@ -84,7 +85,8 @@ static inline uint64_t np_receiver_address(const struct numapool_receiver *recei
 /* The lane of a received and unreleased message; NULL with the sentence: it is none. */
 struct np_receiver_lane *np_receiver_lane_of(struct numapool_receiver *receiver, const struct numapool_msg *message);
 
-/* Of a message that is none of this receiver's: -EINVAL, and in a pool with checks what is known of its slot is told as a fault. */
+/* Of a message that is none of this receiver's: -EINVAL, and in a pool with checks what is known of its slot is told as a
+ * fault. */
 int np_receiver_bad_message(struct numapool_receiver *receiver, const struct numapool_msg *message);
 
 /* Stores `released` and wakes a sender that sleeps. */

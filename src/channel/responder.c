@@ -90,7 +90,8 @@ static int check(struct numapool_responder *responder, const struct numapool_msg
     return 0;
 }
 
-/* In a pool with checks the first may find that its end was written over, which is told and mended; the request is to go all the same. */
+/* In a pool with checks the first may find that its end was written over, which is told and mended; the request is to go
+ * all the same. */
 static void release(struct numapool_responder *responder, const struct numapool_msg *request)
 {
     if (numapool_release(responder->receiver, request, 1) < 0)

@@ -114,8 +114,8 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
     return true;
 }
 
-/* Sends of the common kind: slots that this process holds, of the arena of the last one, of a stride that is a power of two; all
- * keyed or, with flags 0, none. Stops at the first that is of another kind; how many were sent. */
+/* Sends of the common kind: slots that this process holds, of the arena of the last one, of a stride that is a power of
+ * two; all keyed or, with flags 0, none. Stops at the first that is of another kind; how many were sent. */
 static inline __attribute__((always_inline)) unsigned send_common(struct numapool_sender *sender, const struct np_sender_lane *lane,
                                                                   const struct numapool_msg *messages, unsigned n, unsigned flags)
 {
@@ -165,7 +165,8 @@ static inline void announce(struct numapool_sender *sender, struct np_sender_lan
                      &lane->shared->receiver_ring);
 }
 
-/* Sends up to n on one lane that has room for them, until one is keyed. claims[i], or HELD by this client where claims is NULL. */
+/* Sends up to n on one lane that has room for them, until one is keyed. claims[i], or HELD by this client where claims is
+ * NULL. */
 static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages,
                     const uint64_t *claims, unsigned n)
 {
@@ -226,8 +227,8 @@ static bool look_again(struct numapool_sender *sender, const struct wanted *want
     return sender->lane_count != lanes;
 }
 
-/* Nothing has room: waits until something has. 0: look again. The flag goes up on all lanes, whatever is wanted: which of them will be
- * the one may change meanwhile. */
+/* Nothing has room: waits until something has. 0: look again. The flag goes up on all lanes, whatever is wanted: which of
+ * them will be the one may change meanwhile. */
 static int wait_for_room(struct numapool_sender *sender, struct np_waiting *waiting, const struct wanted *wanted)
 {
     if (np_waiting_spins(waiting)) {
@@ -257,8 +258,8 @@ static inline void sync_if_news(struct numapool_sender *sender)
 
 /* ---------------------------------------------------------------- sending */
 
-/* Sends those at the front that are keyed, as many as may go on the lane of the first. A count, 0: no lane has room; -errno. *tried: how many
- * that would have been. */
+/* Sends those at the front that are keyed, as many as may go on the lane of the first. A count, 0: no lane has room;
+ * -errno. *tried: how many that would have been. */
 static __attribute__((noinline)) int send_keyed_run(struct numapool_sender *sender, const struct numapool_msg *messages,
                                                     const uint64_t *claims, unsigned n, unsigned *tried)
 {

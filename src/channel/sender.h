@@ -17,8 +17,9 @@ struct np_sent {
  *
  *     recycled <= reclaimed <= shared->released <= head <= recycled + capacity
  *
- * Slots of [recycled, reclaimed) are HELD by this client and loaned again in that order: slots that went out one after the other come
- * out one after the other, which is what the processors at both ends fetch ahead. Private: room and take-back are computed from here, not from what a receiver could scribble over. */
+ * Slots of [recycled, reclaimed) are HELD by this client and loaned again in that order: slots that went out one after
+ * the other come out one after the other, which is what the processors at both ends fetch ahead. Private: room and
+ * take-back are computed from here, not from what a receiver could scribble over. */
 struct np_sender_lane {
     struct np_lane_shared *shared;
     struct np_cell *cells;
@@ -86,7 +87,8 @@ unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_la
 unsigned np_sender_take_back_all(struct numapool_sender *sender);
 /* Slots that were taken back, but the youngest `keep`, go into the magazine. */
 void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep);
-/* "The sender sleeps", on every lane: on that bell, whose word is named already, or on the lane where its receiver has no bells. */
+/* "The sender sleeps", on every lane: on that bell, whose word is named already, or on the lane where its receiver has no
+ * bells. */
 void np_sender_raise_flags(struct numapool_sender *sender, uint32_t bell, struct np_sleep *sleep);
 void np_sender_lower_flags(struct numapool_sender *sender);
 

@@ -28,8 +28,8 @@ static inline uint32_t np_small_length(uint64_t where)
     return (uint32_t)(where >> 32 & 0xff);
 }
 
-/* Sends up to n on one lane that has room for them, as long as they are of the kind of cell_flags: 0, KEYED, or DIRECTED, one message whose
- * key becomes `address`. How many; -EINVAL with the sentence: not even the first. */
+/* Sends up to n on one lane that has room for them, as long as they are of the kind of cell_flags: 0, KEYED, or DIRECTED,
+ * one message whose key becomes `address`. How many; -EINVAL with the sentence: not even the first. */
 int np_small_send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages, unsigned n,
                       unsigned cell_flags, uint64_t address);
 

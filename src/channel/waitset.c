@@ -38,8 +38,8 @@ static void arm(struct numapool_waitset *waitset)
     waitset->reached = np_bell_heavy_barrier();
 }
 
-/* Until when a sleep may last, for one that has until `deadline_ns`. Reckoned after the second look, which may itself have asked in vain: for what
- * nobody answered nobody need ring again. */
+/* Until when a sleep may last, for one that has until `deadline_ns`. Reckoned after the second look, which may itself
+ * have asked in vain: for what nobody answered nobody need ring again. */
 static int64_t sleeps_until_ns(const struct numapool_waitset *waitset, int64_t deadline_ns)
 {
     for (unsigned i = 0; i < waitset->count; i++) {
@@ -110,7 +110,8 @@ static int64_t longest_spin_ns(const struct numapool_waitset *waitset)
     return longest_ns;
 }
 
-/* Looks, and, with `timeout_ns` or an eventfd to arm, arms and looks again. 0: woken. With -EAGAIN flags are up if there is an eventfd. */
+/* Looks, and, with `timeout_ns` or an eventfd to arm, arms and looks again. 0: woken. With -EAGAIN flags are up if there
+ * is an eventfd. */
 static int wait_for_any(struct numapool_waitset *waitset, void **tags, unsigned n, int64_t timeout_ns)
 {
     struct np_waiting waiting = { 0 };

@@ -529,8 +529,8 @@ void np_arena_sleep_end(struct np_arena *arena, uint32_t bell)
         if (!anybody_sleeps(arena, bell))
             return;
     }
-    /* A3. While the bit was out, cleared by us or by one who died before he looked again, somebody may have freed slots, seen
-     * nobody asleep and gone: then the waking is ours. */
+    /* A3. While the bit was out, cleared by us or by one who died before he looked again, somebody may have freed slots,
+     * seen nobody asleep and gone: then the waking is ours. */
     if ((np_or64(&arena->header->sleepers_summary, bit, memory_order_acq_rel) & bit) == 0)
         np_arena_wake(arena);
 }

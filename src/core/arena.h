@@ -78,7 +78,8 @@ struct np_arena;
 
 /* What a pool with checks, or of blocks of malloc, does besides. A pool without has none. */
 struct np_arena_hooks {
-    /* n slots are HELD by the client since now; slots[i] is where it would lie in one piece of payload. How many it leaves. */
+    /* n slots are HELD by the client since now; slots[i] is where it would lie in one piece of payload. How many it
+     * leaves. */
     unsigned (*taken)(struct np_arena *arena, void **slots, unsigned n);
     /* The slot is going to be FREE. False: its word does not say that it is the caller's to give. */
     bool (*giving)(struct np_arena *arena, uint64_t index, uint64_t word);
@@ -117,7 +118,8 @@ struct np_arena {
     uint32_t bell_count;
 };
 
-/* flags, here and below: the pool's numapool_flags, of which CHECKS and MALLOC change where things lie (guard.h, block.h). */
+/* flags, here and below: the pool's numapool_flags, of which CHECKS and MALLOC change where things lie (guard.h,
+ * block.h). */
 
 /* Bytes of meta for so many slots, whole pages. */
 size_t np_arena_meta_bytes(uint64_t slots, uint32_t sleepers_max, uint64_t flags);
@@ -130,8 +132,8 @@ uint64_t np_arena_stride_of(uint64_t slot_bytes, uint64_t flags);
 void np_arena_format(void *meta, uint64_t slots, uint64_t slot_bytes, uint32_t pool, uint32_t index, int node,
                      uint32_t sleepers_max, uint64_t flags);
 
-/* Its share of its node's low watermark, in what was formatted and nobody else has yet: `wanted` as in the options of the pool (0: 1/16 of
- * the slots, at least 1), which the first arena of a node bears alone. */
+/* Its share of its node's low watermark, in what was formatted and nobody else has yet: `wanted` as in the options of the
+ * pool (0: 1/16 of the slots, at least 1), which the first arena of a node bears alone. */
 void np_arena_set_low_watermark(void *meta, uint64_t wanted, bool first_of_node);
 
 /* Builds the private view. What the header says is compared with `slots`, `slot_bytes`, `index`, which came by a way that

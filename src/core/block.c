@@ -45,7 +45,8 @@ int64_t np_blocks_index_of(struct np_blocks *blocks, const void *block)
     return index;
 }
 
-/* Under the lock. Those behind the hole move up unless that would take them before their home, so that no search ends too early. */
+/* Under the lock. Those behind the hole move up unless that would take them before their home, so that no search ends too
+ * early. */
 static void forget(struct np_blocks *blocks, const void *block)
 {
     uint64_t hole = place_of(blocks, block), mask = blocks->room - 1;

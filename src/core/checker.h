@@ -28,8 +28,8 @@ int np_checker_begin(struct np_checker *checker, char *data, uint64_t slots, siz
 /* Opens all of it, before it is unmapped: other memory will be at that address. */
 void np_checker_end(struct np_checker *checker);
 
-/* The slot is in this process's hands: its usable bytes, not what lies behind. filled: another has written it (a message). May be said
- * of one that is open. */
+/* The slot is in this process's hands: its usable bytes, not what lies behind. filled: another has written it (a
+ * message). May be said of one that is open. */
 void np_checker_open(struct np_checker *checker, uint64_t index, bool filled);
 /* Nobody here may touch it. May be said of one that is shut. */
 void np_checker_shut(struct np_checker *checker, uint64_t index);

@@ -13,8 +13,8 @@
 struct numapool_pool;
 struct np_pool_arena;
 
-/* Notes that the calling thread is in the public call `name` (of static storage), made from `return_address`. Stands until its next
- * public call on a pool with checks. */
+/* Notes that the calling thread is in the public call `name` (of static storage), made from `return_address`. Stands
+ * until its next public call on a pool with checks. */
 void np_call_enter(const char *name, const void *return_address);
 
 /* In a public function. */

@@ -27,7 +27,8 @@
 
 enum np_guard_kind { NP_GUARD_UNKNOWN = 0, NP_GUARD_TAKEN, NP_GUARD_GIVEN, NP_GUARD_SENT, NP_GUARD_RELEASED };
 
-/* Shared, one a slot. Written by who has the slot. Believed for nothing but what is said in a report, and whether to look for poison. */
+/* Shared, one a slot. Written by who has the slot. Believed for nothing but what is said in a report, and whether to look
+ * for poison. */
 struct np_guard_record {
     np_shm64 state; /* generation, kind << 16 */
     np_shm64 taken_by, taken_at;
@@ -47,7 +48,8 @@ struct np_guard {
     struct np_checker checker;
 };
 
-/* Of a pool with checks, once the arena is attached: before the first get, and before the arena is unmapped. begin: 0, -ENOMEM. */
+/* Of a pool with checks, once the arena is attached: before the first get, and before the arena is unmapped. begin: 0,
+ * -ENOMEM. */
 int np_guard_begin(struct numapool_pool *pool, struct np_pool_arena *pa);
 void np_guard_end(struct np_pool_arena *pa);
 

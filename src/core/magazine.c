@@ -207,8 +207,8 @@ static void *refill(struct np_magazine *magazine)
     void *slot = refill_from_home(magazine);
     if (slot)
         return slot;
-    /* The stack is looked at whatever they count: a lane that is left by the way, and in a pool that counts exactly all that comes
-     * back, goes there at once. */
+    /* The stack is looked at whatever they count: a lane that is left by the way, and in a pool that counts exactly all
+     * that comes back, goes there at once. */
     take_back(magazine);
     if (*top > magazine->slots)
         return *--*top;

@@ -21,11 +21,12 @@ static inline uint32_t np_magazine_count(struct np_magazine *magazine)
     return (uint32_t)(*np_magazine_top(magazine) - magazine->slots);
 }
 
-/* The arena for a magazine of `node` (numapool_magazine_open): of those on the node the one with most free slots. -EINVAL. */
+/* The arena for a magazine of `node` (numapool_magazine_open): of those on the node the one with most free slots.
+ * -EINVAL. */
 int np_magazine_choose(const struct numapool_pool *pool, int node, unsigned *arena);
 
-/* Makes a magazine whose stack is empty one of `arena`, with as much capacity as the pool's size and this process's allowance permit;
- * maybe none. -ENOMEM: it is what it was before. */
+/* Makes a magazine whose stack is empty one of `arena`, with as much capacity as the pool's size and this process's
+ * allowance permit; maybe none. -ENOMEM: it is what it was before. */
 int np_magazine_bind(struct np_magazine *magazine, unsigned arena);
 
 /* A magazine whose stack and arena are empty goes to another arena of its node that has free slots. False: there is none. */
@@ -34,7 +35,8 @@ bool np_magazine_move(struct np_magazine *magazine);
 /* Gives its allowance back. */
 void np_magazine_unbind(struct np_magazine *magazine);
 
-/* Sets its capacity by whether its node runs low: an eighth of what was granted then. What it holds beyond that goes to the depot. */
+/* Sets its capacity by whether its node runs low: an eighth of what was granted then. What it holds beyond that goes to
+ * the depot. */
 void np_magazine_adapt(struct np_magazine *magazine);
 
 /* The older slots go to the depot, the younger, warmer ones stay: `keep` of them. */

@@ -50,7 +50,8 @@ static bool change_level(struct np_arena *arenas, unsigned count, size_t stride,
 void np_notice_level(struct np_arena *arenas, unsigned count, size_t stride, int node)
 {
     enum { CHANGES_MAX = 4 }; /* who moves slots back and forth meanwhile looks himself */
-    /* Who has moved slots since they were counted here, and saw `low` as it was, had nothing to tell: that is for us, who look again. */
+    /* Who has moved slots since they were counted here, and saw `low` as it was, had nothing to tell: that is for us, who
+     * look again. */
     for (unsigned i = 0; i < CHANGES_MAX && change_level(arenas, count, stride, node); i++)
         np_fence(); /* pairs with np_arena_wake's, between the slots' counter and the look at `low` of who frees */
 }

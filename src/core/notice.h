@@ -25,8 +25,8 @@ void np_notice_bump(struct np_arena *arena);
 void np_notice_growth(struct np_arena *first, uint32_t arenas);
 void np_notice_ending(struct np_arena *first);
 
-/* Compares the free slots of a node with its low watermark, the sum of its arenas' shares, and says so when they have crossed it: down, or an
- * eighth above it. arenas: `count` of them, `stride` bytes from one to the next. */
+/* Compares the free slots of a node with its low watermark, the sum of its arenas' shares, and says so when they have
+ * crossed it: down, or an eighth above it. arenas: `count` of them, `stride` bytes from one to the next. */
 void np_notice_level(struct np_arena *arenas, unsigned count, size_t stride, int node);
 
 /* How many free slots a node with that watermark wants so as to have recovered; at most all it has. */

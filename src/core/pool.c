@@ -125,7 +125,8 @@ int np_pool_add_arena(struct numapool_pool *pool)
     if (result == 0) {
         pool->cache_slots_max = cache_slots_max;
         join_node(pool, count);
-        /* Who sleeps has raised its bit in those that it knew; who goes to sleep after this finds the new one under the lock. */
+        /* Who sleeps has raised its bit in those that it knew; who goes to sleep after this finds the new one under the
+         * lock. */
         if (pool->sleepers > 0)
             np_arena_sleep_begin(&pa->arena, pool->client);
         atomic_store_explicit(&pool->arena_count, count + 1, memory_order_release); /* pairs with np_pool_arena_count */
@@ -192,8 +193,8 @@ int np_pool_stop(struct numapool_pool *pool)
 {
     struct np_magazine *own = np_thread_magazine_of(pool);
     pthread_mutex_lock(&pool->lock);
-    /* The calling thread's own is closed with the pool, but not before it is known that the pool is: else a thread that goes on
-     * would have lost it. */
+    /* The calling thread's own is closed with the pool, but not before it is known that the pool is: else a thread that
+     * goes on would have lost it. */
     if (pool->magazine_count - (own != NULL) + pool->sender_count + pool->receiver_count > 0) {
         int result = refuse_to_stop(pool, pool->thread_magazine_count - (own != NULL));
         pthread_mutex_unlock(&pool->lock);

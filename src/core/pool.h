@@ -29,7 +29,8 @@
 /* While a node runs low a magazine holds that part of what it was granted. */
 #define NP_LOW_SHARE 8u
 #define NP_DEPOT_SLOTS_MAX (1u << 20)
-/* A hint of new arenas that proved untrue, or could not be followed up, is followed up again no sooner than this, and twice as late each time. */
+/* A hint of new arenas that proved untrue, or could not be followed up, is followed up again no sooner than this, and
+ * twice as late each time. */
 #define NP_LEARN_PAUSE_NS INT64_C(2000000)
 #define NP_LEARN_PAUSE_MAX_NS INT64_C(512000000)
 
@@ -93,8 +94,8 @@ struct numapool_pool {
     /* who admits senders and receivers and gives lanes: the broker inside this process or the daemon */
     const struct np_authority *authority;
     void *authority_context;
-    /* Adds (np_pool_add_arena) what the pool has got since; how many, 0: it has no more than are known here; -errno: that cannot be
-     * found out now. NULL: all are known here always. */
+    /* Adds (np_pool_add_arena) what the pool has got since; how many, 0: it has no more than are known here; -errno: that
+     * cannot be found out now. NULL: all are known here always. */
     int (*learn)(struct numapool_pool *pool);
     void (*destroy)(struct numapool_pool *pool); /* unmaps and frees what the maker made */
     void *maker;
@@ -144,8 +145,8 @@ static inline unsigned np_pool_arena_count(const struct numapool_pool *pool)
     return atomic_load_explicit(&pool->arena_count, memory_order_acquire);
 }
 
-/* Makes pool->arenas[np_pool_arena_count()], which the maker has attached, one of the pool's: with a depot, a share in what may be
- * cached, and whoever sleeps for a slot is woken. One thread at a time. -ENOMEM: it is none of the pool's. */
+/* Makes pool->arenas[np_pool_arena_count()], which the maker has attached, one of the pool's: with a depot, a share in
+ * what may be cached, and whoever sleeps for a slot is woken. One thread at a time. -ENOMEM: it is none of the pool's. */
 int np_pool_add_arena(struct numapool_pool *pool);
 
 /* Asks for arenas that are not known here yet: as pool->learn. */
@@ -153,8 +154,8 @@ int np_pool_learn(struct numapool_pool *pool);
 /* The same where arena 0 hints that there are some, and not too often, for a hint may lie. True: one or more came. */
 bool np_pool_learn_hinted(struct numapool_pool *pool);
 
-/* How many arenas there are, as arena 0 hints; below it the notices there, which are bumped after that has changed: so the same hint means
- * the same. 0: nobody hints. */
+/* How many arenas there are, as arena 0 hints; below it the notices there, which are bumped after that has changed: so
+ * the same hint means the same. 0: nobody hints. */
 static inline uint64_t np_pool_growth_hint(const struct numapool_pool *pool)
 {
     const struct np_arena_header *header = pool->arenas[0].arena.header;
@@ -164,8 +165,8 @@ static inline uint64_t np_pool_growth_hint(const struct numapool_pool *pool)
     return (uint64_t)np_load32(&header->arenas, memory_order_relaxed) << 32 | notices; /* relaxed: the daemon's word decides */
 }
 
-/* Whether arena 0 hints at more arenas than are known here, and the daemon has not said that this is not so. Relaxed: its answer is
- * asked for again at worst. */
+/* Whether arena 0 hints at more arenas than are known here, and the daemon has not said that this is not so. Relaxed: its
+ * answer is asked for again at worst. */
 static inline bool np_pool_has_grown(const struct numapool_pool *pool)
 {
     uint64_t hint = np_pool_growth_hint(pool);
@@ -181,9 +182,11 @@ static inline bool np_pool_is_low(const struct np_pool_arena *pa)
 /* After slots were moved out of an arena or into it: has its node run low, or recovered? */
 void np_pool_note_level(struct numapool_pool *pool, struct np_pool_arena *pa);
 
-/* event.c: whether numapool_next_event has something to tell now. Asks the daemon where a hint says that the pool has grown. */
+/* event.c: whether numapool_next_event has something to tell now. Asks the daemon where a hint says that the pool has
+ * grown. */
 bool np_pool_has_events(struct numapool_pool *pool);
-/* Names the words that are bumped after something has happened, one a node: before the look for events that comes before the sleep. */
+/* Names the words that are bumped after something has happened, one a node: before the look for events that comes before
+ * the sleep. */
 void np_pool_sleep_on_events(struct numapool_pool *pool, struct np_sleep *sleep);
 /* Gives all depots back. -EBUSY when something is open. */
 int np_pool_stop(struct numapool_pool *pool);
@@ -203,7 +206,8 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
 /* Up to n out of the depot, else out of the arena. */
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
 
-/* What numapool_get and numapool_put do, for the library's own calls: what is checked then is the caller's call (fault.h). */
+/* What numapool_get and numapool_put do, for the library's own calls: what is checked then is the caller's call
+ * (fault.h). */
 void *np_magazine_get_slow(struct np_magazine *magazine);
 int np_magazine_put_slow(struct np_magazine *magazine, void *slot);
 static inline void *np_magazine_get(struct np_magazine *magazine)

@@ -43,8 +43,8 @@ void np_sleep_on_own(struct np_sleep *sleep, np_shm32 *word);
 /* One of the words has changed since it was named. */
 bool np_sleep_is_over(const struct np_sleep *sleep);
 
-/* Sleeps until one of the words has changed, a signal, or `deadline_ns` (CLOCK_MONOTONIC; INT64_MAX: none). 0: look again, for
- * whatever reason; -ETIMEDOUT. */
+/* Sleeps until one of the words has changed, a signal, or `deadline_ns` (CLOCK_MONOTONIC; INT64_MAX: none). 0: look
+ * again, for whatever reason; -ETIMEDOUT. */
 int np_sleep_until(const struct np_sleep *sleep, int64_t deadline_ns);
 
 /* Changes a word and wakes who sleeps on it. Async-signal-safe; may change errno. */

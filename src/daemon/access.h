@@ -34,7 +34,8 @@ int np_access_parse(struct np_access list[NP_ACCESS_MAX], const char *lists, con
 /* The IDs that have the right, as numbers with ':' between them; "" when nobody has. Parsing it gives the same. */
 void np_access_format(const struct np_access list[NP_ACCESS_MAX], unsigned right, char *text, size_t bytes);
 
-/* Rights (enum np_right, added up) that the list gives a user of these groups. `groups` are ascending: there may be 65,536. */
+/* Rights (enum np_right, added up) that the list gives a user of these groups. `groups` are ascending: there may be
+ * 65,536. */
 unsigned np_access_rights(const struct np_access list[NP_ACCESS_MAX], uid_t uid, gid_t gid, const gid_t *groups,
                           unsigned group_count);
 

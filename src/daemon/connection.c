@@ -179,8 +179,9 @@ static struct np_connection *oldest_of(struct np_worker *worker, enum np_connect
     return oldest;
 }
 
-/* Makes room for one that may have something to say: who has no right to say anything, or else who has connected longest without having
- * said who he is, or else who has looked longest, and can connect again. Clients stay: there is room for all of them. */
+/* Makes room for one that may have something to say: who has no right to say anything, or else who has connected longest
+ * without having said who he is, or else who has looked longest, and can connect again. Clients stay: there is room for
+ * all of them. */
 static void evict_silent(struct np_worker *worker, const struct np_connection *except)
 {
     unsigned count;

@@ -17,8 +17,8 @@ struct np_identity {
 /* SO_PEERCRED. */
 int np_identity_of_socket(int socket, struct np_identity *identity);
 
-/* SO_PEERGROUPS: the groups that it had besides when it connected, ascending. How many, `room` at most; 0 also when the kernel does not
- * say. */
+/* SO_PEERGROUPS: the groups that it had besides when it connected, ascending. How many, `room` at most; 0 also when the
+ * kernel does not say. */
 unsigned np_identity_groups_of_socket(int socket, gid_t *groups, unsigned room);
 
 /* A pidfd of that very process: SO_PEERPIDFD where the kernel has it (6.5), else pidfd_open, looked at again by the start

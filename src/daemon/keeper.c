@@ -145,7 +145,8 @@ static void exec_worker(const struct keeper *keeper, int records)
 
 static void run_child(const struct keeper *keeper, int records, pid_t parent)
 {
-    /* A worker without its keeper has nobody to keep what it makes. It sees the closed socket pair; this is for one that is stuck. */
+    /* A worker without its keeper has nobody to keep what it makes. It sees the closed socket pair; this is for one that
+     * is stuck. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(EX_OSERR);

@@ -35,7 +35,8 @@ static int lock_once(struct np_listener *listener)
     if (fd < 0)
         return np_error(-errno, "cannot make the lock file '%s' (%s): choose a directory that this user may write, by --socket",
                         listener->lock_path, strerror(errno));
-    /* Not flock(2): a worker that was forked and not yet executed would have that lock too, and outlive its keeper with it. */
+    /* Not flock(2): a worker that was forked and not yet executed would have that lock too, and outlive its keeper with
+     * it. */
     struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     if (fcntl(fd, F_SETLK, &whole) != 0) {
         int code = errno;

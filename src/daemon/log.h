@@ -22,8 +22,8 @@ enum np_log_to {
 /* `who`: "keeper" or "worker"; must live for ever, as must journal_path. */
 void np_log_start(const char *who, enum np_log_level level, enum np_log_to to, const char *journal_path);
 
-/* "numapoold worker: info: ...", in the journal without that, which its fields say. A line that is not taken at once is counted, and the
- * next one says how many were lost. */
+/* "numapoold worker: info: ...", in the journal without that, which its fields say. A line that is not taken at once is
+ * counted, and the next one says how many were lost. */
 __attribute__((format(printf, 2, 3))) void np_log(enum np_log_level level, const char *format, ...);
 
 /* Fields of the journal: NUMAPOOL_POOL, NUMAPOOL_CLIENT, NUMAPOOL_PID. NULL or 0: none. */

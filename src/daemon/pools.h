@@ -51,8 +51,8 @@ int np_pools_start(struct np_worker *worker);
 /* Those of the configuration, once in the life of the board: what an admin has destroyed does not come back. Waits. */
 int np_pools_make_configured(struct np_worker *worker);
 
-/* What became of the request with that tag: NP_WIRE_UNDER_WAY; -EAGAIN: another is under way; 0: nothing is known of it, and it may
- * begin; else why it failed, which is told once. */
+/* What became of the request with that tag: NP_WIRE_UNDER_WAY; -EAGAIN: another is under way; 0: nothing is known of it,
+ * and it may begin; else why it failed, which is told once. */
 int np_pools_outcome(struct np_worker *worker, uint64_t tag);
 
 /* Both: NP_WIRE_UNDER_WAY, or -errno. np_pools_outcome has said 0. */

@@ -93,8 +93,8 @@ static int reconnect(struct np_connection *connection, const struct np_wire_hell
     return 0;
 }
 
-/* The table of all bells to those who may write somewhere: with it one can ring everybody, and hide news from them. To others a page of
- * their own. */
+/* The table of all bells to those who may write somewhere: with it one can ring everybody, and hide news from them. To
+ * others a page of their own. */
 static int give_bells(struct np_connection *connection)
 {
     struct np_worker *worker = connection->worker;
@@ -118,8 +118,8 @@ static void end_client(struct np_connection *connection)
     np_watch_end(watch, "left");
 }
 
-/* One who was just admitted and gets no bells asks again as somebody new. His number would stay his as long as his process may have
- * something mapped, which for another user's is until it ends. */
+/* One who was just admitted and gets no bells asks again as somebody new. His number would stay his as long as his
+ * process may have something mapped, which for another user's is until it ends. */
 static int turn_away(struct np_connection *connection, int result)
 {
     char why[sizeof connection->answer.sentence];

@@ -28,8 +28,8 @@ static bool needs_no_list(const struct np_connection *connection)
     return connection->identity.uid == geteuid() || connection->identity.uid == 0;
 }
 
-/* Groups are asked for anew by each question, once however many lists it looks at: a process may be in very many, and whoever may
- * connect could keep the worker busy with them. */
+/* Groups are asked for anew by each question, once however many lists it looks at: a process may be in very many, and
+ * whoever may connect could keep the worker busy with them. */
 static struct {
     bool known;
     unsigned count;

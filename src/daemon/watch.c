@@ -202,8 +202,9 @@ static bool is_only_client_of_process(const struct np_watch *watch)
     return true;
 }
 
-/* Accounts, and the page of bells of one who may not have the others, are this client's alone. The rest is shared by all: it says something where the process is no other client too,
- * as it is after it became another program that connected in its turn. */
+/* Accounts, and the page of bells of one who may not have the others, are this client's alone. The rest is shared by all:
+ * it says something where the process is no other client too, as it is after it became another program that connected in
+ * its turn. */
 static void collect_inodes(struct np_maps_check *check, const struct np_watch *watch)
 {
     const struct np_worker *worker = watch->worker;
@@ -278,7 +279,8 @@ static void maps_read(struct np_operation *operation, int result)
         return;
     }
     if (result == 0) {
-        /* No program has no mappings at all: the process's first thread has left, or is just leaving, and the others may go on. */
+        /* No program has no mappings at all: the process's first thread has left, or is just leaving, and the others may
+         * go on. */
         conclude(worker, check->offset == 0);
         return;
     }
@@ -437,10 +439,12 @@ int np_watches_take_over(struct np_worker *worker)
         struct np_watch *watch = take_watch(worker, client);
         int pidfd = np_store_get(&worker->store, pidfd_key(client));
         if (pidfd < 0) {
-            /* The keeper could not store it. The process may live all the same, and then is found again by when it started. */
+            /* The keeper could not store it. The process may live all the same, and then is found again by when it
+             * started. */
             pidfd = np_identity_pidfd_of_process(entry->pid, entry->start_ticks);
             int result = pidfd < 0 ? pidfd : np_worker_keep(worker, pidfd_key(client), pidfd);
-            /* Anything but the kernel's word that it is gone: to take its slots away while it lives would give them two owners. */
+            /* Anything but the kernel's word that it is gone: to take its slots away while it lives would give them two
+             * owners. */
             if (result < 0 && result != -ESRCH)
                 return np_error_within(result, "client %u", client);
         }

@@ -145,8 +145,8 @@ static int hear_signals(struct np_worker *worker)
 
 /* ---------------------------------------------------------------- start */
 
-/* Most that can be under way at once: a request and an answer never are for one connection; a pidfd and a token for each client;
- * and the rest is one each. */
+/* Most that can be under way at once: a request and an answer never are for one connection; a pidfd and a token for each
+ * client; and the rest is one each. */
 static unsigned operations_of(const struct np_config *config)
 {
     enum { ACCEPT_SIGNAL_RECORDS_BELL_MAPS_MAKER = 6 };

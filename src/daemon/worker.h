@@ -169,7 +169,8 @@ void np_premises_start(struct np_worker *worker);
 /* The client's account at a pool: made if there is none. A descriptor that stays the store's, or -errno. */
 int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool);
 void np_premises_drop_account(struct np_worker *worker, uint32_t client, uint32_t pool);
-/* The page of bells of a client who gets no others: made if there is none. A descriptor that stays the store's, or -errno. */
+/* The page of bells of a client who gets no others: made if there is none. A descriptor that stays the store's, or
+ * -errno. */
 int np_premises_page(struct np_worker *worker, uint32_t client);
 void np_premises_drop_page(struct np_worker *worker, uint32_t client);
 /* Opening for reading only: no account, and nothing to sweep. */
@@ -191,15 +192,16 @@ void np_connection_close(struct np_connection *connection);
 bool np_request_serve(struct np_connection *connection, const struct np_wire_request *request, int *result);
 
 /* ---- rights.c: of the process at the other end, by the kernel's word for its user and groups alone */
-/* Added up from enum np_right. The daemon's user and root have all, everywhere, and who made a pool has all there; an admin of the
- * daemon is one of every pool. */
+/* Added up from enum np_right. The daemon's user and root have all, everywhere, and who made a pool has all there; an
+ * admin of the daemon is one of every pool. */
 unsigned np_rights_at_pool(const struct np_connection *connection, const struct np_pool_entry *pool);
 bool np_rights_is_admin(const struct np_connection *connection); /* of the daemon */
 bool np_rights_is_direct(const struct np_connection *connection); /* of one pool or more: gets the table of bells */
 bool np_rights_has_any(const struct np_connection *connection);
 /* Counts and, not too often, logs that the request was refused; the sentence is np_error's. */
 void np_rights_refused(const struct np_connection *connection);
-/* Opens the socket to all users when a list names some, and to the daemon's alone when none does. After every change of a list. */
+/* Opens the socket to all users when a list names some, and to the daemon's alone when none does. After every change of a
+ * list. */
 void np_rights_set_socket_mode(const struct np_worker *worker);
 
 /* ---- request_admin.c */

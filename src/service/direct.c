@@ -69,8 +69,8 @@ static void discard(struct np_direct_pool *direct)
     np_wipe_free(direct, sizeof *direct);
 }
 
-/* A daemon that is gone has nothing to close, and one whose worker is just being replaced hears it later: as long as it thinks that the
- * pool is open here it cannot be destroyed. */
+/* A daemon that is gone has nothing to close, and one whose worker is just being replaced hears it later: as long as it
+ * thinks that the pool is open here it cannot be destroyed. */
 static void tell_closed(struct numapool_client *client, uint32_t pool)
 {
     struct np_wire_request request = { .operation = NP_WIRE_POOL_CLOSE, .of.pool_close.pool = pool };
@@ -193,7 +193,8 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     return 0;
 }
 
-/* What came with the answer: of a pool to write to the account, and bells are needed; of the others the page of our own bells. */
+/* What came with the answer: of a pool to write to the account, and bells are needed; of the others the page of our own
+ * bells. */
 static int take_descriptor(struct np_direct_pool *direct, int fd)
 {
     if (direct->readonly)

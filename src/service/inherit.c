@@ -10,8 +10,8 @@
 
 enum { NOTED_MAX = 256, CLAIMED = -2 };
 
-/* An entry is claimed by an exchange of `fd` (0: vacant; the number plus 1 else), and complete when fd is stored. No lock: a child may have been
- * forked at any moment. */
+/* An entry is claimed by an exchange of `fd` (0: vacant; the number plus 1 else), and complete when fd is stored. No
+ * lock: a child may have been forked at any moment. */
 static struct noted {
     _Atomic int fd;
     pid_t pid;

@@ -3,8 +3,8 @@
 #ifndef NP_SERVICE_INHERIT_H
 #define NP_SERVICE_INHERIT_H
 
-/* This process has opened fd for a session: a child may close its copy. One that finds no room is closed at the child's end or exec, as it would
- * be without this. */
+/* This process has opened fd for a session: a child may close its copy. One that finds no room is closed at the child's
+ * end or exec, as it would be without this. */
 void np_inherit_note(int fd);
 /* It is going to be closed. */
 void np_inherit_forget(int fd);

@@ -55,8 +55,8 @@ static int endpoint_close(void *context, uint32_t endpoint)
     return result == -ESTALE ? 0 : result; /* a daemon that is gone has no endpoints */
 }
 
-/* As next_lane; -ENODATA: of a lane whose header does not say that it is the one. Its other end can write that, and harms itself
- * alone: whoever asks goes on without this lane. */
+/* As next_lane; -ENODATA: of a lane whose header does not say that it is the one. Its other end can write that, and harms
+ * itself alone: whoever asks goes on without this lane. */
 static int next_lane_after(struct numapool_pool *pool, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant)
 {
     struct np_wire_request request = { .operation = NP_WIRE_NEXT_LANE, .of.next_lane = { .stamp = stamp, .endpoint = endpoint } };

@@ -26,9 +26,9 @@
 
 struct np_direct_pool;
 
-/* An endpoint that the daemon may have made, or still has, while nobody here knows it: a receiver of that kind would be given
- * lanes that it never reads. It is closed as soon as the daemon answers again. Likewise a pool that could be destroyed if only the daemon
- * had heard that it was closed here. */
+/* An endpoint that the daemon may have made, or still has, while nobody here knows it: a receiver of that kind would be
+ * given lanes that it never reads. It is closed as soon as the daemon answers again. Likewise a pool that could be
+ * destroyed if only the daemon had heard that it was closed here. */
 struct np_session_debt {
     bool is_pool;                       /* a pool that was closed here; else an endpoint */
     uint32_t pool;
@@ -73,9 +73,9 @@ struct numapool_client {
 /* 0 when it is a live client of this process, else -EINVAL with the sentence. */
 int np_client_check(const struct numapool_client *client);
 
-/* Asks the daemon, with as many new connections as it takes within patience_ns. request->of and ->operation are the caller's.
- * The answer must bring exactly `descriptors` descriptors when its result is not negative; they are then the caller's.
- * 0 or the daemon's count; the daemon's -errno with its sentence; -ENOTCONN, -ETIMEDOUT, -ESTALE, -EPROTO. */
+/* Asks the daemon, with as many new connections as it takes within patience_ns. request->of and ->operation are the
+ * caller's. The answer must bring exactly `descriptors` descriptors when its result is not negative; they are then the
+ * caller's. 0 or the daemon's count; the daemon's -errno with its sentence; -ENOTCONN, -ETIMEDOUT, -ESTALE, -EPROTO. */
 int np_session_call(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
                     int fds[NP_WIRE_FDS_MAX], unsigned descriptors, int64_t patience_ns);
 

@@ -96,7 +96,8 @@ static bool all_is_free(struct trial *trial)
     return harness_wait_all_free(&trial->look, SOON_NS, &took_ns) == SLOTS;
 }
 
-/* Looking asks the worker for memory, and so has to begin anew with each. False: there is none, though several were asked for. */
+/* Looking asks the worker for memory, and so has to begin anew with each. False: there is none, though several were asked
+ * for. */
 static bool kill_worker(struct trial *trial)
 {
     pid_t worker = harness_daemon_worker(&trial->daemon);

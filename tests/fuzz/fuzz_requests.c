@@ -95,8 +95,8 @@ static void exchange(const void *message, size_t bytes)
     refused += answer.result < 0;
 }
 
-/* Pools of a few names and a few pages: most are made, met again, enlarged and destroyed, and none uses the machine's memory up. The
- * honest client's pool is left alone, or nobody could open it any more. */
+/* Pools of a few names and a few pages: most are made, met again, enlarged and destroyed, and none uses the machine's
+ * memory up. The honest client's pool is left alone, or nobody could open it any more. */
 static void tame(struct np_wire_request *request, uint8_t how)
 {
     struct np_wire_pool *pool = &request->of.pool_create;

@@ -45,7 +45,8 @@ void foreign_set_up(struct process *self, const struct np_authority *authority)
     self->pool->authority = &its_own;
 }
 
-/* The daemon's timer, which runs while there are orphans that it cannot hear of: due whenever there is something for it to do. */
+/* The daemon's timer, which runs while there are orphans that it cannot hear of: due whenever there is something for it
+ * to do. */
 bool foreign_duty_is_due(void)
 {
     for (uint32_t lane = 1; world.broker && lane <= world.limits.lanes; lane++) {

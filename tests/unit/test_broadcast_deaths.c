@@ -62,8 +62,8 @@ static void send_batch(void *argument)
     ck_assert_int_eq(numapool_send_bulk(batch->sender, batch->messages, 3, 0), 3);
 }
 
-/* A batch of three, the sender killed before its n-th access. One receiver has been there, one joined late, one left before and one dies after
- * it: those who are there get the same number of them. */
+/* A batch of three, the sender killed before its n-th access. One receiver has been there, one joined late, one left
+ * before and one dies after it: those who are there get the same number of them. */
 static bool kill_sender(unsigned accesses)
 {
     struct member *dead = join_world(), *lives = join_world(), *dies = join_world();
@@ -142,8 +142,8 @@ static void bury_client(void *argument)
     np_broker_client_gone(&world.broker, *(uint32_t *)argument, &what);
 }
 
-/* The scavenger of a dead sender or receiver is killed before its n-th access, and another begins again: nothing is freed that somebody has,
- * nothing is lost. */
+/* The scavenger of a dead sender or receiver is killed before its n-th access, and another begins again: nothing is freed
+ * that somebody has, nothing is lost. */
 static bool kill_scavenger(bool of_sender, unsigned accesses)
 {
     struct scene scene;

@@ -279,8 +279,8 @@ END_TEST
 
 /* ---------------------------------------------------------------- deaths, written by hand */
 
-/* What each step of a put or get leaves when its process dies right after it, and the scavenger has freed the slot: the next getter says
- * nothing of it, whatever the payload holds. */
+/* What each step of a put or get leaves when its process dies right after it, and the scavenger has freed the slot: the
+ * next getter says nothing of it, whatever the payload holds. */
 START_TEST(no_death_makes_a_false_alarm)
 {
     listen();

@@ -112,7 +112,8 @@ static int do_step(const struct np_sleep *sleep, int64_t deadline_ns)
     return 0;
 }
 
-/* then: in place of the second sleep and of any further one, as of a sender that was woken by a lane which is only to be drained. */
+/* then: in place of the second sleep and of any further one, as of a sender that was woken by a lane which is only to be
+ * drained. */
 static void plan(void (*first)(void), void (*then)(void))
 {
     step = 0;
@@ -211,7 +212,8 @@ START_TEST(nobody_is_rung_who_is_awake)
 }
 END_TEST
 
-/* A flag that names a bell, as it may be for a moment after the lane has changed hands, is no reason to ring in a table that is not there. */
+/* A flag that names a bell, as it may be for a moment after the lane has changed hands, is no reason to ring in a table
+ * that is not there. */
 START_TEST(a_foreign_receiver_rings_no_bell_whatever_the_lane_says)
 {
     fill_lane();
@@ -237,7 +239,8 @@ static void close_foreign(void)
     ck_assert_int_eq(numapool_receiver_close(receiver), 0);
 }
 
-/* The sender's first lane is a direct receiver's; then he leaves, and the foreign one adopts it. Lanes are full throughout. */
+/* The sender's first lane is a direct receiver's; then he leaves, and the foreign one adopts it. Lanes are full
+ * throughout. */
 static void begin_with_direct(void)
 {
     ck_assert_int_eq(numapool_receiver_close(receiver), 0);
@@ -301,7 +304,8 @@ static void then_foreign_takes_all(void)
     foreign_takes_all();
 }
 
-/* A lane that is handed over between any two steps of who falls asleep: he does not sleep, or on what the new receiver rings. */
+/* A lane that is handed over between any two steps of who falls asleep: he does not sleep, or on what the new receiver
+ * rings. */
 static int awake_or_on_the_lane(const struct np_sleep *sleep, int64_t deadline_ns)
 {
     (void)deadline_ns;

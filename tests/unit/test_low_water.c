@@ -261,7 +261,8 @@ static const np_shm32 *low_flag;
 static struct numapool_magazine *other_magazine;
 static void *other_slots[48];
 
-/* Between counting and what follows from it another thread moves slots: it finds `low` as it was, and has nothing to tell. */
+/* Between counting and what follows from it another thread moves slots: it finds `low` as it was, and has nothing to
+ * tell. */
 static void move_slots_before_it_is_told(enum np_shm_kind kind, const volatile void *address, unsigned bytes, uint64_t value)
 {
     (void)bytes;

@@ -320,7 +320,8 @@ static void die_hook(enum np_shm_kind kind, const volatile void *address, unsign
     }
 }
 
-/* A batch of three, the sender killed before its n-th access: all of it arrives or nothing, once, and the rest is undisturbed. */
+/* A batch of three, the sender killed before its n-th access: all of it arrives or nothing, once, and the rest is
+ * undisturbed. */
 static bool kill_batch(unsigned accesses)
 {
     struct member *dead = join_world(), *lives = join_world();

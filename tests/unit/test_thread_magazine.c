@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* gcc's thread sanitizer loses track of the mutexes of a thread that is cancelled while it sleeps, and does not let a child of
- * several threads make threads; the leak sanitizer calls what is the parent's a leak of the child. */
+/* gcc's thread sanitizer loses track of the mutexes of a thread that is cancelled while it sleeps, and does not let a
+ * child of several threads make threads; the leak sanitizer calls what is the parent's a leak of the child. */
 #if defined(__SANITIZE_THREAD__)
 enum { ENDINGS_TRIED = 2, FORKS_TRIED = 0 };
 #elif defined(__SANITIZE_ADDRESS__)

@@ -27,7 +27,8 @@ static bool is_over(void)
     return atomic_load_explicit(&over, memory_order_acquire);
 }
 
-/* Slots begin with the number of who has them; written and checked without atomics, so that the sanitizer sees two owners. */
+/* Slots begin with the number of who has them; written and checked without atomics, so that the sanitizer sees two
+ * owners. */
 static void *take_and_give(void *argument)
 {
     const uint64_t me = 1 + (uint64_t)(uintptr_t)argument;

@@ -36,7 +36,8 @@ static inline struct numapool_receiver *open_receiver(struct numapool_pool *pool
     return receiver;
 }
 
-/* As a process has it that opened the pool read-only: without the table of bells. Its lanes are marked as the broker marks them. */
+/* As a process has it that opened the pool read-only: without the table of bells. Its lanes are marked as the broker
+ * marks them. */
 static inline void make_foreign(struct numapool_receiver *receiver)
 {
     receiver->endpoint.foreign = true;

@@ -93,7 +93,8 @@ static int name(struct listener *listener, struct connection *connection, const 
     return outlet_name(listener->gateway, text);
 }
 
-/* The payment gets its number here, and so a new seal; nothing else of it is touched, and it stays where the kernel put it. */
+/* The payment gets its number here, and so a new seal; nothing else of it is touched, and it stays where the kernel put
+ * it. */
 static int send_payment(struct listener *listener, struct connection *connection, struct numapool_payment *payment)
 {
     const uint32_t taken = NUMAPOOL_PAYMENT_COLLECTION | NUMAPOOL_PAYMENT_NOTICE | NUMAPOOL_PAYMENT_ACCOUNT_CUT | STREAM_BAD_TRACE;

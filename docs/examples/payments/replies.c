@@ -222,8 +222,8 @@ static uint16_t begin_parcel(struct replies *replies, uint16_t connection)
     return NOBODY;
 }
 
-/* A slot for the connection's next replies. Waits while it has too many unread, or all slots are under way, as long as it reads: who
- * does not would hold up everybody's payments. */
+/* A slot for the connection's next replies. Waits while it has too many unread, or all slots are under way, as long as it
+ * reads: who does not would hold up everybody's payments. */
 static bool begin_filling(struct replies *replies, struct connection *connection)
 {
     const struct timespec pause = { .tv_nsec = 200000 };
@@ -445,7 +445,8 @@ void replies_close(struct replies *replies)
         if (replies->connections[i].used)
             close(replies->connections[i].socket);
     io_uring_queue_exit(&replies->ring);
-    /* A slot of which the kernel has not let go is not put back: it stays ours until the daemon knows by the token that it may go. */
+    /* A slot of which the kernel has not let go is not put back: it stays ours until the daemon knows by the token that
+     * it may go. */
     numapool_magazine_close(replies->magazine);
     release_memory(replies);
 }

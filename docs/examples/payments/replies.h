@@ -12,8 +12,8 @@
 
 struct replies;
 
-/* Listens on [ADDRESS:]PORT. Whoever connects says eight bytes, the session of his payments, and is sent eight bytes back, the same,
- * when he has been heard. `copies`: even where the kernel could do without. NULL, having said why. */
+/* Listens on [ADDRESS:]PORT. Whoever connects says eight bytes, the session of his payments, and is sent eight bytes
+ * back, the same, when he has been heard. `copies`: even where the kernel could do without. NULL, having said why. */
 struct replies *replies_open(const struct session *session, const char *where, bool copies, uint16_t *port);
 /* The connection of the gateway with this number has this name, which ends in '#' and its session. */
 void replies_name(struct replies *replies, uint32_t file, const char *name);

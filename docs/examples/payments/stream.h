@@ -131,8 +131,9 @@ _Static_assert(sizeof(struct stream_file) == 128, "one slot");
 _Static_assert(sizeof(struct stream_finding) == 128, "one slot");
 _Static_assert(sizeof(struct stream_end) == 128, "one slot");
 
-/* ---- over TCP: records of 128 bytes without anything between them, each a payment (numapool/payment.h) or one of these two, told
- * apart by the byte where a payment has its version. First a hello, last a closing; what is neither is refused. */
+/* ---- over TCP: records of 128 bytes without anything between them, each a payment (numapool/payment.h) or one of these
+ * two, told apart by the byte where a payment has its version. First a hello, last a closing; what is neither is refused.
+ */
 #define STREAM_RECORD_BYTES NUMAPOOL_PAYMENT_BYTES
 #define STREAM_KIND_OFFSET  54u
 enum stream_kind { STREAM_KIND_PAYMENT = NUMAPOOL_PAYMENT_VERSION, STREAM_KIND_HELLO = 0xf1, STREAM_KIND_CLOSING = 0xf2 };

@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* A listening socket, close-on-exec; *port is the one that it got (0 asks for any). Without an address: of this machine alone. -1,
- * having said why as `program`. */
+/* A listening socket, close-on-exec; *port is the one that it got (0 asks for any). Without an address: of this machine
+ * alone. -1, having said why as `program`. */
 int tcp_listen(const char *program, const char *where, uint16_t *port);
 /* A connection, close-on-exec. -1, having said why. */
 int tcp_connect(const char *program, const char *where);
