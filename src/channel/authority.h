@@ -45,6 +45,8 @@ struct np_lane_grant {
     uint32_t home;  /* BROADCAST: its home lane */
     uint32_t peer;  /* endpoint at the other end, or 0 */
     uint32_t peer_generation;
+    /* NULL: its header does not say that it is the one. Its other end can write that, and harms itself alone: who does not have the lane
+     * yet goes on without it. */
     struct np_lane_shared *memory; /* remote: mapped by the authority for this caller, who gives it back by unmap_lane */
 };
 

@@ -125,6 +125,8 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
         if (!known->shared && place == receiver->lane_count)
             place = i;
     }
+    if (!grant->memory)
+        return 0; /* what was sent on it is lost to whoever gets the lane, until both its ends are gone */
     uint64_t *done_bits = calloc((grant->capacity + 63) / 64, sizeof *done_bits);
     if (!done_bits || (place == receiver->lane_room && grow(receiver) < 0)) {
         free(done_bits);

@@ -206,6 +206,10 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         np_sender_note_node(known);
         return 0;
     }
+    if (!grant->memory) /* one that cannot be sent on, and is to be left once it should be: else it would count as one to leave for ever */
+        return grant->state == NP_LANE_ACTIVE ? 0
+                                              : pool->authority->leave_lane(pool->authority_context, sender->endpoint.id, grant->lane,
+                                                                            grant->generation);
     if (sender->lane_count == sender->lane_room) {
         unsigned room = sender->lane_room ? sender->lane_room * 2 : 8;
         struct np_sender_lane *more = realloc(sender->lanes, room * sizeof *more);

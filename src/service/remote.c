@@ -55,10 +55,9 @@ static int endpoint_close(void *context, uint32_t endpoint)
     return result == -ESTALE ? 0 : result; /* a daemon that is gone has no endpoints */
 }
 
-/* As next_lane; -ENODATA: of a lane whose header does not say that it is the one. Its other end can write that, and harms
- * itself alone: whoever asks goes on without this lane. */
-static int next_lane_after(struct numapool_pool *pool, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant)
+static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant)
 {
+    struct numapool_pool *pool = context;
     struct np_wire_request request = { .operation = NP_WIRE_NEXT_LANE, .of.next_lane = { .stamp = stamp, .endpoint = endpoint } };
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX];
@@ -85,18 +84,10 @@ static int next_lane_after(struct numapool_pool *pool, uint32_t endpoint, uint64
         np_memory_unmap(memory, np_lane_bytes(grant->capacity, grant->kind));
         np_tell(NUMAPOOL_LOG_WARN, "lane %u of pool '%s' is left out, for whoever is at its other end scribbled over it: %s", grant->lane,
                 pool->name, np_error_sentence());
-        return -ENODATA;
+        return 1; /* without memory: who has it mapped since before is told its state all the same */
     }
     grant->memory = memory;
     return 1;
-}
-
-static int next_lane(void *context, uint32_t endpoint, uint64_t stamp, struct np_lane_grant *grant)
-{
-    int result;
-    while ((result = next_lane_after(context, endpoint, stamp, grant)) == -ENODATA)
-        stamp = grant->stamp;
-    return result;
 }
 
 static int leave_lane(void *context, uint32_t endpoint, uint32_t lane, uint32_t generation)
