@@ -47,7 +47,7 @@ account() { # NAME LOG STATUS SECONDS
         tail -n 40 "$2" | sed 's/^/    /'
     fi
     printf '%s %s: %d passed, %d failed%s\n' "$verdict" "$1" "$passed" "$failed" "$4"
-    grep -h '^NOT RUN' "$2" | sort -u | sed 's/^/    /' || true
+    grep -hE '^(\*\*\* )?NOT RUN' "$2" | sort -u | sed 's/^/    /' || true
 }
 
 if [ "${1:-}" = --count ]; then
