@@ -12,11 +12,6 @@
 
 #include "bench.h"
 
-static const struct bench_group *const groups[] = {
-    &bench_get_put, &bench_bulk, &bench_thousand, &bench_round_trip, &bench_one_way, &bench_blocking,
-};
-#define GROUP_COUNT (sizeof groups / sizeof *groups)
-
 static char *const *selected;
 static int selected_count;
 
@@ -30,21 +25,23 @@ static bool is_wanted(const char *name)
 
 static bool is_known(const char *prefix)
 {
-    if (strncmp(bench_metadata_name, prefix, strlen(prefix)) == 0)
-        return true;
-    for (size_t g = 0; g < GROUP_COUNT; g++)
-        for (unsigned i = 0; i < groups[g]->row_count; i++)
-            if (strncmp(groups[g]->rows[i].name, prefix, strlen(prefix)) == 0)
+    for (size_t i = 0; i < bench_special_count; i++)
+        if (strncmp(bench_specials[i]->name, prefix, strlen(prefix)) == 0)
+            return true;
+    for (size_t g = 0; g < bench_group_count; g++)
+        for (unsigned i = 0; i < bench_groups[g]->row_count; i++)
+            if (strncmp(bench_groups[g]->rows[i].name, prefix, strlen(prefix)) == 0)
                 return true;
     return false;
 }
 
 static void list_names(void)
 {
-    for (size_t g = 0; g < GROUP_COUNT; g++)
-        for (unsigned i = 0; i < groups[g]->row_count; i++)
-            printf("%s\n", groups[g]->rows[i].name);
-    printf("%s\n", bench_metadata_name);
+    for (size_t g = 0; g < bench_group_count; g++)
+        for (unsigned i = 0; i < bench_groups[g]->row_count; i++)
+            printf("%s\n", bench_groups[g]->rows[i].name);
+    for (size_t i = 0; i < bench_special_count; i++)
+        printf("%s\n", bench_specials[i]->name);
 }
 
 static _Noreturn void usage(FILE *to, int status)
@@ -121,10 +118,11 @@ int main(int argc, char **argv)
 #endif
 
     struct bench_report *report = bench_report_open();
-    for (size_t g = 0; g < GROUP_COUNT; g++)
-        bench_run_group(groups[g], &options, report, is_wanted);
-    if (is_wanted(bench_metadata_name))
-        bench_metadata(report);
+    for (size_t g = 0; g < bench_group_count; g++)
+        bench_run_group(bench_groups[g], &options, report, is_wanted);
+    for (size_t i = 0; i < bench_special_count; i++)
+        if (is_wanted(bench_specials[i]->name))
+            bench_specials[i]->measure(report, &options);
     bench_report_write(report, json_path);
     return 0;
 }

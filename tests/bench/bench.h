@@ -7,9 +7,11 @@
  * machine does meanwhile it does to all of them. A row is a subject and a floor of one group: its ratio is taken within each
  * slice, and the median of those ratios is quoted.
  *
- * A local variant runs in this process on the first CPU. A pair runs here and in a peer process on the second; since virtual CPUs
- * wander over the host, a bare cache line is bounced between the two before and after each slice, and the slice
- * counts as near or far by that, or is dropped when the two probes disagree.
+ * A local variant runs in this process on the first CPU. One with several ends runs here and in as many other processes (or threads)
+ * on the CPUs in turn; since virtual CPUs wander over the host, a bare cache line is bounced between the first two before and after
+ * each slice, and the slice counts as near or far by that, or is dropped when the two probes disagree.
+ *
+ * What cannot be cut into slices is a special: it measures as it must, and reports by itself.
  */
 #ifndef NP_BENCH_BENCH_H
 #define NP_BENCH_BENCH_H
@@ -21,11 +23,14 @@
 
 #include "statistics.h"
 
-#define BENCH_VARIANTS_MAX 6u
+#define BENCH_VARIANTS_MAX 16u
+#define BENCH_ENDS_MAX 8u
 #define BENCH_SLICES_MAX 4096u
 #define BENCH_PAYLOAD_BYTES 128u
 #define BENCH_ONE_WAY_SAMPLE 512u /* messages whose mean is one sample of a one-way benchmark */
 
+/* Ends are numbered: 0 leads, 1 is its peer, and groups with `ends` above 2 have more. End i runs on CPU number i modulo 2 of
+ * the two. */
 enum bench_end { BENCH_LEAD, BENCH_PEER };
 
 struct bench_variant {
@@ -35,15 +40,19 @@ struct bench_variant {
     void *(*open)(void);
     void (*close)(void *state);
 
-    /* Local: `operations` of them, timed together as one sample. */
+    /* Local: `operations` of them, timed together as one sample. before and after are called around each chunk and are not in
+     * the time; NULL: nothing. */
     void (*chunk)(void *state);
+    void (*before)(void *state);
+    void (*after)(void *state);
     unsigned operations;
 
-    /* Pair: `operations` of them, by both ends at once; the lead adds samples. */
-    void (*join)(void *state, enum bench_end end); /* after the fork, in each end; may be NULL */
-    void (*leave)(void *state);                    /* likewise */
+    /* Several ends: `operations` of them, by all ends at once; the lead adds samples. end: ends 2 and up. */
+    void (*join)(void *state, unsigned end); /* in each end, in its own process or thread, before the first lap; may be NULL */
+    void (*leave)(void *state, unsigned end);
     void (*lead)(void *state, uint64_t operations, struct bench_histogram *samples);
     void (*peer)(void *state, uint64_t operations);
+    void (*end)(void *state, unsigned end, uint64_t operations);
 };
 
 struct bench_row {
@@ -51,15 +60,31 @@ struct bench_row {
     unsigned subject, floor; /* variants of the group */
     const char *sample;      /* what one sample of p99 and p99.9 is */
     const char *params;      /* more, as the inside of a JSON object: "\"bytes\": 128"; NULL: nothing */
+    double ratio_max;        /* the figure to reach; 0: none was set */
+    double p99_ratio_max;    /* the same for the subject's p99 by the floor's; 0: none */
+    double p999_ratio_max;   /* and p99.9 */
 };
 
 struct bench_group {
+    const char *about; /* a sentence for who reads the report */
     const struct bench_variant *variants[BENCH_VARIANTS_MAX];
     unsigned variant_count;
     const struct bench_row *rows;
     unsigned row_count;
-    bool pair;
-    bool sleeps; /* its processes give the CPU away by themselves: that they were off it says nothing */
+    unsigned ends;       /* 0 or 1: local; 2 to BENCH_ENDS_MAX */
+    bool threads;        /* the ends are threads of one process, else processes */
+    bool sleeps;         /* its ends give the CPU away by themselves: that they were off it says nothing, and what CPU time each end used
+                            for an operation is reported beside */
+    unsigned slices_max; /* operations so long that a lap is one chunk, and this many slices are enough; 0: as the options say */
+};
+
+struct bench_report;
+struct bench_options;
+
+/* A measurement of its own: it adds its results by bench_report_add. */
+struct bench_special {
+    const char *name;
+    void (*measure)(struct bench_report *report, const struct bench_options *options);
 };
 
 struct bench_options {
@@ -73,20 +98,21 @@ struct bench_result {
     const char *name, *unit, *floor_name, *sample, *params;
     const char *cpus;   /* "one", "near", "far" */
     double median, p99, p999, floor, ratio;
+    double floor_p99, floor_p999;
+    double ratio_max, p99_ratio_max, p999_ratio_max; /* figures to reach; 0: none */
     double ratio_low, ratio_high; /* spread over the slices: 10 % and 90 % */
-    double line_ns;     /* pair: median round trip of the bare line */
+    double line_ns;     /* several ends: median round trip of the bare line */
+    double cpu_ns[BENCH_ENDS_MAX], floor_cpu_ns[BENCH_ENDS_MAX]; /* groups that sleep: CPU time of each end for an operation */
     unsigned slices;    /* that count */
     unsigned mixed, disturbed; /* dropped */
     bool busy;          /* too few undisturbed slices: the least disturbed ones count */
 };
 
-struct bench_report;
-
-/* The groups. */
-extern const struct bench_group bench_get_put, bench_bulk, bench_thousand;
-extern const struct bench_group bench_round_trip, bench_one_way, bench_blocking;
-void bench_metadata(struct bench_report *report);
-extern const char bench_metadata_name[];
+/* The groups and specials, in the order of the report: groups.c. */
+extern const struct bench_group *const bench_groups[];
+extern const unsigned bench_group_count;
+extern const struct bench_special *const bench_specials[];
+extern const unsigned bench_special_count;
 
 /* harness.c: measures a group and reports the rows that `wanted` says yes to. */
 void bench_run_group(const struct bench_group *group, const struct bench_options *options, struct bench_report *report,

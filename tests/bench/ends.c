@@ -27,7 +27,7 @@ void bench_ends_close(void *state)
     free(state);
 }
 
-void bench_ends_join(void *state, enum bench_end end)
+void bench_ends_join(void *state, unsigned end)
 {
     struct bench_ends *ends = state;
     char there[NUMAPOOL_NAME_BYTES], back[NUMAPOOL_NAME_BYTES];
@@ -44,8 +44,9 @@ void bench_ends_join(void *state, enum bench_end end)
         bench_fail("%s: %s", ends->name, numapool_errormsg());
 }
 
-void bench_ends_leave(void *state)
+void bench_ends_leave(void *state, unsigned end)
 {
+    (void)end;
     struct bench_ends *ends = state;
     if (numapool_sender_close(ends->sender, BENCH_TIMEOUT_NS) < 0 || numapool_receiver_close(ends->receiver) < 0)
         bench_fail("%s: %s", ends->name, numapool_errormsg());

@@ -23,8 +23,8 @@ struct bench_ends {
 /* Before the fork. `name` tells its channels from those of other variants. */
 struct bench_ends *bench_ends_open(const char *name, int64_t spin_ns);
 void bench_ends_close(void *state);
-void bench_ends_join(void *state, enum bench_end end);
-void bench_ends_leave(void *state);
+void bench_ends_join(void *state, unsigned end);
+void bench_ends_leave(void *state, unsigned end);
 
 /* Sends `count` messages, numbered from `number`, whose payload is written whole. */
 static inline __attribute__((always_inline)) void bench_ends_send(struct bench_ends *ends, uint64_t number, unsigned count)

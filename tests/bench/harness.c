@@ -260,14 +260,14 @@ static void open_variants(struct run *run)
     const struct bench_group *group = run->group;
     unsigned n = group->variant_count;
     memcpy(run->variants, group->variants, n * sizeof *run->variants);
-    if (group->pair)
+    if (group->ends > 1)
         run->variants[n++] = &floor_line;
     for (unsigned i = 0; i < n; i++)
         run->states[i] = run->variants[i]->open();
-    if (group->pair)
+    if (group->ends > 1)
         run->peer = bench_peer_start(run->variants, n, run->states, run->options);
     for (unsigned i = 0; i < group->variant_count; i++) {
-        if (!group->pair) {
+        if (group->ends < 2) {
             local_lap(run, i, lap_seconds(run));
             continue;
         }
@@ -281,7 +281,7 @@ static void close_variants(struct run *run)
 {
     if (run->peer)
         bench_peer_stop(run->peer);
-    for (unsigned i = 0; i < run->group->variant_count + (run->group->pair ? 1 : 0); i++)
+    for (unsigned i = 0; i < run->group->variant_count + (run->group->ends > 1); i++)
         run->variants[i]->close(run->states[i]);
 }
 
@@ -320,7 +320,7 @@ void bench_run_group(const struct bench_group *group, const struct bench_options
         any = any || wanted(group->rows[i].name);
     if (!any)
         return;
-    if (group->pair && options->cpus[1] < 0) {
+    if (group->ends > 1 && options->cpus[1] < 0) {
         fprintf(stderr, "bench: only one CPU is allowed here, so %s is not measured\n", group->rows[0].name);
         return;
     }

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#include "bench.h"
+#include "groups.h"
 #include "floor/copy.h"
 #include "floor/heap.h"
 #include "floor/pop_push.h"
@@ -142,9 +142,9 @@ static const struct bench_variant get_put_thousand_1024 = {
 #define SAMPLE_THOUSAND "mean of 1,000 pairs"
 
 static const struct bench_row get_put_rows[] = {
-    { "get_put_inline", 0, 1, SAMPLE_PAIRS, "\"by\": \"inline\"" },
-    { "get_put_call", 2, 0, SAMPLE_PAIRS, "\"by\": \"function call\"" },
-    { "get_put_call_bare", 2, 3, SAMPLE_PAIRS, "\"by\": \"function call\"" },
+    { "get_put_inline", 0, 1, SAMPLE_PAIRS, "\"by\": \"inline\"", 1.25, 0, 0 },
+    { "get_put_call", 2, 0, SAMPLE_PAIRS, "\"by\": \"function call\"", 2.5, 0, 0 },
+    { "get_put_call_bare", 2, 3, SAMPLE_PAIRS, "\"by\": \"function call\"", 0, 0, 0 },
 };
 const struct bench_group bench_get_put = {
     .variants = { &get_put_inline, &floor_pop_push, &get_put_call, &floor_pop_push_call }, .variant_count = 4,
@@ -152,17 +152,17 @@ const struct bench_group bench_get_put = {
 };
 
 static const struct bench_row bulk_rows[] = {
-    { "bulk_32", 0, 1, "mean of 128 bulk gets and puts, a slot", "\"bulk\": 32" },
+    { "bulk_32", 0, 1, "mean of 128 bulk gets and puts, a slot", "\"bulk\": 32", 1.3, 0, 0 },
 };
 const struct bench_group bench_bulk = {
     .variants = { &get_put_bulk, &floor_copy }, .variant_count = 2, .rows = bulk_rows, .row_count = 1,
 };
 
 static const struct bench_row thousand_rows[] = {
-    { "thousand", 0, 3, SAMPLE_THOUSAND, "\"magazine\": \"default\", \"by\": \"inline\"" },
-    { "thousand_call", 1, 3, SAMPLE_THOUSAND, "\"magazine\": \"default\", \"by\": \"function call\"" },
-    { "thousand_malloc", 0, 4, SAMPLE_THOUSAND, "\"magazine\": \"default\", \"by\": \"inline\"" },
-    { "thousand_magazine_1024", 2, 3, SAMPLE_THOUSAND, "\"magazine\": 1024, \"by\": \"inline\"" },
+    { "thousand", 0, 3, SAMPLE_THOUSAND, "\"magazine\": \"default\", \"by\": \"inline\"", 1.78, 0, 0 },
+    { "thousand_call", 1, 3, SAMPLE_THOUSAND, "\"magazine\": \"default\", \"by\": \"function call\"", 0, 0, 0 },
+    { "thousand_malloc", 0, 4, SAMPLE_THOUSAND, "\"magazine\": \"default\", \"by\": \"inline\"", 0, 0, 0 },
+    { "thousand_magazine_1024", 2, 3, SAMPLE_THOUSAND, "\"magazine\": 1024, \"by\": \"inline\"", 1.3, 0, 0 },
 };
 const struct bench_group bench_thousand = {
     .variants = { &get_put_thousand, &get_put_thousand_call, &get_put_thousand_1024, &floor_pop_push_thousand,

@@ -8,13 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "groups.h"
 #include "numapool.h"
 
 #define POOL_SLOTS (1u << 20)
 #define WORD_BYTES 8.0 /* the floor: one word a slot, which says whose it is */
-
-const char bench_metadata_name[] = "metadata";
 
 static double resident_bytes(void)
 {
@@ -49,8 +47,9 @@ static double measure(void)
     return (after - before) / POOL_SLOTS - BENCH_PAYLOAD_BYTES;
 }
 
-void bench_metadata(struct bench_report *report)
+static void measure_metadata(struct bench_report *report, const struct bench_options *options)
 {
+    (void)options;
     int ends[2];
     double bytes = 0;
     if (pipe(ends) < 0)
@@ -69,9 +68,11 @@ void bench_metadata(struct bench_report *report)
     close(ends[0]);
     waitpid(child, NULL, 0);
     struct bench_result result = {
-        .name = bench_metadata_name, .unit = "bytes", .floor_name = "one word a slot", .cpus = "one",
+        .name = "metadata", .unit = "bytes", .floor_name = "one word a slot", .cpus = "one",
         .params = "\"slots\": 1048576, \"slot_bytes\": 128", .median = bytes, .p99 = bytes, .p999 = bytes, .floor = WORD_BYTES,
         .ratio = bytes / WORD_BYTES,
     };
     bench_report_add(report, &result);
 }
+
+const struct bench_special bench_metadata = { .name = "metadata", .measure = measure_metadata };

@@ -97,7 +97,7 @@ static _Noreturn void peer_main(struct bench_peer *peer, int cpu)
     }
     for (unsigned i = 0; i < peer->variant_count; i++)
         if (peer->variants[i]->leave)
-            peer->variants[i]->leave(peer->states[i]);
+            peer->variants[i]->leave(peer->states[i], BENCH_PEER);
     send_whole(peer->socket, &joined, sizeof joined);
     _exit(0);
 }
@@ -165,7 +165,7 @@ void bench_peer_stop(struct bench_peer *peer)
     send_whole(peer->socket, &command, sizeof command);
     for (unsigned i = 0; i < peer->variant_count; i++)
         if (peer->variants[i]->leave)
-            peer->variants[i]->leave(peer->states[i]);
+            peer->variants[i]->leave(peer->states[i], BENCH_LEAD);
     if (!receive_whole(peer->socket, &left, sizeof left))
         bench_fail("the peer process did not end as it should");
     int status;

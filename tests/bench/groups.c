@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The groups and specials, in the order of the report.
+ */
+#include "groups.h"
+
+const struct bench_group *const bench_groups[] = {
+    &bench_get_put,
+    &bench_bulk,
+    &bench_thousand,
+    &bench_round_trip,
+    &bench_one_way,
+    &bench_blocking,
+};
+const unsigned bench_group_count = sizeof bench_groups / sizeof *bench_groups;
+
+const struct bench_special *const bench_specials[] = {
+    &bench_metadata,
+};
+const unsigned bench_special_count = sizeof bench_specials / sizeof *bench_specials;

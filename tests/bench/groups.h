@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every group and special, by the file that has it.
+ */
+#ifndef NP_BENCH_GROUPS_H
+#define NP_BENCH_GROUPS_H
+
+#include "bench.h"
+
+/* local.c */
+extern const struct bench_group bench_get_put, bench_bulk, bench_thousand;
+/* messages.c */
+extern const struct bench_group bench_round_trip, bench_one_way;
+/* blocking.c */
+extern const struct bench_group bench_blocking;
+/* metadata.c */
+extern const struct bench_special bench_metadata;
+
+#endif
