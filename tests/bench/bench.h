@@ -47,8 +47,10 @@ struct bench_variant {
     void (*after)(void *state);
     unsigned operations;
 
-    /* Several ends: `operations` of them, by all ends at once; the lead adds samples. end: ends 2 and up. */
-    void (*join)(void *state, unsigned end); /* in each end, in its own process or thread, before the first lap; may be NULL */
+    /* Several ends: `operations` of them, by all ends at once; the lead adds samples. end: ends 2 and up; NULL: this variant has two
+     * ends in a group that has more. */
+    void (*join)(void *state, unsigned end); /* in each end, in its own process or thread, all at once, before the first lap; may be
+                                                NULL */
     void (*leave)(void *state, unsigned end);
     void (*lead)(void *state, uint64_t operations, struct bench_histogram *samples);
     void (*peer)(void *state, uint64_t operations);
@@ -75,7 +77,9 @@ struct bench_group {
     bool threads;        /* the ends are threads of one process, else processes */
     bool sleeps;         /* its ends give the CPU away by themselves: that they were off it says nothing, and what CPU time each end used
                             for an operation is reported beside */
-    unsigned slices_max; /* operations so long that a lap is one chunk, and this many slices are enough; 0: as the options say */
+    unsigned slices_max; /* operations so long that a lap is one chunk (or `operations` of several ends), and this many slices are
+                            enough; 0: as the options say */
+    const double *median_max; /* figures to reach in ns, one for each row, 0: none; NULL: none at all */
 };
 
 struct bench_report;
@@ -95,17 +99,20 @@ struct bench_options {
 
 /* One line of the result. */
 struct bench_result {
-    const char *name, *unit, *floor_name, *sample, *params;
+    const char *name, *unit, *subject_name, *floor_name, *sample, *params;
     const char *cpus;   /* "one", "near", "far" */
     double median, p99, p999, floor, ratio;
     double floor_p99, floor_p999;
-    double ratio_max, p99_ratio_max, p999_ratio_max; /* figures to reach; 0: none */
+    double ratio_max, p99_ratio_max, p999_ratio_max, median_max; /* figures to reach; 0: none */
     double ratio_low, ratio_high; /* spread over the slices: 10 % and 90 % */
     double line_ns;     /* several ends: median round trip of the bare line */
     double cpu_ns[BENCH_ENDS_MAX], floor_cpu_ns[BENCH_ENDS_MAX]; /* groups that sleep: CPU time of each end for an operation */
+    unsigned ends;      /* that have one; 0: none */
     unsigned slices;    /* that count */
     unsigned mixed, disturbed; /* dropped */
     bool busy;          /* too few undisturbed slices: the least disturbed ones count */
+    const double *slice_ns, *slice_floor_ns, *slice_ratio; /* of each slice that counts; NULL: it has none */
+    const struct bench_histogram *samples, *floor_samples; /* NULL: it has none */
 };
 
 /* The groups and specials, in the order of the report: groups.c. */
@@ -114,12 +121,14 @@ extern const unsigned bench_group_count;
 extern const struct bench_special *const bench_specials[];
 extern const unsigned bench_special_count;
 
-/* harness.c: measures a group and reports the rows that `wanted` says yes to. */
+/* Measures a group and reports the rows that `wanted` says yes to. */
 void bench_run_group(const struct bench_group *group, const struct bench_options *options, struct bench_report *report,
                      bool (*wanted)(const char *name));
 
 /* report.c */
 struct bench_report *bench_report_open(void);
+/* What follows belongs together; `about` may be NULL. */
+void bench_report_group(struct bench_report *report, const char *about);
 void bench_report_add(struct bench_report *report, const struct bench_result *result);
 void bench_report_write(const struct bench_report *report, const char *json_path);
 

@@ -1,114 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * Slices: each variant of a group in turn, the verdict on the slice, and the rows made of those that count.
+ * Runs a group: each of its variants in turn in each slice, until slices enough are undisturbed.
  */
-#include <errno.h>
-#include <math.h>
-#include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "bench.h"
 #include "floor/line.h"
 #include "peer.h"
+#include "slices.h"
 
-/* A slice in which a process was off its CPU for more than this share of a lap is disturbed: somebody else ran there. */
-#define IDLE_SHARE_MAX 0.03
-/* Fewer undisturbed slices than this make no figure; when no state of the CPUs has as many, the least disturbed tenth counts
- * instead, and the result says so. */
-#define SLICES_MIN 5u
-/* A bare line bounces in about 100 ns within a core complex, in 400 and more between two. */
-#define FAR_FROM_NS 250.0
-/* Two probes of one state differ by less than this factor. */
-#define PROBE_FACTOR_MAX 1.4
 #define PROBE_TRIPS 2000u
 #define WARM_UP_OPERATIONS 4096u
-/* Waits for less busy moments: so many slices are tried for each one that is wanted. */
+/* Waits for less busy moments: so many slices are tried for each one that is wanted, and so much more time is spent. */
 #define TRIES_PER_SLICE 2u
-
-enum state { ONE, NEAR, FAR, MIXED, STATES };
-static const char *const state_names[] = { "one", "near", "far", "mixed" };
-
-struct slice {
-    enum state state;
-    double idle; /* the worst of its laps */
-    bool disturbed;
-    double line_ns;
-    double ns[BENCH_VARIANTS_MAX];
-};
+#define TIME_FACTOR_MAX 4.0
+/* Groups of long operations take the slices that they need, within reason. */
+#define LONG_TIME_FACTOR_MAX 20.0
+#define TIME_MORE_S 1.0
 
 struct run {
     const struct bench_group *group;
     const struct bench_options *options;
     void *states[BENCH_VARIANTS_MAX + 1];
-    const struct bench_variant *variants[BENCH_VARIANTS_MAX + 1]; /* a pair's last is the probe */
-    struct bench_peer *peer;
+    const struct bench_variant *variants[BENCH_VARIANTS_MAX + 1]; /* the last of several ends is the probe */
+    struct bench_peers *peers;
     double estimate_ns[BENCH_VARIANTS_MAX];
-    struct bench_histogram *lap;          /* of each variant, in this slice */
-    struct bench_histogram *all, *clean;  /* of each state and variant */
-    struct slice *slices;
-    unsigned slice_count;
+    struct bench_histogram *lap;         /* of each variant, in this slice */
+    struct bench_histogram *all, *clean; /* of each state and variant */
+    struct bench_slices slices;
 };
-
-void bench_fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("bench: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    exit(1);
-}
-
-void bench_pin(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof set, &set) < 0)
-        bench_fail("this process may not run on CPU %d: %s", cpu, strerror(errno));
-}
-
-void *bench_shared(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (memory == MAP_FAILED)
-        bench_fail("no %zu bytes of shared memory: %s", bytes, strerror(errno));
-    return memory;
-}
-
-void bench_unshare(void *memory, size_t bytes)
-{
-    munmap(memory, bytes);
-}
-
-int64_t bench_clock_cost_ns(void)
-{
-    static int64_t cost_ns = -1;
-    if (cost_ns >= 0)
-        return cost_ns;
-    for (unsigned round = 0; round < 100; round++) { /* the least of many, since some are interrupted */
-        int64_t start_ns = bench_now_ns(), last_ns = start_ns;
-        for (unsigned i = 0; i < 100; i++)
-            last_ns = bench_now_ns();
-        int64_t mean_ns = (last_ns - start_ns) / 100;
-        cost_ns = cost_ns < 0 || mean_ns < cost_ns ? mean_ns : cost_ns;
-    }
-    return cost_ns;
-}
-
-void bench_payload_check(const char *variant, uint64_t sum, uint64_t operations)
-{
-    const uint64_t words = BENCH_PAYLOAD_BYTES / sizeof(uint64_t);
-    uint64_t expected = operations * (operations - 1) / 2 * words + operations * (words * (words - 1) / 2);
-    if (sum != expected)
-        bench_fail("%s: the payloads that arrived add up to %llu instead of %llu", variant, (unsigned long long)sum,
-                   (unsigned long long)expected);
-}
 
 /* ---------------------------------------------------------------- one slice */
 
@@ -117,142 +39,159 @@ static double lap_seconds(const struct run *run)
     return run->options->seconds / run->options->slices / run->group->variant_count;
 }
 
-static struct bench_lap local_lap(struct run *run, unsigned variant, double seconds)
+static double thread_cpu_ns(void)
 {
-    const struct bench_variant *it = run->variants[variant];
-    struct bench_histogram *samples = &run->lap[variant];
-    const int64_t clock_cost_ns = bench_clock_cost_ns();
-    struct timespec cpu_start, cpu_end;
-    uint64_t chunks = 0;
-    double spent_ns = 0;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu_start);
-    int64_t start_ns = bench_now_ns(), now_ns = start_ns, stop_ns = start_ns + (int64_t)(seconds * 1e9);
-    do {
-        it->chunk(run->states[variant]);
-        int64_t after_ns = bench_now_ns();
-        double took_ns = (double)(after_ns - now_ns - clock_cost_ns);
-        took_ns = took_ns > 0 ? took_ns : 0;
-        bench_histogram_add(samples, took_ns / it->operations);
-        spent_ns += took_ns;
-        chunks++;
-        now_ns = bench_now_ns();
-    } while (now_ns < stop_ns);
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu_end);
-    double used_ns = (double)(cpu_end.tv_sec - cpu_start.tv_sec) * 1e9 + (double)(cpu_end.tv_nsec - cpu_start.tv_nsec);
-    return (struct bench_lap){ .ns = spent_ns / (double)(chunks * it->operations), .idle = 1 - used_ns / (double)(now_ns - start_ns) };
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-static struct bench_lap pair_lap(struct run *run, unsigned variant, double seconds)
+static uint64_t operations_of(const struct bench_variant *variant)
 {
-    double wanted = seconds * 1e9 / run->estimate_ns[variant];
-    uint64_t operations = (uint64_t)(wanted / 64) * 64; /* whole batches of any size */
-    struct bench_lap lap = bench_peer_run(run->peer, variant, operations < 64 ? 64 : operations, &run->lap[variant]);
+    return variant->operations > 0 ? variant->operations : 1;
+}
+
+/* One chunk. What its hooks do is in no clock. */
+static double run_chunk(const struct bench_variant *variant, void *state, int64_t clock_cost_ns, struct bench_histogram *samples)
+{
+    if (variant->before)
+        variant->before(state);
+    int64_t start_ns = bench_now_ns();
+    variant->chunk(state);
+    double took_ns = (double)(bench_now_ns() - start_ns - clock_cost_ns);
+    if (variant->after)
+        variant->after(state);
+    took_ns = took_ns > 0 ? took_ns : 0;
+    bench_histogram_add(samples, took_ns / (double)operations_of(variant));
+    return took_ns;
+}
+
+/* Chunks until the time is over. */
+static struct bench_lap chunks_lap(struct run *run, unsigned variant)
+{
+    const int64_t clock_cost_ns = bench_clock_cost_ns();
+    const double cpu_start_ns = thread_cpu_ns();
+    const int64_t start_ns = bench_now_ns(), stop_ns = start_ns + (int64_t)(lap_seconds(run) * 1e9);
+    double spent_ns = 0, operations = 0;
+    int64_t now_ns;
+    do {
+        spent_ns += run_chunk(run->variants[variant], run->states[variant], clock_cost_ns, &run->lap[variant]);
+        operations += (double)operations_of(run->variants[variant]);
+        now_ns = bench_now_ns();
+    } while (now_ns < stop_ns);
+    double used_ns = thread_cpu_ns() - cpu_start_ns;
+    return (struct bench_lap){ .ns = spent_ns / operations, .idle = 1 - used_ns / (double)(now_ns - start_ns),
+                               .cpu_ns = { used_ns / operations } };
+}
+
+/* One chunk, long enough for the CPU's clock to be read around it alone. */
+static struct bench_lap long_lap(struct run *run, unsigned variant)
+{
+    const struct bench_variant *it = run->variants[variant];
+    if (it->before)
+        it->before(run->states[variant]);
+    const double cpu_start_ns = thread_cpu_ns();
+    const int64_t start_ns = bench_now_ns();
+    it->chunk(run->states[variant]);
+    const double took_ns = (double)(bench_now_ns() - start_ns), used_ns = thread_cpu_ns() - cpu_start_ns;
+    if (it->after)
+        it->after(run->states[variant]);
+    const double operations = (double)operations_of(it);
+    bench_histogram_add(&run->lap[variant], took_ns / operations);
+    return (struct bench_lap){ .ns = took_ns / operations, .idle = 1 - used_ns / took_ns, .cpu_ns = { used_ns / operations } };
+}
+
+static struct bench_lap ends_lap(struct run *run, unsigned variant)
+{
+    uint64_t operations = operations_of(run->variants[variant]);
+    if (run->group->slices_max == 0) {
+        double wanted = lap_seconds(run) * 1e9 / run->estimate_ns[variant];
+        operations = (uint64_t)(wanted / 64) * 64; /* whole batches of any size */
+        operations = operations < 64 ? 64 : operations;
+    }
+    struct bench_lap lap = bench_peers_run(run->peers, variant, operations, &run->lap[variant]);
     run->estimate_ns[variant] = lap.ns;
     return lap;
+}
+
+static struct bench_lap run_lap(struct run *run, unsigned variant)
+{
+    bench_histogram_clear(&run->lap[variant]);
+    if (run->peers)
+        return ends_lap(run, variant);
+    return run->group->slices_max > 0 ? long_lap(run, variant) : chunks_lap(run, variant);
 }
 
 /* Round trip of a bare line between the two CPUs, now. */
 static double probe_line(struct run *run)
 {
     static struct bench_histogram unused;
-    return bench_peer_run(run->peer, run->group->variant_count, PROBE_TRIPS, &unused).ns;
-}
-
-static enum state state_by_probes(double before_ns, double after_ns)
-{
-    double larger_ns = fmax(before_ns, after_ns), smaller_ns = fmin(before_ns, after_ns);
-    if (larger_ns > smaller_ns * PROBE_FACTOR_MAX || (smaller_ns < FAR_FROM_NS && larger_ns >= FAR_FROM_NS))
-        return MIXED;
-    return smaller_ns < FAR_FROM_NS ? NEAR : FAR;
+    return bench_peers_run(run->peers, run->group->variant_count, PROBE_TRIPS, &unused).ns;
 }
 
 static void run_slice(struct run *run, unsigned number)
 {
     const unsigned n = run->group->variant_count;
-    struct slice *slice = &run->slices[run->slice_count++];
-    double before_ns = run->peer ? probe_line(run) : 0;
+    struct bench_slice *slice = &run->slices.at[run->slices.count++];
+    double before_ns = run->peers ? probe_line(run) : 0;
     for (unsigned i = 0; i < n; i++) {
         unsigned place = number / n % 2 ? n - 1 - i : i; /* each comes first and last, and after each other one */
         unsigned variant = (place + number) % n;
-        bench_histogram_clear(&run->lap[variant]);
-        struct bench_lap lap = run->peer ? pair_lap(run, variant, lap_seconds(run)) : local_lap(run, variant, lap_seconds(run));
+        struct bench_lap lap = run_lap(run, variant);
         slice->ns[variant] = lap.ns;
+        memcpy(slice->cpu_ns[variant], lap.cpu_ns, sizeof lap.cpu_ns);
         if (lap.idle > slice->idle && !run->group->sleeps)
             slice->idle = lap.idle;
     }
-    slice->disturbed = slice->idle > IDLE_SHARE_MAX;
-    slice->state = ONE;
-    if (run->peer) {
+    if (run->peers) {
         double after_ns = probe_line(run);
-        slice->state = state_by_probes(before_ns, after_ns);
+        slice->state = bench_state_by_probes(before_ns, after_ns);
         slice->line_ns = (before_ns + after_ns) / 2;
     }
     for (unsigned variant = 0; variant < n; variant++) {
         unsigned where = (unsigned)slice->state * BENCH_VARIANTS_MAX + variant;
         bench_histogram_merge(&run->all[where], &run->lap[variant]);
-        if (!slice->disturbed)
+        if (!bench_slice_is_disturbed(slice))
             bench_histogram_merge(&run->clean[where], &run->lap[variant]);
     }
 }
 
-/* ---------------------------------------------------------------- rows */
+/* ---------------------------------------------------------------- a group */
 
-static unsigned slices_of(const struct run *run, enum state state, bool disturbed)
+static void report_row(const struct run *run, unsigned number, enum bench_state state, struct bench_report *report)
 {
-    unsigned n = 0;
-    for (unsigned i = 0; i < run->slice_count; i++)
-        n += run->slices[i].state == state && run->slices[i].disturbed == disturbed;
-    return n;
-}
-
-/* The idle share up to which a slice of that state counts. */
-static double idle_accepted(const struct run *run, enum state state, bool busy)
-{
-    double *shares = calloc(run->slice_count, sizeof *shares);
-    size_t n = 0;
-    if (!busy || !shares) {
-        free(shares);
-        return IDLE_SHARE_MAX;
-    }
-    for (unsigned i = 0; i < run->slice_count; i++)
-        if (run->slices[i].state == state)
-            shares[n++] = run->slices[i].idle;
-    double accepted = bench_quantile(shares, n, fmin(1, fmax(0.1, (double)SLICES_MIN / (double)n)));
-    free(shares);
-    return fmax(accepted, IDLE_SHARE_MAX);
-}
-
-static void report_row(struct run *run, const struct bench_row *row, enum state state, struct bench_report *report)
-{
-    unsigned clean = slices_of(run, state, false), n = 0;
-    bool busy = clean < SLICES_MIN;
-    const double accepted = idle_accepted(run, state, busy);
-    double *subject = calloc(4 * (size_t)run->slice_count, sizeof *subject);
-    if (!subject)
-        bench_fail("no memory for %u slices", run->slice_count);
-    double *floor_ns = subject + run->slice_count, *ratio = floor_ns + run->slice_count, *line = ratio + run->slice_count;
-    for (unsigned i = 0; i < run->slice_count; i++) {
-        const struct slice *slice = &run->slices[i];
-        if (slice->state != state || slice->idle > accepted)
-            continue;
-        subject[n] = slice->ns[row->subject];
-        floor_ns[n] = slice->ns[row->floor];
-        ratio[n] = subject[n] / floor_ns[n];
-        line[n++] = slice->line_ns;
-    }
-    const struct bench_histogram *samples =
-        &(busy ? run->all : run->clean)[(unsigned)state * BENCH_VARIANTS_MAX + row->subject];
+    const struct bench_group *group = run->group;
+    const struct bench_row *row = &group->rows[number];
+    const unsigned ends = group->ends > 1 ? group->ends : 1;
     struct bench_result result = {
-        .name = row->name, .unit = "ns", .floor_name = run->variants[row->floor]->name, .sample = row->sample,
-        .params = row->params, .cpus = state_names[state], .slices = n, .busy = busy,
-        .disturbed = clean + slices_of(run, state, true) - n, .mixed = slices_of(run, MIXED, false) + slices_of(run, MIXED, true),
-        .median = bench_quantile(subject, n, 0.5), .floor = bench_quantile(floor_ns, n, 0.5),
-        .ratio = bench_quantile(ratio, n, 0.5), .ratio_low = bench_quantile(ratio, n, 0.1),
-        .ratio_high = bench_quantile(ratio, n, 0.9), .line_ns = bench_quantile(line, n, 0.5),
-        .p99 = bench_histogram_quantile(samples, 0.99), .p999 = bench_histogram_quantile(samples, 0.999),
+        .name = row->name, .unit = "ns", .subject_name = run->variants[row->subject]->name,
+        .floor_name = run->variants[row->floor]->name, .sample = row->sample, .params = row->params,
+        .ratio_max = row->ratio_max, .p99_ratio_max = row->p99_ratio_max, .p999_ratio_max = row->p999_ratio_max,
+        .median_max = group->median_max ? group->median_max[number] : 0, .ends = group->sleeps ? ends : 0,
     };
+    bench_slices_row(&run->slices, state, row, ends, &result);
+    const struct bench_histogram *samples = &(result.busy ? run->all : run->clean)[(unsigned)state * BENCH_VARIANTS_MAX];
+    result.samples = &samples[row->subject];
+    result.floor_samples = &samples[row->floor];
+    result.p99 = bench_histogram_quantile(result.samples, 0.99);
+    result.p999 = bench_histogram_quantile(result.samples, 0.999);
+    result.floor_p99 = bench_histogram_quantile(result.floor_samples, 0.99);
+    result.floor_p999 = bench_histogram_quantile(result.floor_samples, 0.999);
     bench_report_add(report, &result);
-    free(subject);
+    bench_slices_free(&result);
+}
+
+static void warm_up(struct run *run, unsigned variant)
+{
+    if (!run->peers || run->group->slices_max > 0) {
+        run_lap(run, variant);
+        return;
+    }
+    unsigned operations = WARM_UP_OPERATIONS;
+    if (run->group->sleeps || run->group->ends > 2) /* each costs a switch of the CPU or more */
+        operations /= 64;
+    for (unsigned round = 0; round < 2; round++)
+        run->estimate_ns[variant] = bench_peers_run(run->peers, variant, operations, &run->lap[variant]).ns;
 }
 
 static void open_variants(struct run *run)
@@ -265,56 +204,36 @@ static void open_variants(struct run *run)
     for (unsigned i = 0; i < n; i++)
         run->states[i] = run->variants[i]->open();
     if (group->ends > 1)
-        run->peer = bench_peer_start(run->variants, n, run->states, run->options);
-    for (unsigned i = 0; i < group->variant_count; i++) {
-        if (group->ends < 2) {
-            local_lap(run, i, lap_seconds(run));
-            continue;
-        }
-        unsigned warm_up = group->sleeps ? WARM_UP_OPERATIONS / 64 : WARM_UP_OPERATIONS;
-        for (unsigned round = 0; round < 2; round++)
-            run->estimate_ns[i] = bench_peer_run(run->peer, i, warm_up, &run->lap[i]).ns;
-    }
+        run->peers = bench_peers_start(group, run->variants, n, run->states, run->options);
+    for (unsigned i = 0; i < group->variant_count; i++)
+        warm_up(run, i);
 }
 
 static void close_variants(struct run *run)
 {
-    if (run->peer)
-        bench_peer_stop(run->peer);
+    if (run->peers)
+        bench_peers_stop(run->peers);
     for (unsigned i = 0; i < run->group->variant_count + (run->group->ends > 1); i++)
         run->variants[i]->close(run->states[i]);
 }
 
-/* Enough are there when as many undisturbed slices of one state are as were asked for. */
-static bool has_enough(const struct run *run)
+static void run_slices(struct run *run)
 {
-    for (enum state state = ONE; state < MIXED; state++)
-        if (slices_of(run, state, false) >= run->options->slices)
-            return true;
-    return false;
-}
-
-/* A state with enough undisturbed slices; when there is none, the one with the most of any kind. */
-static bool is_reported(const struct run *run, enum state state)
-{
-    enum state most = ONE;
-    unsigned most_slices = 0;
-    for (enum state other = ONE; other < MIXED; other++) {
-        unsigned clean = slices_of(run, other, false), all = clean + slices_of(run, other, true);
-        if (clean >= SLICES_MIN)
-            return slices_of(run, state, false) >= SLICES_MIN;
-        if (all > most_slices) {
-            most = other;
-            most_slices = all;
-        }
+    const double factor = run->group->slices_max > 0 ? LONG_TIME_FACTOR_MAX : TIME_FACTOR_MAX;
+    const int64_t stop_ns = bench_now_ns() + (int64_t)((run->options->seconds * factor + TIME_MORE_S) * 1e9);
+    const unsigned tries = run->slices.wanted * TRIES_PER_SLICE;
+    for (unsigned number = 0; number < tries && !bench_slices_enough(&run->slices); number++) {
+        if (number > 0 && bench_now_ns() > stop_ns)
+            break;
+        run_slice(run, number);
     }
-    return state == most && most_slices > 0;
 }
 
 void bench_run_group(const struct bench_group *group, const struct bench_options *options, struct bench_report *report,
                      bool (*wanted)(const char *name))
 {
-    const unsigned tries = options->slices * TRIES_PER_SLICE, histograms = STATES * BENCH_VARIANTS_MAX;
+    const unsigned histograms = BENCH_STATES * BENCH_VARIANTS_MAX;
+    const bool few = group->slices_max > 0 && group->slices_max < options->slices;
     bool any = false;
     for (unsigned i = 0; i < group->row_count; i++)
         any = any || wanted(group->rows[i].name);
@@ -324,24 +243,24 @@ void bench_run_group(const struct bench_group *group, const struct bench_options
         fprintf(stderr, "bench: only one CPU is allowed here, so %s is not measured\n", group->rows[0].name);
         return;
     }
-    struct run run = { .group = group, .options = options };
-    run.slices = calloc(tries, sizeof *run.slices);
+    struct run run = { .group = group, .options = options, .slices.wanted = few ? group->slices_max : options->slices };
+    run.slices.at = calloc((size_t)run.slices.wanted * TRIES_PER_SLICE, sizeof *run.slices.at);
     run.lap = calloc(BENCH_VARIANTS_MAX, sizeof *run.lap);
     run.all = calloc(histograms, sizeof *run.all);
     run.clean = calloc(histograms, sizeof *run.clean);
-    if (!run.slices || !run.lap || !run.all || !run.clean)
-        bench_fail("no memory for %u slices", tries);
+    if (!run.slices.at || !run.lap || !run.all || !run.clean)
+        bench_fail("no memory for %u slices", run.slices.wanted);
     bench_pin(options->cpus[0]);
     open_variants(&run);
-    for (unsigned number = 0; number < tries && !has_enough(&run); number++)
-        run_slice(&run, number);
+    run_slices(&run);
     close_variants(&run);
 
+    bench_report_group(report, group->about);
     for (unsigned i = 0; i < group->row_count; i++)
-        for (enum state state = ONE; wanted(group->rows[i].name) && state < MIXED; state++)
-            if (is_reported(&run, state))
-                report_row(&run, &group->rows[i], state, report);
-    free(run.slices);
+        for (enum bench_state state = BENCH_ONE; wanted(group->rows[i].name) && state < BENCH_MIXED; state++)
+            if (bench_state_is_reported(&run.slices, state))
+                report_row(&run, i, state, report);
+    free(run.slices.at);
     free(run.lap);
     free(run.all);
     free(run.clean);

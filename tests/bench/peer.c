@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The other process of a pair: it sleeps on a socket between laps, so that it disturbs nobody, and spins within them.
+ * The other ends of a group, as processes or threads: they sleep on sockets between laps, so that they disturb nobody, and
+ * spin within them. Where more ends than CPUs wait for each other they yield as well.
  */
 #include "peer.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,59 +17,107 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Shared by the two; a line for each writer. */
+#define SPINS_BEFORE_YIELD 200u
+
+/* What an end spent on a lap. */
+struct spent {
+    int64_t start_ns, end_ns; /* by the monotonic clock */
+    double cpu_ns;
+};
+
+/* Shared by all; a line for each writer. */
 struct control {
-    _Alignas(128) _Atomic uint32_t started; /* the peer's: number of the lap that it is ready for */
-    _Atomic uint32_t finished;              /* number of the last lap that it has done */
-    double idle;                            /* in that lap */
-    _Alignas(128) _Atomic uint32_t go;      /* the lead's: number of the lap that it has begun */
+    _Alignas(128) _Atomic uint32_t go; /* the lead's: number of the lap that it has begun */
+    struct {
+        _Alignas(128) _Atomic uint32_t started; /* this end's: number of the lap that it is ready for */
+        _Atomic uint32_t finished;              /* number of the last lap that it has done */
+        struct spent spent;                     /* in that lap */
+    } ends[BENCH_ENDS_MAX];
 };
 
 struct command {
     uint32_t variant; /* STOP: none */
+    uint32_t lap;
     uint64_t operations;
 };
 
 #define STOP UINT32_MAX
 
-struct bench_peer {
+struct end {
+    struct bench_peers *peers;
+    unsigned number;
+    int lead_socket, own_socket; /* the two ends of one pair */
+    pid_t pid;
+    pthread_t thread;
+};
+
+struct bench_peers {
+    const struct bench_group *group;
     struct control *control;
     const struct bench_variant *const *variants;
     unsigned variant_count;
     void *const *states;
-    int socket;
-    pid_t pid;
+    const int *cpus;
+    struct end ends[BENCH_ENDS_MAX]; /* from 1 */
     uint32_t lap;
 };
 
-/* A peer that dies leaves the lead spinning for ever, so its death ends the program from within the signal. */
-static volatile pid_t watched_pid;
+/* An end that dies leaves the lead spinning for ever, so its death ends the program from within the signal. */
+static volatile pid_t watched_pids[BENCH_ENDS_MAX];
 
-static void peer_died(int signal_number)
+static void end_died(int signal_number)
 {
-    static const char sentence[] = "bench: the peer process has ended in the middle of a benchmark\n";
+    static const char sentence[] = "bench: the process of another end has ended in the middle of a benchmark\n";
     (void)signal_number;
     int status;
-    if (waitpid(watched_pid, &status, WNOHANG) == watched_pid) {
-        if (write(STDERR_FILENO, sentence, sizeof sentence - 1) < 0)
-            _exit(2);
-        _exit(1);
+    for (unsigned i = 0; i < BENCH_ENDS_MAX; i++)
+        if (watched_pids[i] > 0 && waitpid(watched_pids[i], &status, WNOHANG) == watched_pids[i]) {
+            if (write(STDERR_FILENO, sentence, sizeof sentence - 1) < 0)
+                _exit(2);
+            _exit(1);
+        }
+}
+
+static double thread_cpu_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+static struct spent spending_starts(void)
+{
+    double cpu_ns = thread_cpu_ns();
+    return (struct spent){ .start_ns = bench_now_ns(), .cpu_ns = -cpu_ns };
+}
+
+static void spending_ends(struct spent *spent)
+{
+    spent->end_ns = bench_now_ns();
+    spent->cpu_ns += thread_cpu_ns();
+}
+
+/* Until the counter, which another end writes, is `lap`. */
+static void await_lap(const struct bench_peers *peers, _Atomic uint32_t *counter, uint32_t lap)
+{
+    const bool crowded = peers->group->ends > 2;
+    for (unsigned spins = 0; atomic_load_explicit(counter, memory_order_acquire) != lap; spins++) { /* pairs with set_lap */
+        if (crowded && spins >= SPINS_BEFORE_YIELD)
+            sched_yield(); /* the one that is waited for may share this CPU */
+        else
+            bench_pause();
     }
 }
 
-static double idle_share(int64_t wall_ns, const struct timespec *from)
+static void set_lap(_Atomic uint32_t *counter, uint32_t lap)
 {
-    struct timespec to;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
-    double used_ns = (double)(to.tv_sec - from->tv_sec) * 1e9 + (double)(to.tv_nsec - from->tv_nsec);
-    double idle = wall_ns > 0 ? 1 - used_ns / (double)wall_ns : 0;
-    return idle > 0 ? idle : 0;
+    atomic_store_explicit(counter, lap, memory_order_release); /* pairs with await_lap */
 }
 
 static void send_whole(int socket, const void *bytes, size_t n)
 {
     if (send(socket, bytes, n, MSG_NOSIGNAL) != (ssize_t)n)
-        bench_fail("the other process of the pair is gone");
+        bench_fail("another end of the benchmark is gone");
 }
 
 static bool receive_whole(int socket, void *bytes, size_t n)
@@ -74,103 +125,179 @@ static bool receive_whole(int socket, void *bytes, size_t n)
     return recv(socket, bytes, n, MSG_WAITALL) == (ssize_t)n;
 }
 
-static _Noreturn void peer_main(struct bench_peer *peer, int cpu)
+static bool takes_part(const struct bench_variant *variant, unsigned end)
 {
+    return end <= BENCH_PEER || variant->end;
+}
+
+static void join_all(const struct bench_peers *peers, unsigned end)
+{
+    for (unsigned i = 0; i < peers->variant_count; i++)
+        if (peers->variants[i]->join && takes_part(peers->variants[i], end))
+            peers->variants[i]->join(peers->states[i], end);
+}
+
+static void leave_all(const struct bench_peers *peers, unsigned end)
+{
+    for (unsigned i = 0; i < peers->variant_count; i++)
+        if (peers->variants[i]->leave && takes_part(peers->variants[i], end))
+            peers->variants[i]->leave(peers->states[i], end);
+}
+
+static void run_lap(struct end *end, const struct command *command)
+{
+    struct bench_peers *peers = end->peers;
+    const struct bench_variant *variant = peers->variants[command->variant];
+    void *state = peers->states[command->variant];
+    set_lap(&peers->control->ends[end->number].started, command->lap);
+    await_lap(peers, &peers->control->go, command->lap);
+    struct spent spent = spending_starts();
+    if (end->number == BENCH_PEER)
+        variant->peer(state, command->operations);
+    else
+        variant->end(state, end->number, command->operations);
+    spending_ends(&spent);
+    peers->control->ends[end->number].spent = spent;
+    set_lap(&peers->control->ends[end->number].finished, command->lap);
+}
+
+static void *end_main(void *argument)
+{
+    struct end *end = argument;
     struct command command;
     char joined = 1;
-    bench_pin(cpu);
-    for (unsigned i = 0; i < peer->variant_count; i++)
-        if (peer->variants[i]->join)
-            peer->variants[i]->join(peer->states[i], BENCH_PEER);
-    send_whole(peer->socket, &joined, sizeof joined);
-    while (receive_whole(peer->socket, &command, sizeof command) && command.variant != STOP) {
-        struct timespec cpu_start;
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu_start);
-        int64_t start_ns = bench_now_ns();
-        peer->lap++;
-        atomic_store_explicit(&peer->control->started, peer->lap, memory_order_release); /* pairs with the lead's acquire */
-        while (atomic_load_explicit(&peer->control->go, memory_order_acquire) != peer->lap)
-            bench_pause();
-        peer->variants[command.variant]->peer(peer->states[command.variant], command.operations);
-        peer->control->idle = idle_share(bench_now_ns() - start_ns, &cpu_start);
-        atomic_store_explicit(&peer->control->finished, peer->lap, memory_order_release); /* pairs with the lead's acquire */
-    }
-    for (unsigned i = 0; i < peer->variant_count; i++)
-        if (peer->variants[i]->leave)
-            peer->variants[i]->leave(peer->states[i], BENCH_PEER);
-    send_whole(peer->socket, &joined, sizeof joined);
-    _exit(0);
+    bench_pin(end->peers->cpus[end->number % 2]);
+    join_all(end->peers, end->number);
+    send_whole(end->own_socket, &joined, sizeof joined);
+    while (receive_whole(end->own_socket, &command, sizeof command) && command.variant != STOP)
+        run_lap(end, &command);
+    leave_all(end->peers, end->number);
+    send_whole(end->own_socket, &joined, sizeof joined);
+    return NULL;
 }
 
-struct bench_peer *bench_peer_start(const struct bench_variant *const *variants, unsigned variant_count, void *const *states,
-                                    const struct bench_options *options)
+static void start_end(struct end *end)
 {
     int sockets[2];
-    char joined;
-    struct bench_peer *peer = calloc(1, sizeof *peer);
-    if (!peer || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
-        bench_fail("no socket pair for the peer process: %m");
-    peer->control = bench_shared(sizeof *peer->control);
-    peer->variants = variants;
-    peer->variant_count = variant_count;
-    peer->states = states;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+        bench_fail("no socket pair for another end: %m");
+    end->lead_socket = sockets[0];
+    end->own_socket = sockets[1];
+    if (end->peers->group->threads) {
+        int error = pthread_create(&end->thread, NULL, end_main, end);
+        if (error != 0)
+            bench_fail("no thread for another end: %s", strerror(error));
+        return;
+    }
     fflush(NULL);
-    peer->pid = fork();
-    if (peer->pid < 0)
-        bench_fail("the peer process cannot be forked: %m");
-    if (peer->pid == 0) {
+    end->pid = fork();
+    if (end->pid < 0)
+        bench_fail("another end cannot be forked: %m");
+    if (end->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         signal(SIGCHLD, SIG_DFL);
-        close(sockets[0]);
-        peer->socket = sockets[1];
-        peer_main(peer, options->cpus[1]);
+        for (unsigned i = BENCH_PEER; i <= end->number; i++)
+            close(end->peers->ends[i].lead_socket);
+        end_main(end);
+        _exit(0);
     }
-    watched_pid = peer->pid;
-    signal(SIGCHLD, peer_died);
-    close(sockets[1]);
-    peer->socket = sockets[0];
-    for (unsigned i = 0; i < variant_count; i++)
-        if (variants[i]->join)
-            variants[i]->join(states[i], BENCH_LEAD);
-    if (!receive_whole(peer->socket, &joined, sizeof joined))
-        bench_fail("the peer process did not get ready");
-    return peer;
+    watched_pids[end->number] = end->pid;
+    close(end->own_socket);
 }
 
-struct bench_lap bench_peer_run(struct bench_peer *peer, unsigned variant, uint64_t operations, struct bench_histogram *samples)
+struct bench_peers *bench_peers_start(const struct bench_group *group, const struct bench_variant *const *variants,
+                                      unsigned variant_count, void *const *states, const struct bench_options *options)
 {
-    struct command command = { .variant = variant, .operations = operations };
-    struct control *control = peer->control;
-    struct timespec cpu_start;
-    send_whole(peer->socket, &command, sizeof command);
-    peer->lap++;
-    while (atomic_load_explicit(&control->started, memory_order_acquire) != peer->lap)
-        bench_pause();
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu_start);
-    int64_t start_ns = bench_now_ns();
-    atomic_store_explicit(&control->go, peer->lap, memory_order_release); /* pairs with the peer's acquire */
-    peer->variants[variant]->lead(peer->states[variant], operations, samples);
-    while (atomic_load_explicit(&control->finished, memory_order_acquire) != peer->lap)
-        bench_pause();
-    int64_t took_ns = bench_now_ns() - start_ns;
-    double idle = idle_share(took_ns, &cpu_start);
-    return (struct bench_lap){ .ns = (double)took_ns / (double)operations, .idle = idle > control->idle ? idle : control->idle };
+    char joined;
+    struct bench_peers *peers = calloc(1, sizeof *peers);
+    if (!peers)
+        bench_fail("no memory for the other ends");
+    *peers = (struct bench_peers){ .group = group, .control = bench_shared(sizeof *peers->control), .variants = variants,
+                                   .variant_count = variant_count, .states = states, .cpus = options->cpus };
+    signal(SIGCHLD, end_died);
+    for (unsigned i = BENCH_PEER; i < group->ends; i++) {
+        peers->ends[i].peers = peers;
+        peers->ends[i].number = i;
+        start_end(&peers->ends[i]);
+    }
+    join_all(peers, BENCH_LEAD);
+    for (unsigned i = BENCH_PEER; i < group->ends; i++)
+        if (!receive_whole(peers->ends[i].lead_socket, &joined, sizeof joined))
+            bench_fail("end %u of the benchmark did not get ready", i);
+    return peers;
 }
 
-void bench_peer_stop(struct bench_peer *peer)
+/* One CPU's share of the lap in which it ran none of its ends. */
+static double idle_share(const struct spent *spent, unsigned ends, unsigned cpu)
 {
-    struct command command = { .variant = STOP };
+    int64_t from_ns = INT64_MAX, to_ns = 0;
+    double cpu_ns = 0;
+    for (unsigned i = cpu; i < ends; i += 2) {
+        from_ns = spent[i].start_ns < from_ns ? spent[i].start_ns : from_ns;
+        to_ns = spent[i].end_ns > to_ns ? spent[i].end_ns : to_ns;
+        cpu_ns += spent[i].cpu_ns;
+    }
+    double idle = to_ns > from_ns ? 1 - cpu_ns / (double)(to_ns - from_ns) : 0;
+    return idle > 0 ? idle : 0;
+}
+
+struct bench_lap bench_peers_run(struct bench_peers *peers, unsigned variant, uint64_t operations,
+                                 struct bench_histogram *samples)
+{
+    const struct bench_variant *it = peers->variants[variant];
+    const unsigned ends = it->end ? peers->group->ends : 2;
+    const struct command command = { .variant = variant, .lap = ++peers->lap, .operations = operations };
+    struct spent spent[BENCH_ENDS_MAX];
+    struct bench_lap lap = { .ns = 0 };
+    for (unsigned i = BENCH_PEER; i < ends; i++)
+        send_whole(peers->ends[i].lead_socket, &command, sizeof command);
+    for (unsigned i = BENCH_PEER; i < ends; i++)
+        await_lap(peers, &peers->control->ends[i].started, command.lap);
+    spent[BENCH_LEAD] = spending_starts();
+    set_lap(&peers->control->go, command.lap);
+    it->lead(peers->states[variant], operations, samples);
+    spending_ends(&spent[BENCH_LEAD]);
+    for (unsigned i = BENCH_PEER; i < ends; i++) {
+        await_lap(peers, &peers->control->ends[i].finished, command.lap);
+        spent[i] = peers->control->ends[i].spent;
+    }
+    int64_t end_ns = 0;
+    for (unsigned i = 0; i < ends; i++) {
+        end_ns = spent[i].end_ns > end_ns ? spent[i].end_ns : end_ns;
+        lap.cpu_ns[i] = spent[i].cpu_ns / (double)operations;
+    }
+    lap.ns = (double)(end_ns - spent[BENCH_LEAD].start_ns) / (double)operations;
+    double first = idle_share(spent, ends, 0), second = idle_share(spent, ends, 1);
+    lap.idle = first > second ? first : second;
+    return lap;
+}
+
+static void end_stopped(struct end *end)
+{
     char left;
-    signal(SIGCHLD, SIG_DFL); /* from here on it ends as it should */
-    send_whole(peer->socket, &command, sizeof command);
-    for (unsigned i = 0; i < peer->variant_count; i++)
-        if (peer->variants[i]->leave)
-            peer->variants[i]->leave(peer->states[i], BENCH_LEAD);
-    if (!receive_whole(peer->socket, &left, sizeof left))
-        bench_fail("the peer process did not end as it should");
     int status;
-    waitpid(peer->pid, &status, 0);
-    close(peer->socket);
-    bench_unshare(peer->control, sizeof *peer->control);
-    free(peer);
+    if (!receive_whole(end->lead_socket, &left, sizeof left))
+        bench_fail("end %u of the benchmark did not end as it should", end->number);
+    if (end->peers->group->threads) {
+        pthread_join(end->thread, NULL);
+        close(end->own_socket);
+    } else {
+        waitpid(end->pid, &status, 0);
+    }
+    close(end->lead_socket);
+}
+
+void bench_peers_stop(struct bench_peers *peers)
+{
+    const struct command command = { .variant = STOP };
+    signal(SIGCHLD, SIG_DFL); /* from here on they end as they should */
+    for (unsigned i = 0; i < BENCH_ENDS_MAX; i++)
+        watched_pids[i] = 0;
+    for (unsigned i = BENCH_PEER; i < peers->group->ends; i++)
+        send_whole(peers->ends[i].lead_socket, &command, sizeof command);
+    leave_all(peers, BENCH_LEAD);
+    for (unsigned i = BENCH_PEER; i < peers->group->ends; i++)
+        end_stopped(&peers->ends[i]);
+    bench_unshare(peers->control, sizeof *peers->control);
+    free(peers);
 }

@@ -24,6 +24,13 @@ struct bench_report *bench_report_open(void)
     return report;
 }
 
+void bench_report_group(struct bench_report *report, const char *about)
+{
+    (void)report;
+    if (about)
+        printf("%s\n", about);
+}
+
 static json_t *params_of(const struct bench_result *result)
 {
     char text[512];
