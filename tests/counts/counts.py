@@ -5,6 +5,8 @@
   counts.py PROGRAM            prints the table
   counts.py PROGRAM --check    the same as a test; the last line is "N passed, N failed"
   counts.py PROGRAM --pin      writes what was counted into pins.txt
+  counts.py PROGRAM --where OPERATION
+                               where its instructions are: functions, and the source lines with most of them
 
 PROGRAM is tests/counts/operations of a build with the compiler and flags that pins.txt names: with others, or without valgrind,
 nothing can be said, and NOT RUN is.
@@ -12,6 +14,7 @@ nothing can be said, and NOT RUN is.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,11 +36,13 @@ class Count:
         self.instructions = 0
         self.executed = {}  # object file: {address: times}
         self.calls = {}     # function that calls: {function called: times}
+        self.functions = {}  # {function: instructions of its own}
+        self.lines = {}     # {(file, line): instructions}
 
 
 def read_dump(path):
-    count, names, position, of_call = None, {}, 0, False
-    where = {"ob": "", "fn": "", "cob": "", "cfn": ""}
+    count, names, position, source_line, of_call = None, {}, 0, 0, False
+    where = {"ob": "", "fn": "", "cob": "", "cfn": "", "file": ""}
     with open(path, encoding="utf-8", errors="replace") as dump:
         for line in dump:
             line = line.rstrip("\n")
@@ -54,7 +59,7 @@ def read_dump(path):
                 family = kind[1:] if kind in ("cob", "cfn") else ("file" if kind[-2:] in ("fl", "fi", "fe") else kind)
                 if name and number:
                     names[family, number] = name
-                where[kind] = names.get((family, number), name)
+                where["file" if kind in ("fl", "fi", "fe") else kind] = names.get((family, number), name)
                 continue
             if line.startswith("calls="):
                 times = int(line[6:].split()[0])
@@ -62,16 +67,20 @@ def read_dump(path):
                 called[where["cfn"]] = called.get(where["cfn"], 0) + times
                 of_call = True
                 continue
-            cost = re.match(r"(0x[0-9a-f]+|[+-]\d+|\*) (?:\S+) (\d+)$", line)
+            cost = re.match(r"(0x[0-9a-f]+|[+-]\d+|\*) ([+-]?\d+|\*) (\d+)$", line)
             if not cost:
                 continue
-            place = cost.group(1)
+            place, at, times = cost.group(1), cost.group(2), int(cost.group(3))
             position = position if place == "*" else int(place, 16) if place.startswith("0x") else position + int(place)
+            source_line = source_line if at == "*" else source_line + int(at) if at[0] in "+-" else int(at)
             if of_call:  # what was called, which has lines of its own
                 of_call = False
                 continue
             addresses = count.executed.setdefault(where["ob"], {})
-            addresses[position] = addresses.get(position, 0) + int(cost.group(2))
+            addresses[position] = addresses.get(position, 0) + times
+            count.functions[where["fn"]] = count.functions.get(where["fn"], 0) + times
+            line_of = (os.path.basename(where["file"]), source_line)
+            count.lines[line_of] = count.lines.get(line_of, 0) + times
     return count
 
 
@@ -195,22 +204,48 @@ def check_counts(lines, pins):
         yield tell(False, "%s is pinned" % name, "but not counted: tools/dev counts --pin")
 
 
-def check_promise(counts, listed):
+def written(program, function):
+    """The instructions of a function as they stand in the program, also those that were not executed."""
+    text = []
+    for symbol in (function, function + ".cold"):
+        for line in output_of(["objdump", "-d", "--no-show-raw-insn", "--disassemble=" + symbol, program]).splitlines():
+            match = re.match(r"\s*[0-9a-f]+:\s+(.*)", line)
+            if match:
+                text.append(match.group(1))
+    return text
+
+
+def check_promise(program, counts, listed):
     disassemblies = {}
     for name, _, _, rest in listed:
         if rest != "-" and PROMISED.match(name):
             found = costly(counts[name], disassemblies)
             told = "\n".join("%d times: %s" % (times, text) for text, times in sorted(found.items()))
             yield tell(not found, "%s: nothing atomic, no fence, no system call, no clock" % name, told)
-    # The inline calls call nothing while they are warm.
+    # The inline calls are a pop and a push: what they may call at all is their slow halves, and not while they are warm.
+    text = written(program, "run_inline")
+    others = [line for line in text if COSTLY.match(line) or
+              (line.startswith("call") and not re.search(r"<numapool_(get|put)_slow", line))]
+    slow = sum(line.startswith("call") for line in text)
+    yield tell(not others and slow == 2, "get_put_inline: beside two calls of the slow halves no call and nothing atomic is compiled",
+               "\n".join(others or text))
     called = counts["get_put_inline"].calls.get("run_inline", {})
     yield tell(not called, "get_put_inline: calls nothing", "it calls " + ", ".join(sorted(called)))
 
 
+def print_where(count, number):
+    for what, table in (("function", count.functions), ("source line", count.lines)):
+        print("%8s  %s" % ("each", what))
+        for place, times in sorted(table.items(), key=lambda entry: -entry[1])[:40]:
+            if times / number >= 0.5:
+                print("%8.1f  %s" % (times / number, place if isinstance(place, str) else "%s:%d" % place))
+
+
 def main():
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     program = os.path.abspath(sys.argv[1])
     mode = sys.argv[2] if len(sys.argv) > 2 else ""
-    if mode not in ("", "--check", "--pin"):
+    if mode not in ("", "--check", "--pin", "--where") or len(sys.argv) != (4 if mode == "--where" else 3 if mode else 2):
         sys.exit(__doc__)
     build = output_of([program, "--build"]).strip()
     pinned_build, pins = read_pins() if os.path.exists(PINS) else (build, {})
@@ -229,8 +264,14 @@ def main():
         return 0 if mode == "--check" else 1
     counts, listed = run(program)
     lines = figures(counts, listed)
+    if mode == "--where":
+        numbers = {name: int(number) for name, _, number, _ in listed}
+        if sys.argv[3] not in numbers:
+            sys.exit("no operation '%s'; there are: %s" % (sys.argv[3], " ".join(numbers)))
+        print_where(counts[sys.argv[3]], numbers[sys.argv[3]])
+        return 0
     if mode == "--check":
-        results = list(check_counts(lines, pins)) + list(check_promise(counts, listed))
+        results = list(check_counts(lines, pins)) + list(check_promise(program, counts, listed))
         print("%d passed, %d failed" % (results.count(True), results.count(False)))
         return 0 if all(results) else 1
     print("%-24s %12s %8s %8s" % ("operation", "instructions", "pinned", "each"))
