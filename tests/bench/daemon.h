@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A daemon of the benchmarks' own, with one pool, in a directory of its own; it ends with the program.
+ * A daemon of the benchmarks' own, with its pools, in a directory of its own; it ends with the program.
  */
 #ifndef NP_BENCH_DAEMON_H
 #define NP_BENCH_DAEMON_H
 
 #define BENCH_POOL "bench"
+/* Of one slot each. */
+#define BENCH_TOKEN_POOL_0 "token-0"
+#define BENCH_TOKEN_POOL_1 "token-1"
 
 /* Starts it, the first time, and returns the path of its socket. It is the numapoold that $NUMAPOOLD names, else the one of
  * the same build tree. */

@@ -11,6 +11,8 @@ const struct bench_group *const bench_groups[] = {
     &bench_round_trip,
     &bench_one_way,
     &bench_blocking,
+    &bench_blocking_late,
+    &bench_blocking_set,
 };
 const unsigned bench_group_count = sizeof bench_groups / sizeof *bench_groups;
 

@@ -12,7 +12,9 @@ extern const struct bench_group bench_get_put, bench_bulk, bench_thousand;
 /* messages.c */
 extern const struct bench_group bench_round_trip, bench_one_way;
 /* blocking.c */
-extern const struct bench_group bench_blocking;
+extern const struct bench_group bench_blocking, bench_blocking_late;
+/* blocking_set.c */
+extern const struct bench_group bench_blocking_set;
 /* metadata.c */
 extern const struct bench_special bench_metadata;
 
