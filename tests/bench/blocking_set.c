@@ -165,21 +165,23 @@ static const struct bench_variant polls = {
 
 /* ---------------------------------------------------------------- a slot that another process puts */
 
-/* Two pools of one slot each. Before a trip the lead has one of the slots and the peer the other; they swap, the lead puts
- * its own first. */
+/* Three pools of one slot each. In trip k the lead puts the slot of pool k modulo 3, for which the peer waits, and the peer
+ * that of the one before, for which the lead waits: so nobody waits for what he himself has put last. */
+#define TOKENS 3u
+
 struct tokens {
     struct numapool_client *client;
-    struct numapool_pool *pools[2];
-    struct numapool_magazine *magazines[2];
-    void *slot;     /* that this end has */
-    unsigned which; /* of the pools it is of */
+    struct numapool_pool *pools[TOKENS];
+    struct numapool_magazine *magazines[TOKENS];
+    void *slots[TOKENS];
+    uint64_t trips;
 };
 
 static void *open_tokens(void)
 {
     struct tokens *tokens = calloc(1, sizeof *tokens);
     if (!tokens)
-        bench_fail("no memory for two pools");
+        bench_fail("no memory for %u pools", TOKENS);
     bench_daemon_socket();
     return tokens;
 }
@@ -190,55 +192,49 @@ static void check_token(int result)
         bench_fail("waiting for a slot: %s", numapool_errormsg());
 }
 
+static inline void await_token(struct tokens *tokens, uint64_t which)
+{
+    check_token(numapool_get_wait(tokens->magazines[which % TOKENS], &tokens->slots[which % TOKENS], BENCH_TIMEOUT_NS));
+}
+
+static inline void put_token(struct tokens *tokens, uint64_t which)
+{
+    check_token(numapool_put(tokens->magazines[which % TOKENS], tokens->slots[which % TOKENS]));
+    tokens->slots[which % TOKENS] = NULL;
+}
+
 static void tokens_join(void *state, unsigned end)
 {
-    static const char *const names[2] = { BENCH_TOKEN_POOL_0, BENCH_TOKEN_POOL_1 };
+    static const char *const names[TOKENS] = { BENCH_TOKEN_POOL_0, BENCH_TOKEN_POOL_1, BENCH_TOKEN_POOL_2 };
     struct tokens *tokens = state;
     check_token(numapool_connect(&tokens->client, bench_daemon_socket()));
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < TOKENS; i++) {
         check_token(numapool_open(tokens->client, names[i], NUMAPOOL_PREFAULT, &tokens->pools[i]));
         check_token(numapool_magazine_open(tokens->pools[i], NUMAPOOL_ANY_NODE, 0, &tokens->magazines[i]));
+        if ((i == TOKENS - 1) == (end == BENCH_PEER))
+            await_token(tokens, i);
     }
-    tokens->which = end;
-    check_token(numapool_get_wait(tokens->magazines[end], &tokens->slot, BENCH_TIMEOUT_NS));
 }
 
 static void tokens_leave(void *state, unsigned end)
 {
     struct tokens *tokens = state;
     (void)end;
-    check_token(numapool_put(tokens->magazines[tokens->which], tokens->slot));
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < TOKENS; i++) {
+        if (tokens->slots[i])
+            put_token(tokens, i);
         check_token(numapool_magazine_close(tokens->magazines[i]));
         check_token(numapool_close(tokens->pools[i]));
     }
     check_token(numapool_disconnect(tokens->client));
 }
 
-/* The slot that this end does not have, once it is put. */
-static inline void *await_other(struct tokens *tokens)
-{
-    void *slot;
-    check_token(numapool_get_wait(tokens->magazines[!tokens->which], &slot, BENCH_TIMEOUT_NS));
-    return slot;
-}
-
-static inline void put_own(struct tokens *tokens)
-{
-    check_token(numapool_put(tokens->magazines[tokens->which], tokens->slot));
-}
-
-static inline void has_now(struct tokens *tokens, void *slot)
-{
-    tokens->slot = slot;
-    tokens->which = !tokens->which;
-}
-
 static void token_trip(void *state, uint64_t number)
 {
+    struct tokens *tokens = state;
     (void)number;
-    put_own(state);
-    has_now(state, await_other(state));
+    put_token(tokens, tokens->trips);
+    await_token(tokens, tokens->trips++ + TOKENS - 1);
 }
 
 static void tokens_lead(void *state, uint64_t operations, struct bench_histogram *samples)
@@ -248,10 +244,10 @@ static void tokens_lead(void *state, uint64_t operations, struct bench_histogram
 
 static void tokens_peer(void *state, uint64_t operations)
 {
+    struct tokens *tokens = state;
     for (uint64_t number = 0; number < operations; number++) {
-        void *slot = await_other(state);
-        put_own(state);
-        has_now(state, slot);
+        await_token(tokens, tokens->trips);
+        put_token(tokens, tokens->trips++ + TOKENS - 1);
     }
 }
 

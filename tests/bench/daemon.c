@@ -58,8 +58,8 @@ static _Noreturn void become_daemon(const char *program, int ready)
     sigprocmask(SIG_SETMASK, &none, NULL);
     snprintf(descriptor, sizeof descriptor, "%d", ready);
     execl(program, program, "--socket", socket_path, "--pool", BENCH_POOL ",size=128,count=64K",
-          "--pool", BENCH_TOKEN_POOL_0 ",size=128,count=1", "--pool", BENCH_TOKEN_POOL_1 ",size=128,count=1", "--log=warn",
-          "--ready-fd", descriptor, (char *)NULL);
+          "--pool", BENCH_TOKEN_POOL_0 ",size=128,count=1", "--pool", BENCH_TOKEN_POOL_1 ",size=128,count=1",
+          "--pool", BENCH_TOKEN_POOL_2 ",size=128,count=1", "--log=warn", "--ready-fd", descriptor, (char *)NULL);
     fprintf(stderr, "bench: %s cannot be run: %s\n", program, strerror(errno));
     _exit(127);
 }

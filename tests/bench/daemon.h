@@ -9,6 +9,7 @@
 /* Of one slot each. */
 #define BENCH_TOKEN_POOL_0 "token-0"
 #define BENCH_TOKEN_POOL_1 "token-1"
+#define BENCH_TOKEN_POOL_2 "token-2"
 
 /* Starts it, the first time, and returns the path of its socket. It is the numapoold that $NUMAPOOLD names, else the one of
  * the same build tree. */

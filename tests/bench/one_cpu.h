@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Both ends of a pair on the lead's CPU for the length of a lap: who wakes the other sends no interrupt to another CPU, and neither
- * can run before the other has given the CPU away.
+ * Both ends of a pair on the lead's CPU for the length of a lap: who wakes the other sends no interrupt to another CPU, and
+ * neither can run before the other has given the CPU away.
  */
 #ifndef NP_BENCH_ONE_CPU_H
 #define NP_BENCH_ONE_CPU_H
