@@ -125,12 +125,15 @@ extern const unsigned bench_special_count;
 void bench_run_group(const struct bench_group *group, const struct bench_options *options, struct bench_report *report,
                      bool (*wanted)(const char *name));
 
-/* report.c */
-struct bench_report *bench_report_open(void);
-/* What follows belongs together; `about` may be NULL. */
-void bench_report_group(struct bench_report *report, const char *about);
+/* report.c. The options outlive it. */
+struct bench_report *bench_report_open(const struct bench_options *options);
+/* What follows belongs together under that name; `about` may be NULL. */
+void bench_report_group(struct bench_report *report, const char *name, const char *about);
 void bench_report_add(struct bench_report *report, const struct bench_result *result);
-void bench_report_write(const struct bench_report *report, const char *json_path);
+/* Nothing follows; then what became of the figures, for people. */
+void bench_report_end(struct bench_report *report);
+void bench_report_summary(const struct bench_report *report);
+void bench_report_close(struct bench_report *report);
 
 /* Ends the program with a sentence: a benchmark that goes wrong has no figure. */
 _Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -255,7 +255,7 @@ void bench_run_group(const struct bench_group *group, const struct bench_options
     run_slices(&run);
     close_variants(&run);
 
-    bench_report_group(report, group->about);
+    bench_report_group(report, group->rows[0].name, group->about);
     for (unsigned i = 0; i < group->row_count; i++)
         for (enum bench_state state = BENCH_ONE; wanted(group->rows[i].name) && state < BENCH_MIXED; state++)
             if (bench_state_is_reported(&run.slices, state))

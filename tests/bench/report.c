@@ -1,90 +1,120 @@
 /* SPDX-License-Identifier: MIT
  *
- * The results: a table for people as they come, and a JSON list at the end.
+ * Keeps the results: copies of all that they point to.
  */
-#include <errno.h>
-#include <jansson.h>
+#include "report.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench.h"
+#include "figures.h"
 
-struct bench_report {
-    json_t *list;
-};
-
-struct bench_report *bench_report_open(void)
+static void *checked(void *memory)
 {
-    struct bench_report *report = calloc(1, sizeof *report);
-    if (!report || (report->list = json_array()) == NULL)
+    if (!memory)
         bench_fail("no memory for the report");
-    printf("%-24s %-5s %9s %9s %9s %9s %7s  %-13s %s\n", "name", "cpus", "median", "p99", "p99.9", "floor", "ratio", "10 %..90 %",
-           "floor is");
+    return memory;
+}
+
+static const char *copy_text(const char *text)
+{
+    return text ? checked(strdup(text)) : NULL;
+}
+
+static const double *copy_values(const double *values, unsigned n)
+{
+    return values ? memcpy(checked(malloc((n + 1) * sizeof *values)), values, n * sizeof *values) : NULL;
+}
+
+static const struct bench_histogram *copy_histogram(const struct bench_histogram *histogram)
+{
+    return histogram ? memcpy(checked(malloc(sizeof *histogram)), histogram, sizeof *histogram) : NULL;
+}
+
+struct bench_report *bench_report_open(const struct bench_options *options)
+{
+    struct bench_report *report = checked(calloc(1, sizeof *report));
+    report->options = options;
     return report;
 }
 
-void bench_report_group(struct bench_report *report, const char *about)
+unsigned bench_report_part_end(const struct bench_report *report, unsigned part)
 {
-    (void)report;
-    if (about)
-        printf("%s\n", about);
+    return part + 1 < report->part_count ? report->parts[part + 1].first : report->count;
 }
 
-static json_t *params_of(const struct bench_result *result)
+static void end_part(const struct bench_report *report)
 {
-    char text[512];
-    json_error_t error;
-    snprintf(text, sizeof text, "{%s}", result->params ? result->params : "");
-    json_t *params = json_loads(text, 0, &error);
-    if (!params)
-        bench_fail("the params of %s are not JSON: %s", result->name, error.text);
-    json_object_set_new(params, "floor", json_string(result->floor_name));
-    json_object_set_new(params, "cpus", json_string(result->cpus));
-    if (result->sample)
-        json_object_set_new(params, "sample", json_string(result->sample));
-    if (result->slices > 0) {
-        json_object_set_new(params, "slices", json_integer(result->slices));
-        json_object_set_new(params, "slices_dropped_mixed", json_integer(result->mixed));
-        json_object_set_new(params, "slices_dropped_disturbed", json_integer(result->disturbed));
-        json_object_set_new(params, "machine_busy", json_boolean(result->busy));
-        json_object_set_new(params, "ratio_p10", json_real(result->ratio_low));
-        json_object_set_new(params, "ratio_p90", json_real(result->ratio_high));
-    }
-    if (result->line_ns > 0)
-        json_object_set_new(params, "bare_line_ns", json_real(result->line_ns));
-    return params;
+    if (report->part_count > 0)
+        bench_table_end(report, report->part_count - 1);
+}
+
+void bench_report_group(struct bench_report *report, const char *name, const char *about)
+{
+    end_part(report);
+    report->parts = checked(realloc(report->parts, (report->part_count + 1) * sizeof *report->parts));
+    report->parts[report->part_count] =
+        (struct bench_report_part){ .name = copy_text(name), .about = copy_text(about), .first = report->count };
+    bench_table_begin(report, &report->parts[report->part_count++]);
 }
 
 void bench_report_add(struct bench_report *report, const struct bench_result *result)
 {
-    char spread[32] = "", dropped[96] = "";
-    if (result->slices > 0)
-        snprintf(spread, sizeof spread, "%.2f..%.2f", result->ratio_low, result->ratio_high);
-    if (result->busy)
-        snprintf(dropped, sizeof dropped, "; busy machine: the %u least disturbed slices", result->slices);
-    else if (result->slices > 0)
-        snprintf(dropped, sizeof dropped, "; %u slices, dropped %u mixed %u disturbed", result->slices, result->mixed,
-                 result->disturbed);
-    printf("%-24s %-5s %9.2f %9.2f %9.2f %9.2f %7.3f  %-13s %s (%s)%s\n", result->name, result->cpus, result->median, result->p99,
-           result->p999, result->floor, result->ratio, spread, result->floor_name, result->unit, dropped);
-    fflush(stdout);
-
-    json_t *one = json_object();
-    json_object_set_new(one, "name", json_string(result->name));
-    json_object_set_new(one, "params", params_of(result));
-    json_object_set_new(one, "unit", json_string(result->unit));
-    json_object_set_new(one, "median", json_real(result->median));
-    json_object_set_new(one, "p99", json_real(result->p99));
-    json_object_set_new(one, "p999", json_real(result->p999));
-    json_object_set_new(one, "floor", json_real(result->floor));
-    json_object_set_new(one, "ratio", json_real(result->ratio));
-    if (json_array_append_new(report->list, one) < 0)
-        bench_fail("no memory for the report");
+    struct bench_figure figures[BENCH_FIGURES_MAX];
+    if (report->part_count == 0)
+        bench_report_group(report, result->name, NULL);
+    report->entries = checked(realloc(report->entries, (report->count + 1) * sizeof *report->entries));
+    struct bench_result *entry = &report->entries[report->count++];
+    *entry = *result;
+    entry->name = copy_text(result->name);
+    entry->unit = copy_text(result->unit);
+    entry->subject_name = copy_text(result->subject_name);
+    entry->floor_name = copy_text(result->floor_name);
+    entry->sample = copy_text(result->sample);
+    entry->params = copy_text(result->params);
+    entry->cpus = copy_text(result->cpus);
+    entry->slice_ns = copy_values(result->slice_ns, result->slices);
+    entry->slice_floor_ns = copy_values(result->slice_floor_ns, result->slices);
+    entry->slice_ratio = copy_values(result->slice_ratio, result->slices);
+    entry->samples = copy_histogram(result->samples);
+    entry->floor_samples = copy_histogram(result->floor_samples);
+    const unsigned n = bench_figures_of(entry, figures);
+    for (unsigned i = 0; i < n; i++) {
+        report->figures++;
+        report->figures_met += figures[i].met;
+    }
+    bench_table_row(entry);
 }
 
-void bench_report_write(const struct bench_report *report, const char *json_path)
+void bench_report_end(struct bench_report *report)
 {
-    if (json_path && json_dump_file(report->list, json_path, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) < 0)
-        bench_fail("%s cannot be written: %s", json_path, strerror(errno));
+    end_part(report);
+}
+
+void bench_report_summary(const struct bench_report *report)
+{
+    printf("%u of %u figures reached\n", report->figures_met, report->figures);
+}
+
+static void free_all(const void *const *pointers, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free((void *)(uintptr_t)pointers[i]);
+}
+
+void bench_report_close(struct bench_report *report)
+{
+    for (unsigned i = 0; i < report->count; i++) {
+        const struct bench_result *entry = &report->entries[i];
+        const void *const pointers[] = { entry->name, entry->unit, entry->subject_name, entry->floor_name, entry->sample,
+                                         entry->params, entry->cpus, entry->slice_ns, entry->slice_floor_ns,
+                                         entry->slice_ratio, entry->samples, entry->floor_samples };
+        free_all(pointers, sizeof pointers / sizeof *pointers);
+    }
+    for (unsigned i = 0; i < report->part_count; i++)
+        free_all((const void *const[]){ report->parts[i].name, report->parts[i].about }, 2);
+    free(report->entries);
+    free(report->parts);
+    free(report);
 }

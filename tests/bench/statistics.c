@@ -43,12 +43,23 @@ void bench_histogram_clear(struct bench_histogram *histogram)
 double bench_histogram_quantile(const struct bench_histogram *histogram, double share)
 {
     uint64_t below = 0, wanted = (uint64_t)((double)histogram->count * share);
+    if (histogram->count == 0)
+        return 0;
+    wanted = wanted < histogram->count ? wanted : histogram->count - 1;
     for (unsigned i = 0; i < BENCH_HISTOGRAM_BUCKETS; i++) {
         below += histogram->buckets[i];
         if (below > wanted)
             return middle_of(i) / 1000;
     }
     return 0;
+}
+
+double bench_histogram_bucket_ns(unsigned bucket)
+{
+    if (bucket < BENCH_HISTOGRAM_STEPS)
+        return bucket / 1000.0;
+    unsigned octave = bucket / BENCH_HISTOGRAM_STEPS + 5, step = bucket % BENCH_HISTOGRAM_STEPS;
+    return (double)(UINT64_C(1) << (octave - 6)) * (BENCH_HISTOGRAM_STEPS + step) / 1000;
 }
 
 static int compare(const void *left, const void *right)

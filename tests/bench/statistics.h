@@ -17,8 +17,11 @@ struct bench_histogram {
 void bench_histogram_add(struct bench_histogram *histogram, double value_ns);
 void bench_histogram_merge(struct bench_histogram *into, const struct bench_histogram *from);
 void bench_histogram_clear(struct bench_histogram *histogram);
-/* The value below which `share` (0..1) of the samples lie; 0 when there are none. */
+/* The value below which `share` (0..1) of the samples lie, 1: the largest of them; 0 when there are none. */
 double bench_histogram_quantile(const struct bench_histogram *histogram, double share);
+
+/* Where a bucket begins; the next one's beginning is its end. */
+double bench_histogram_bucket_ns(unsigned bucket);
 
 /* Of n values, which it sorts; 0 when n is 0. */
 double bench_quantile(double *values, size_t n, double share);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Pictures of each group by gnuplot: the ratio slice by slice, and which share of the samples took longer than what. Scripts and
+ * data are written in any case, so that they can be drawn elsewhere.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "report.h"
+
+extern char **environ;
+
+static FILE *create(const char *directory, const char *name, const char *ending)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s%s", directory, name, ending);
+    FILE *file = fopen(path, "we");
+    if (!file)
+        bench_fail("%s cannot be written: %s", path, strerror(errno));
+    return file;
+}
+
+static void finish(FILE *file, const char *name, const char *ending)
+{
+    if (ferror(file) | fclose(file))
+        bench_fail("%s%s cannot be written whole: %s", name, ending, strerror(errno));
+}
+
+/* gnuplot tells blocks of data by two empty lines, and counts them from 0. */
+static void write_slices(FILE *file, const struct bench_result *result)
+{
+    fprintf(file, "# %s, %s: slice, %s, floor, ratio\n", result->name, result->cpus, result->unit);
+    for (unsigned i = 0; i < result->slices; i++)
+        fprintf(file, "%u %.6g %.6g %.6g\n", i + 1, result->slice_ns[i], result->slice_floor_ns[i], result->slice_ratio[i]);
+    fputs("\n\n", file);
+}
+
+/* The last sample of all is above nothing, which has no logarithm: it is the end of the line before it. */
+static void write_tail(FILE *file, const struct bench_histogram *histogram, const char *name, const char *unit)
+{
+    uint64_t above = histogram->count;
+    fprintf(file, "# %s: %s, share of samples from there on\n", name, unit);
+    for (unsigned i = 0; i < BENCH_HISTOGRAM_BUCKETS; i++)
+        if (histogram->buckets[i] > 0) {
+            fprintf(file, "%.6g %.6g\n", bench_histogram_bucket_ns(i), (double)above / (double)histogram->count);
+            above -= histogram->buckets[i];
+        }
+    fputs("\n\n", file);
+}
+
+static bool has_slices(const struct bench_result *result)
+{
+    return result->slices > 0 && result->slice_ratio;
+}
+
+static bool has_samples(const struct bench_result *result)
+{
+    return result->samples && result->floor_samples && result->samples->count > 0 && result->floor_samples->count > 0;
+}
+
+/* In a gnuplot string between double quotes. */
+static void write_quoted(FILE *file, const char *text)
+{
+    for (; *text; text++)
+        if (*text == '"' || *text == '\\')
+            fprintf(file, "\\%c", *text);
+        else
+            fputc(*text, file);
+}
+
+static void write_head(FILE *script, const char *name, const char *which, const char *title)
+{
+    fprintf(script, "set output '%s-%s.svg'\nset title \"", name, which);
+    write_quoted(script, title);
+    fputs("\"\n", script);
+}
+
+static unsigned write_ratio_part(const struct bench_report *report, unsigned part, const char *directory, FILE *script)
+{
+    const struct bench_report_part *it = &report->parts[part];
+    FILE *data = create(directory, it->name, "-ratio.dat");
+    unsigned blocks = 0;
+    write_head(script, it->name, "ratio", it->about ? it->about : it->name);
+    fputs("set xlabel 'slice that counts'\nset ylabel 'times its floor'\nunset logscale\nset yrange [0:*]\n", script);
+    for (unsigned i = it->first; i < bench_report_part_end(report, part); i++) {
+        const struct bench_result *result = &report->entries[i];
+        if (!has_slices(result))
+            continue;
+        write_slices(data, result);
+        fprintf(script, "%s'%s-ratio.dat' index %u using 1:4 with points pointtype 7 pointsize 0.4 linecolor %u title \"",
+                blocks > 0 ? ", \\\n    " : "plot ", it->name, blocks, i - it->first + 1);
+        write_quoted(script, result->name);
+        fprintf(script, ", %s: %.3g\"", result->cpus, result->ratio);
+        if (result->ratio_max > 0)
+            fprintf(script, ", \\\n    %.6g with lines linecolor %u dashtype 2 title 'to reach: %.2f'", result->ratio_max,
+                    i - it->first + 1, result->ratio_max);
+        blocks++;
+    }
+    fputc('\n', script);
+    finish(data, it->name, "-ratio.dat");
+    return blocks;
+}
+
+static void write_latency_part(const struct bench_report *report, unsigned part, const char *directory, FILE *script)
+{
+    const struct bench_report_part *it = &report->parts[part];
+    FILE *data = create(directory, it->name, "-latency.dat");
+    unsigned blocks = 0;
+    write_head(script, it->name, "latency", it->about ? it->about : it->name);
+    fputs("set xlabel 'ns'\nset ylabel 'share of samples that took as long or longer'\nset logscale xy\nset yrange [*:1]\n", script);
+    for (unsigned i = it->first; i < bench_report_part_end(report, part); i++) {
+        const struct bench_result *result = &report->entries[i];
+        if (!has_samples(result))
+            continue;
+        write_tail(data, result->samples, result->name, result->unit);
+        write_tail(data, result->floor_samples, result->floor_name, result->unit);
+        for (unsigned which = 0; which < 2; which++) {
+            fprintf(script, "%s'%s-latency.dat' index %u using 1:2 with steps linecolor %u dashtype %u title \"",
+                    blocks > 0 ? ", \\\n    " : "plot ", it->name, blocks, i - it->first + 1, which + 1);
+            write_quoted(script, which == 0 ? result->name : result->floor_name);
+            fprintf(script, ", %s\"", result->cpus);
+            blocks++;
+        }
+    }
+    fputc('\n', script);
+    finish(data, it->name, "-latency.dat");
+}
+
+static bool is_drawable(const struct bench_report *report, unsigned part)
+{
+    for (unsigned i = report->parts[part].first; i < bench_report_part_end(report, part); i++)
+        if (has_slices(&report->entries[i]) && has_samples(&report->entries[i]))
+            return true;
+    return false;
+}
+
+/* Whether gnuplot is there; it ends the program where gnuplot is and does not understand the script. */
+static bool draw(const char *directory, const char *name)
+{
+    char script[NAME_MAX], program[] = "gnuplot";
+    pid_t child;
+    int status = 0;
+    snprintf(script, sizeof script, "%s.gnuplot", name);
+    char *const arguments[] = { program, script, NULL };
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addchdir_np(&actions, directory);
+    int error = posix_spawnp(&child, program, &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0)
+        return false;
+    if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        bench_fail("gnuplot did not draw %s/%s; what it said stands above", directory, script);
+    return true;
+}
+
+void bench_plots_write(const struct bench_report *report, const char *directory)
+{
+    bool drawn = true;
+    unsigned parts = 0;
+    for (unsigned part = 0; part < report->part_count; part++) {
+        if (!is_drawable(report, part))
+            continue;
+        const char *name = report->parts[part].name;
+        FILE *script = create(directory, name, ".gnuplot");
+        fputs("# Draws two pictures beside this script: gnuplot THIS\n"
+              "set terminal svg size 960,540 dynamic noenhanced background 'white' font 'sans-serif,12'\n"
+              "set key outside below\nset grid\n", script);
+        write_ratio_part(report, part, directory, script);
+        write_latency_part(report, part, directory, script);
+        finish(script, name, ".gnuplot");
+        drawn = drawn && draw(directory, name);
+        parts++;
+    }
+    if (parts == 0)
+        printf("nothing of what was measured has slices to draw\n");
+    else if (drawn)
+        printf("pictures, scripts and data of %u groups are in %s\n", parts, directory);
+    else
+        printf("gnuplot (package gnuplot-nox) cannot be run here: scripts and data of %u groups are in %s, without pictures\n", parts,
+               directory);
+}
