@@ -283,7 +283,7 @@ static int make_arena(struct numapool_pool *pool, struct embedded *embedded, uns
     meta->fd = data->fd = -1;
     embedded->arena_count = i + 1;
     snprintf(what, sizeof what, "words of pool '%s'", options->name);
-    int result = np_memory_create(meta, what, meta_bytes, node, 0, NP_PRIVATE);
+    int result = np_memory_create(meta, what, meta_bytes, node, NP_PAGES_MIXED, NP_PRIVATE);
     if (result < 0)
         return result;
     snprintf(what, sizeof what, "payload of pool '%s'", options->name);

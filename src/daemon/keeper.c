@@ -76,7 +76,7 @@ struct keeper {
 static int make_memory(struct keeper *keeper, enum np_store_kind kind, const char *what, size_t bytes)
 {
     struct np_memory memory;
-    int result = np_memory_create(&memory, what, bytes, -1, NP_WORKER_PAGE_FLAGS(bytes), NP_SHARED);
+    int result = np_memory_create(&memory, what, bytes, -1, NP_PAGES_MIXED, NP_SHARED);
     if (result < 0)
         return result;
     np_memory_unmap(memory.address, memory.bytes);

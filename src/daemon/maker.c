@@ -39,7 +39,7 @@ static int make_arena(struct np_maker_work *work, unsigned i)
         return result;
     np_memory_unmap(arena->data.address, arena->data.bytes);
     arena->data.address = NULL;
-    result = make_piece(&arena->meta, work, arena, "slot words", meta_bytes, NP_WORKER_PAGE_FLAGS(meta_bytes));
+    result = make_piece(&arena->meta, work, arena, "slot words", meta_bytes, NP_PAGES_MIXED);
     if (result < 0)
         return result;
     np_arena_format(arena->meta.address, arena->slots, work->slot_bytes, work->pool, work->first + i, arena->node, work->sleepers_max,

@@ -139,7 +139,7 @@ static int lane_memory(void *context, uint32_t lane, size_t bytes, void **addres
     struct np_memory memory;
     char what[40];
     snprintf(what, sizeof what, "lane %u", lane);
-    int result = np_memory_create(&memory, what, bytes, -1, NP_WORKER_PAGE_FLAGS(bytes), NP_SHARED);
+    int result = np_memory_create(&memory, what, bytes, -1, NP_PAGES_MIXED, NP_SHARED);
     if (result < 0)
         return result;
     result = np_worker_keep(worker, key_of(NP_STORE_LANE, lane, 0), memory.fd);
@@ -336,7 +336,7 @@ int np_premises_account(struct np_worker *worker, uint32_t client, uint32_t pool
     struct np_memory memory;
     char what[64];
     snprintf(what, sizeof what, "the account of client %u", client);
-    int result = np_memory_create(&memory, what, NP_ACCOUNT_BYTES, -1, NP_WORKER_PAGE_FLAGS(NP_ACCOUNT_BYTES), NP_SHARED);
+    int result = np_memory_create(&memory, what, NP_ACCOUNT_BYTES, -1, NP_PAGES_MIXED, NP_SHARED);
     if (result < 0)
         return result;
     np_memory_unmap(memory.address, memory.bytes);
@@ -374,7 +374,7 @@ int np_premises_page(struct np_worker *worker, uint32_t client)
     if (fd >= 0 && worker->broker.pages[client])
         return fd;
     snprintf(what, sizeof what, "the bells of client %u", client);
-    int result = np_memory_create(&memory, what, NP_PAGE_BYTES, -1, NP_WORKER_PAGE_FLAGS(NP_PAGE_BYTES), NP_SHARED);
+    int result = np_memory_create(&memory, what, NP_PAGE_BYTES, -1, NP_PAGES_MIXED, NP_SHARED);
     if (result < 0)
         return result;
     result = np_worker_keep(worker, key, memory.fd);

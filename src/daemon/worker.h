@@ -39,10 +39,6 @@
 #include "numapool.h"
 #include "service/wire.h"
 
-/* Pages of what is not payload: never hugetlb, whose mappings must have lengths that clients do not know of. */
-#define NP_WORKER_PAGE_FLAGS(bytes) \
-    ((bytes) < (size_t)2 << 20 ? (uint64_t)0 : (uint64_t)(NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK))
-
 #define NP_CONNECTIONS_SPARE 64u /* beyond one for each client: those that look, and those that have not said who they are */
 
 enum np_connection_kind { NP_CONNECTION_NEW, NP_CONNECTION_CLIENT, NP_CONNECTION_LOOK };

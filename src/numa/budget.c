@@ -140,21 +140,22 @@ static void weigh_limit(struct cgroup_search *search, const char *directory, con
 {
     char path[PATH_MAX], text[NP_SYSTEM_TEXT_BYTES];
     uint64_t limit, usage, cached = 0;
-    if (snprintf(path, sizeof path, "%s/%s", directory, usage_name) >= (int)sizeof path ||
-        !np_system_file_number(search->root, path, &usage))
+    /* the limit first: where there is none, as in most cgroups, the rest need not be read */
+    if (snprintf(path, sizeof path, "%s/%s", directory, limit_name) >= (int)sizeof path ||
+        !np_system_file_number(search->root, path, &limit) || limit >= UINT64_C(1) << 62)
         return;
     snprintf(path, sizeof path, "%s/memory.stat", directory);
     if (np_system_file_read(search->root, path, text, sizeof text) > 0)
         np_system_text_value(text, cache_key, &cached);
-    if (snprintf(path, sizeof path, "%s/%s", directory, limit_name) >= (int)sizeof path ||
-        !np_system_file_number(search->root, path, &limit) || limit >= UINT64_C(1) << 62)
+    if (snprintf(path, sizeof path, "%s/%s", directory, usage_name) >= (int)sizeof path ||
+        !np_system_file_number(search->root, path, &usage))
         return;
 
     /* Each CPU is charged in advance for pages that it may want, and the process must go on living as well. */
     uint64_t left = less(less(limit, at_most(limit / 32, 16u * MIB)), less(usage, cached));
     if (left < search->bytes) {
         search->bytes = left;
-        snprintf(search->file, search->capacity, "%s", path);
+        snprintf(search->file, search->capacity, "%s/%s", directory, limit_name);
     }
 }
 

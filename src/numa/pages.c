@@ -10,7 +10,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "numa/shield.h"
 
@@ -24,6 +26,18 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
+
+/* PAGEMAP_SCAN of Linux 6.7: which pages of a range are of some kind. */
+struct pagemap_region {
+    uint64_t start, end, categories;
+};
+struct pagemap_scan {
+    uint64_t size, flags, start, end, walk_end, regions, regions_max, pages_max;
+    uint64_t category_inverted, category_mask, category_any, category_return;
+};
+_Static_assert(sizeof(struct pagemap_scan) == 96, "the kernel's struct pm_scan_arg");
+#define PAGEMAP_SCAN_CALL _IOWR('f', 16, struct pagemap_scan)
+#define PAGEMAP_IS_HUGE   (UINT64_C(1) << 6)
 
 enum { TRIES_MAX = 100 /* of a call that was only interrupted or told to come back */ };
 
@@ -161,12 +175,43 @@ uint64_t np_pages_transparent_bytes_in(FILE *smaps, const void *address, size_t 
     return found;
 }
 
+/* False: the kernel has no such call, or refuses it. */
+static bool scan_transparent(const void *address, size_t bytes, uint64_t *found)
+{
+    struct pagemap_region regions[16];
+    struct pagemap_scan scan = {.size = sizeof scan,
+                                .start = (uintptr_t)address,
+                                .end = (uintptr_t)address + bytes,
+                                .regions = (uintptr_t)regions,
+                                .regions_max = sizeof regions / sizeof regions[0],
+                                .category_mask = PAGEMAP_IS_HUGE,
+                                .category_return = PAGEMAP_IS_HUGE};
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    int count = 0;
+    *found = 0;
+    while (scan.start < scan.end && (count = ioctl(fd, PAGEMAP_SCAN_CALL, &scan)) >= 0) {
+        for (int i = 0; i < count; i++)
+            *found += regions[i].end - regions[i].start;
+        if (scan.walk_end <= scan.start)
+            break;
+        scan.start = scan.walk_end;
+    }
+    close(fd);
+    return count >= 0;
+}
+
 uint64_t np_pages_transparent_bytes(const void *address, size_t bytes)
 {
+    uint64_t found = 0;
+    /* smaps is a text about every page of this process, however much that has mapped besides */
+    if (scan_transparent(address, bytes, &found))
+        return found;
     FILE *smaps = fopen("/proc/self/smaps", "re");
     if (smaps == NULL)
         return 0;
-    uint64_t found = np_pages_transparent_bytes_in(smaps, address, bytes);
+    found = np_pages_transparent_bytes_in(smaps, address, bytes);
     fclose(smaps);
     return found;
 }

@@ -31,8 +31,9 @@ int np_pages_prefault(void *address, size_t bytes, size_t page_bytes, bool writa
  * -errno: not, or the kernel does not say. */
 int np_pages_collapse(void *base, int fd, size_t offset, size_t bytes);
 
-/* How much of the memory lies on transparent huge pages, by a text such as /proc/self/smaps. 0 where it says nothing. */
-uint64_t np_pages_transparent_bytes_in(FILE *smaps, const void *address, size_t bytes);
+/* How much of the memory, all of a mapping and not hugetlb, lies on transparent huge pages. 0 where the kernel does not say. */
 uint64_t np_pages_transparent_bytes(const void *address, size_t bytes);
+/* The same by a text such as /proc/self/smaps. */
+uint64_t np_pages_transparent_bytes_in(FILE *smaps, const void *address, size_t bytes);
 
 #endif

@@ -57,11 +57,20 @@ static size_t round_up(size_t bytes, size_t page_bytes)
     return (bytes + page_bytes - 1) / page_bytes * page_bytes;
 }
 
+static size_t whole_huge(size_t bytes)
+{
+    return bytes / NP_HUGE_PAGE_BYTES * NP_HUGE_PAGE_BYTES;
+}
+
 /* The kinds to try, best first, and how many. */
 static int kinds_to_try(uint64_t page_flags, size_t bytes, enum page_kind *kinds)
 {
     bool fallback = (page_flags & NUMAPOOL_PAGES_FALLBACK) != 0;
     bool hugetlb = (page_flags & NUMAPOOL_HUGE_2M) != 0, transparent = (page_flags & NUMAPOOL_HUGE_THP) != 0;
+    if ((page_flags & NP_PAGES_MIXED) != 0) {
+        kinds[0] = bytes >= NP_HUGE_PAGE_BYTES ? TRANSPARENT : SMALL;
+        return 1;
+    }
     if (!hugetlb && !transparent) {
         size_t waste = round_up(bytes, NP_HUGE_PAGE_BYTES) - bytes;
         hugetlb = transparent = bytes >= NP_HUGE_PAGE_BYTES && waste <= bytes / 100 * WASTE_PERCENT_MAX;
@@ -160,7 +169,8 @@ static int populate_failed(const struct np_memory *memory, const char *what, enu
                     done_text, all_text, what, strerror(-code));
 }
 
-/* Others take memory too while this runs, so the budget is looked at before each slice, not just once. */
+/* Others take memory too while this runs, so the budget is looked at before each slice, not just once; of the first slice it
+ * has just been. */
 static int populate(const struct np_memory *memory, int fd, const char *what, enum page_kind kind)
 {
     /* Pages are smaller than the kind asked for where there turn out to be no transparent ones. */
@@ -168,12 +178,12 @@ static int populate(const struct np_memory *memory, int fd, const char *what, en
     bool collapse = kind == TRANSPARENT;
     for (size_t done = 0; done < memory->bytes;) {
         size_t left = memory->bytes - done, slice = left < SLICE_BYTES ? left : SLICE_BYTES;
-        int code = kind == HUGETLB ? 0 : np_memory_budget(what, left, memory->node);
+        int code = kind == HUGETLB || done == 0 ? 0 : np_memory_budget(what, left, memory->node);
         if (code < 0)
             return code;
         /* Where one huge page was refused the memory as a whole will not be on them, and trying on would only cost time. */
-        if (collapse)
-            collapse = np_pages_collapse(memory->address, fd, done, slice) == 0;
+        if (collapse && slice >= NP_HUGE_PAGE_BYTES)
+            collapse = np_pages_collapse(memory->address, fd, done, whole_huge(slice)) == 0;
         code = np_pages_populate(memory->address, fd, done, slice, page_bytes);
         if (code < 0)
             return populate_failed(memory, what, kind, done, code);
@@ -187,12 +197,30 @@ static void measure_pages(struct np_memory *memory, enum page_kind kind)
 {
     memory->page_bytes = page_bytes_of(kind == HUGETLB ? HUGETLB : SMALL);
     memory->transparent = false;
+    memory->huge_bytes = 0;
     if (kind == HUGETLB || memory->bytes < NP_HUGE_PAGE_BYTES)
         return;
-    if (np_pages_transparent_bytes(memory->address, memory->bytes) == memory->bytes) {
+    size_t huge_bytes = whole_huge(memory->bytes);
+    if (np_pages_transparent_bytes(memory->address, memory->bytes) != huge_bytes)
+        return;
+    memory->huge_bytes = huge_bytes;
+    if (huge_bytes == memory->bytes) {
         memory->page_bytes = NP_HUGE_PAGE_BYTES;
         memory->transparent = true;
     }
+}
+
+/* A transparent huge page is on one node as a whole: it is asked about once. */
+static int count_misplaced(const struct np_memory *memory, uint64_t *misplaced)
+{
+    const size_t huge_bytes = memory->huge_bytes;
+    uint64_t of_huge = 0, of_rest = 0;
+    int code = huge_bytes == 0 ? 0 : np_memory_verify(memory->address, huge_bytes, NP_HUGE_PAGE_BYTES, memory->node, &of_huge);
+    if (code == 0)
+        code = np_memory_verify((char *)memory->address + huge_bytes, memory->bytes - huge_bytes, memory->page_bytes, memory->node,
+                                &of_rest);
+    *misplaced = of_huge + of_rest;
+    return code;
 }
 
 static int verify(const struct np_memory *memory, int fd, const char *what)
@@ -201,7 +229,7 @@ static int verify(const struct np_memory *memory, int fd, const char *what)
         return 0;
     uint64_t misplaced = 0;
     for (int i = 0; i < VERIFY_TRIES_MAX; i++) {
-        int code = np_memory_verify(memory->address, memory->bytes, memory->page_bytes, memory->node, &misplaced);
+        int code = count_misplaced(memory, &misplaced);
         if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, memory->node))
             return 0;
         if (code < 0)
@@ -326,12 +354,13 @@ int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, i
     if (code < 0)
         return code;
 
+    const bool mixed = (page_flags & NP_PAGES_MIXED) != 0;
     enum page_kind kinds[3];
     int count = kinds_to_try(page_flags, bytes, kinds);
     for (int i = 0; i < count; i++) {
-        memory->bytes = round_up(bytes, page_bytes_of(kinds[i]));
+        memory->bytes = round_up(bytes, mixed ? NP_SMALL_PAGE_BYTES : page_bytes_of(kinds[i]));
         /* A transparent attempt that got small pages is what the next attempt would get. */
-        bool must_be_huge = kinds[i] == TRANSPARENT && i + 1 == count;
+        bool must_be_huge = kinds[i] == TRANSPARENT && i + 1 == count && !mixed;
         code = create_of_kind(memory, what, kinds[i], sharing, must_be_huge);
         if (code == 0) {
             if (sharing == NP_SHARED) /* before anybody else has it no page of it can be taken away */

@@ -12,10 +12,16 @@ enum np_sharing {
     NP_PRIVATE /* anonymous memory of this process alone (fd is -1) */
 };
 
+/* One of page_flags, instead of a pool's: transparent huge pages as far as whole ones fit, small ones for the rest. Not a
+ * page more than is asked for, and never refused for want of huge pages. Never hugetlb, whose mappings must have lengths
+ * that clients do not know of. */
+#define NP_PAGES_MIXED (UINT64_C(1) << 63)
+
 struct np_memory {
     int fd;            /* owned; -1 for private memory */
     void *address;     /* mapped read-write, MADV_DONTFORK */
     size_t bytes;      /* whole pages */
+    size_t huge_bytes; /* from its start, that are on transparent huge pages */
     size_t page_bytes; /* of the pages it is really on: 4 KiB or 2 MiB (transparent ones: when all of it is) */
     int node;          /* -1: not bound */
     bool transparent;  /* page_bytes are transparent huge pages */
@@ -26,6 +32,7 @@ struct np_memory {
  * `page_flags`, other bits of which are ignored:
  *   NUMAPOOL_HUGE_2M   hugetlb pages; with NUMAPOOL_PAGES_FALLBACK else transparent ones, else small ones
  *   NUMAPOOL_HUGE_THP  transparent huge pages under all of it; with NUMAPOOL_PAGES_FALLBACK else small ones
+ *   NP_PAGES_MIXED     both, see above
  *   0                  the best there is, in that order, where huge pages waste at most 12 %; else small ones
  * 0; -ENOMEM (node, cgroup, address space); -ENOSPC (pages of the kind asked for); -EINVAL (node, no bytes, both kinds at
  * once); -EPERM or -ENOSYS: the system refuses to bind or to verify, and there is more than one node that it could be on;

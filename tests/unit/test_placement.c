@@ -409,6 +409,50 @@ START_TEST(transparent_memory_is_on_huge_pages_or_refused)
 }
 END_TEST
 
+START_TEST(words_are_on_huge_pages_as_far_as_these_reach_and_take_no_page_more)
+{
+    for (enum np_sharing sharing = NP_SHARED; sharing <= NP_PRIVATE; sharing++) {
+        struct np_memory memory;
+        int node = first_node();
+        size_t bytes = 5 * MIB + 5000;
+        ck_assert_msg(np_memory_create(&memory, "words", bytes, node, NP_PAGES_MIXED, sharing) == 0, "%s", np_error_sentence());
+        ck_assert_uint_eq(memory.bytes, 5 * MIB + 8 * KIB);
+        ck_assert_uint_eq(memory.page_bytes, 4 * KIB); /* not all of it is on greater ones */
+        ck_assert(!memory.transparent);
+        ck_assert_uint_eq(misplaced(&memory, node), 0);
+        ck_assert_uint_eq(misplaced(&memory, node + 1), memory.bytes / (4 * KIB));
+        ck_assert_uint_eq(np_pages_transparent_bytes(memory.address, memory.bytes), memory.huge_bytes);
+        if (memory.huge_bytes == 0)
+            not_run("words_are_on_huge_pages_as_far_as_these_reach_and_take_no_page_more", "no transparent huge pages here");
+        else
+            ck_assert_uint_eq(memory.huge_bytes, 4 * MIB);
+        memset(memory.address, 1, memory.bytes);
+        np_memory_destroy(&memory);
+
+        ck_assert_int_eq(np_memory_create(&memory, "words", 2 * MIB - 1, node, NP_PAGES_MIXED, sharing), 0);
+        ck_assert_uint_eq(memory.bytes, 2 * MIB);
+        ck_assert_uint_eq(memory.huge_bytes, 0); /* less than one was asked for */
+        ck_assert_uint_eq(misplaced(&memory, node), 0);
+        np_memory_destroy(&memory);
+    }
+}
+END_TEST
+
+START_TEST(both_ways_to_ask_for_transparent_pages_agree)
+{
+    struct np_memory memory;
+    for (enum np_sharing sharing = NP_SHARED; sharing <= NP_PRIVATE; sharing++) {
+        ck_assert_int_eq(np_memory_create(&memory, "words", 7 * MIB, first_node(), NP_PAGES_MIXED, sharing), 0);
+        FILE *smaps = fopen("/proc/self/smaps", "re");
+        ck_assert_ptr_nonnull(smaps);
+        ck_assert_uint_eq(np_pages_transparent_bytes_in(smaps, memory.address, memory.bytes),
+                          np_pages_transparent_bytes(memory.address, memory.bytes));
+        fclose(smaps);
+        np_memory_destroy(&memory);
+    }
+}
+END_TEST
+
 int main(void)
 {
     have_huge_pages_alone();
@@ -431,6 +475,8 @@ int main(void)
     tcase_add_test(huge, small_memory_wastes_no_huge_page);
     tcase_add_test(huge, too_few_huge_pages_are_counted_before_any_is_taken);
     tcase_add_test(huge, transparent_memory_is_on_huge_pages_or_refused);
+    tcase_add_test(huge, words_are_on_huge_pages_as_far_as_these_reach_and_take_no_page_more);
+    tcase_add_test(huge, both_ways_to_ask_for_transparent_pages_agree);
     suite_add_tcase(suite, plain);
     suite_add_tcase(suite, huge);
     SRunner *runner = srunner_create(suite);
