@@ -16,6 +16,8 @@
 
 /* How long an answer is waited for while the daemon's worker is being replaced. */
 #define ADMIN_PATIENCE_NS INT64_C(10000000000)
+#define PAUSE_MIN_NS      INT64_C(200000)
+#define PAUSE_MAX_NS      INT64_C(20000000)
 
 /* Never 0. Nobody is to guess it: who could would learn whether it was done, which the log says as well. */
 static uint64_t new_tag(void)
@@ -27,9 +29,14 @@ static uint64_t new_tag(void)
     return tag;
 }
 
-static void pause_between(unsigned asked)
+/* A sixteenth of the time that it has taken so far: what is done soon is heard of soon, and what takes long is asked about
+ * seldom. */
+static void pause_since(int64_t begun_ns)
 {
-    const struct timespec pause = { .tv_nsec = (asked < 20 ? asked : 20) * 1000000L };
+    int64_t pause_ns = (np_monotonic_ns() - begun_ns) / 16;
+    if (pause_ns < PAUSE_MIN_NS)
+        pause_ns = PAUSE_MIN_NS;
+    const struct timespec pause = { .tv_nsec = pause_ns < PAUSE_MAX_NS ? pause_ns : PAUSE_MAX_NS };
     nanosleep(&pause, NULL);
 }
 
@@ -42,14 +49,15 @@ static int ask(struct numapool_client *client, struct np_wire_request *request)
 {
     struct np_wire_answer answer;
     int fds[NP_WIRE_FDS_MAX], result;
-    int64_t heard_ns = np_monotonic_ns();
-    for (unsigned asked = 1;; asked++) {
+    const int64_t begun_ns = np_monotonic_ns();
+    int64_t heard_ns = begun_ns;
+    for (;;) {
         result = np_session_call(client, request, &answer, fds, 0, NP_SESSION_PATIENT_NS);
         if (!is_unanswered(result))
             heard_ns = np_monotonic_ns();
         if (result != NP_WIRE_UNDER_WAY && !(is_unanswered(result) && np_monotonic_ns() - heard_ns < ADMIN_PATIENCE_NS))
             break;
-        pause_between(asked);
+        pause_since(begun_ns);
     }
     if (result > 0)
         return np_error(-EPROTO, "the daemon answers %d to a request about pools: use the library that came with it", result);
