@@ -13,10 +13,13 @@ const struct bench_group *const bench_groups[] = {
     &bench_blocking,
     &bench_blocking_late,
     &bench_blocking_set,
+    &bench_creation,
+    &bench_creation_16m,
 };
 const unsigned bench_group_count = sizeof bench_groups / sizeof *bench_groups;
 
 const struct bench_special *const bench_specials[] = {
+    &bench_creation_hugetlb,
     &bench_metadata,
 };
 const unsigned bench_special_count = sizeof bench_specials / sizeof *bench_specials;

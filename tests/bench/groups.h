@@ -17,5 +17,8 @@ extern const struct bench_group bench_blocking, bench_blocking_late;
 extern const struct bench_group bench_blocking_set;
 /* metadata.c */
 extern const struct bench_special bench_metadata;
+/* creation.c */
+extern const struct bench_group bench_creation, bench_creation_16m;
+extern const struct bench_special bench_creation_hugetlb;
 
 #endif

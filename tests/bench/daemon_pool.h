@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Pools of the benchmarks' daemon that are made and ended while it runs.
+ */
+#ifndef NP_BENCH_DAEMON_POOL_H
+#define NP_BENCH_DAEMON_POOL_H
+
+#include <stdint.h>
+
+#include "numapool.h"
+
+/* The connection by which that is asked for; made the first time, of this process and no child of it. */
+struct numapool_client *bench_daemon_admin(void);
+
+void bench_daemon_pool_make(const char *name, uint64_t slots, uint64_t flags);
+void bench_daemon_pool_end(const char *name);
+
+/* Size of payload pages of a daemon's pool. */
+uint64_t bench_daemon_page_bytes(const char *name);
+
+/* Hugetlb pages of 2 MiB that are free on this machine now. */
+uint64_t bench_free_huge_pages(void);
+/* Flags of a pool that is not to take hugetlb pages, even if there are some: none where there are none anyway. */
+uint64_t bench_transparent_flags(void);
+/* "transparent 2 MiB", say. */
+const char *bench_pages_text(uint64_t page_bytes, uint64_t flags);
+
+#endif
