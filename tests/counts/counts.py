@@ -4,7 +4,7 @@
 
   counts.py PROGRAM            prints the table
   counts.py PROGRAM --check    the same as a test; the last line is "N passed, N failed"
-  counts.py PROGRAM --pin      writes what was counted into pins.txt
+  counts.py PROGRAM --pin      writes what was counted into pins.txt, and into the table of docs/performance.md
   counts.py PROGRAM --where OPERATION
                                where its instructions are: functions, and the source lines with most of them
 
@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 
-PINS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pins.txt")
+HERE = os.path.dirname(os.path.abspath(__file__))
+PINS = os.path.join(HERE, "pins.txt")
+DOCUMENT = os.path.join(HERE, "..", "..", "docs", "performance.md")
 # Above its pin by more than this is worse, below it by a tenth is better than pinned. What an operation does every so many
 # rounds, and what is at the edges of a count, is a share of an instruction.
 SLACK, SLACK_SHARE, BETTER_SHARE = 0.5, 0.005, 0.1
@@ -138,6 +140,20 @@ def write_pins(build, lines):
                    "# build: %s\n" % build)
         for name, per, figure in lines:
             file.write("%-24s %8.1f %s\n" % (name, figure, per))
+
+
+def write_table(build, lines):
+    """The same in the document; tests/docs/performance.sh compares the two."""
+    table = ["Built by %s:" % build, "", "| operation | instructions | for each |", "|---|---:|---|"]
+    table += ["| `%s` | %.1f | %s |" % (name, figure, per) for name, per, figure in lines]
+    with open(DOCUMENT, encoding="utf-8") as file:
+        text = file.read()
+    new = re.sub(r"(<!-- table:counts -->\n).*(<!-- end:counts -->\n)", lambda marks: marks[1] + "\n".join(table) + "\n" + marks[2],
+                 text, count=1, flags=re.DOTALL)
+    if new == text and "\n".join(table) not in text:
+        sys.exit("%s has no place for the table of counts" % DOCUMENT)
+    with open(DOCUMENT, "w", encoding="utf-8") as file:
+        file.write(new)
 
 
 # ---------------------------------------------------------------- which instructions
@@ -282,6 +298,7 @@ def main():
         print("pinned for another build: %s; this is %s" % (pinned_build, build))
     if mode == "--pin":
         write_pins(build, lines)
+        write_table(build, lines)
         print("pinned")
     return 0
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# What the documents show is true: each example of the manual pages and of the README is taken out, compiled, run, and compared
-# with the output that stands beside it. Needs the build tree of $NUMAPOOL_BUILD.
+# What the documents show is true: each example of the manual pages, of the README and of docs/*.md is taken out, compiled, run, and
+# compared with the output that stands beside it. Needs the build tree of $NUMAPOOL_BUILD.
 #
 #   .\" example-begin NAME.KIND [daemon]     KIND: c (a C99 program), sh (a script), conf (for numapoold --config)
 #   .\" example-end                          daemon: run beside a numapoold of its own, with a pool `pay`
 #   .\" output-begin NAME.KIND               what it prints; without this that it succeeds is enough
 #   .\" output-end
 #
-# In README.md an example is the block after <!-- example:NAME -->; what it prints is the one after <!-- output:NAME -->.
+# In a Markdown file an example is the block after <!-- example:NAME -->; what it prints is the one after <!-- output:NAME -->.
 set -euo pipefail
 
 source_directory=${NUMAPOOL_SOURCE:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
@@ -54,11 +54,11 @@ block_of_page() { # PAGE begin-mark end-mark
             -e "s/\\\\(aq/'/g" -e 's/\\(ga/`/g' -e 's/\\(ha/^/g' -e 's/\\(ti/~/g' -e 's/\\-/-/g' -e 's/\\e/\\/g'
 }
 
-block_of_readme() { # example:NAME or output:NAME
-    awk -v mark="<!-- $1 -->" '
+block_of_markdown() { # FILE example:NAME or output:NAME
+    awk -v mark="<!-- $2 -->" '
         $0 == mark { found = 1; next }
         found && /^```/ { if (inside) exit; inside = 1; next }
-        inside' "$source_directory/README.md"
+        inside' "$1"
 }
 
 # ---------------------------------------------------------------- running
@@ -151,12 +151,14 @@ for page in "$source_directory"/docs/man/*.[0-9]; do
     done < <(grep '^\.\\" example-begin ' "$page" || true)
 done
 
-while read -r name; do
-    directory=$(prepared "readme-$name.c")
-    block_of_readme "example:$name" >"$directory/$name.c"
-    block_of_readme "output:$name" >"$directory/expected"
-    try "README.md: $name" one "$directory" "$name.c" ""
-done < <(sed -n 's/^<!-- example:\([a-z0-9-]*\) -->$/\1/p' "$source_directory/README.md")
+for page in "$source_directory"/README.md "$source_directory"/docs/*.md; do
+    while read -r name; do
+        directory=$(prepared "${page##*/}-$name.c")
+        block_of_markdown "$page" "example:$name" >"$directory/$name.c"
+        block_of_markdown "$page" "output:$name" >"$directory/expected"
+        try "${page##*/}: $name" one "$directory" "$name.c" ""
+    done < <(sed -n 's/^<!-- example:\([a-z0-9-]*\) -->$/\1/p' "$page")
+done
 
 # ---------------------------------------------------------------- the pages themselves
 
