@@ -59,7 +59,10 @@ static _Noreturn void become_daemon(const char *program, int ready)
     snprintf(descriptor, sizeof descriptor, "%d", ready);
     execl(program, program, "--socket", socket_path, "--pool", BENCH_POOL ",size=128,count=64K",
           "--pool", BENCH_TOKEN_POOL_0 ",size=128,count=1", "--pool", BENCH_TOKEN_POOL_1 ",size=128,count=1",
-          "--pool", BENCH_TOKEN_POOL_2 ",size=128,count=1", "--log=warn", "--ready-fd", descriptor, (char *)NULL);
+          "--pool", BENCH_TOKEN_POOL_2 ",size=128,count=1",
+          "--pool", BENCH_POOL_64 ",size=64,count=64K", "--pool", BENCH_POOL_1024 ",size=1K,count=16K",
+          "--pool", BENCH_POOL_4096 ",size=4K,count=8K", "--pool", BENCH_POOL_CHECKS ",size=128,count=64K,checks",
+          "--log=warn", "--ready-fd", descriptor, (char *)NULL);
     fprintf(stderr, "bench: %s cannot be run: %s\n", program, strerror(errno));
     _exit(127);
 }

@@ -5,7 +5,11 @@
 #ifndef NP_BENCH_DAEMON_H
 #define NP_BENCH_DAEMON_H
 
-#define BENCH_POOL "bench"
+#define BENCH_POOL "bench"              /* slots of 128 bytes */
+#define BENCH_POOL_64 "bench-64"        /* of 64: the least that a slot takes is a line */
+#define BENCH_POOL_1024 "bench-1024"
+#define BENCH_POOL_4096 "bench-4096"
+#define BENCH_POOL_CHECKS "bench-checks" /* of 128, with checks */
 /* Of one slot each. */
 #define BENCH_TOKEN_POOL_0 "token-0"
 #define BENCH_TOKEN_POOL_1 "token-1"
