@@ -48,8 +48,10 @@ struct bench_ends *bench_ends_open_as(const struct bench_ends_options *options)
     if (!ends)
         bench_fail("no memory for %s", options->name);
     bench_daemon_socket(); /* so that both processes know it */
-    ends->options = *options;
     ends->name = options->name;
+    ends->pool = options->pool;
+    ends->spin_ns = options->spin_ns;
+    ends->channel_flags = options->channel_flags;
     return ends;
 }
 
@@ -68,11 +70,11 @@ void bench_ends_join(void *state, unsigned end)
     struct bench_ends *ends = state;
     char there[NUMAPOOL_NAME_BYTES], back[NUMAPOOL_NAME_BYTES];
     struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
-    options.spin_ns = ends->options.spin_ns;
-    options.flags = ends->options.channel_flags;
+    options.spin_ns = ends->spin_ns;
+    options.flags = ends->channel_flags;
     snprintf(there, sizeof there, "%s-there", ends->name);
     snprintf(back, sizeof back, "%s-back", ends->name);
-    struct numapool_pool *pool = bench_ends_pool(ends->options.pool);
+    struct numapool_pool *pool = bench_ends_pool(ends->pool);
     if (numapool_receiver_open(pool, end == BENCH_LEAD ? back : there, &options, &ends->receiver) < 0 ||
         numapool_sender_open(pool, end == BENCH_LEAD ? there : back, &options, &ends->sender) < 0)
         bench_fail("%s: %s", ends->name, numapool_errormsg());

@@ -21,8 +21,9 @@ struct bench_ends_options {
 };
 
 struct bench_ends {
-    struct bench_ends_options options;
-    const char *name;
+    const char *name, *pool;
+    int64_t spin_ns;
+    uint32_t channel_flags;
     struct numapool_sender *sender;
     struct numapool_receiver *receiver;
     uint64_t sum; /* of the payloads read */
