@@ -2,6 +2,7 @@
  *
  * Runs a group: each of its variants in turn in each slice, until slices enough are undisturbed.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,8 @@
 /* Groups of long operations take the slices that they need, within reason. */
 #define LONG_TIME_FACTOR_MAX 20.0
 #define TIME_MORE_S 1.0
+/* No operation takes less, whatever a lap that was too short to be timed made of it. */
+#define LEAST_NS 0.05
 
 struct run {
     const struct bench_group *group;
@@ -105,7 +108,7 @@ static struct bench_lap ends_lap(struct run *run, unsigned variant)
 {
     uint64_t operations = operations_of(run->variants[variant]);
     if (run->group->slices_max == 0) {
-        double wanted = lap_seconds(run) * 1e9 / run->estimate_ns[variant];
+        double wanted = lap_seconds(run) * 1e9 / fmax(run->estimate_ns[variant], LEAST_NS);
         operations = (uint64_t)(wanted / 64) * 64; /* whole batches of any size */
         operations = operations < 64 ? 64 : operations;
     }
@@ -257,7 +260,7 @@ void bench_run_group(const struct bench_group *group, const struct bench_options
 
     bench_report_group(report, group->rows[0].name, group->about);
     for (unsigned i = 0; i < group->row_count; i++)
-        for (enum bench_state state = BENCH_ONE; wanted(group->rows[i].name) && state < BENCH_MIXED; state++)
+        for (enum bench_state state = BENCH_ONE; wanted(group->rows[i].name) && state < BENCH_STATES; state++)
             if (bench_state_is_reported(&run.slices, state))
                 report_row(&run, i, state, report);
     free(run.slices.at);

@@ -54,7 +54,7 @@ bool bench_slices_enough(const struct bench_slices *slices)
 
 bool bench_state_is_reported(const struct bench_slices *slices, enum bench_state state)
 {
-    enum bench_state most = BENCH_ONE;
+    enum bench_state most = BENCH_MIXED;
     unsigned most_slices = 0;
     bool any = false;
     for (enum bench_state other = BENCH_ONE; other < BENCH_MIXED; other++) {
@@ -65,7 +65,7 @@ bool bench_state_is_reported(const struct bench_slices *slices, enum bench_state
             most_slices = all;
         }
     }
-    return any ? state != BENCH_MIXED && count_of(slices, state, false) >= least(slices) : state == most && most_slices > 0;
+    return any ? state != BENCH_MIXED && count_of(slices, state, false) >= least(slices) : state == most && slices->count > 0;
 }
 
 /* The idle share up to which a slice of that state counts. */
@@ -103,7 +103,7 @@ void bench_slices_row(const struct bench_slices *slices, enum bench_state state,
     if (!subject_ns || !counted)
         bench_fail("no memory for %u slices", slices->count);
     double *floor_ns = subject_ns + room, *ratio = floor_ns + room, *scratch = ratio + room;
-    const bool busy = clean < least(slices);
+    const bool busy = clean < least(slices) || state == BENCH_MIXED;
     const double accepted = busy ? idle_accepted(slices, state, scratch) : IDLE_SHARE_MAX;
     size_t n = 0;
     for (unsigned i = 0; i < slices->count; i++) {
@@ -119,7 +119,7 @@ void bench_slices_row(const struct bench_slices *slices, enum bench_state state,
     result->busy = busy;
     result->slices = (unsigned)n;
     result->disturbed = all - (unsigned)n;
-    result->mixed = count_of(slices, BENCH_MIXED, false) + count_of(slices, BENCH_MIXED, true);
+    result->mixed = state == BENCH_MIXED ? 0 : count_of(slices, BENCH_MIXED, false) + count_of(slices, BENCH_MIXED, true);
     result->median = quantile_of(subject_ns, n, 0.5, scratch);
     result->floor = quantile_of(floor_ns, n, 0.5, scratch);
     result->ratio = quantile_of(ratio, n, 0.5, scratch);

@@ -7,7 +7,8 @@
 
 #include "bench.h"
 
-/* How the two CPUs were to each other in a slice. ONE: the group is local. MIXED: they moved meanwhile, so the slice is dropped. */
+/* How the two CPUs were to each other in a slice. ONE: the group is local. MIXED: they moved meanwhile, so the slice is dropped
+ * unless there are no others. */
 enum bench_state { BENCH_ONE, BENCH_NEAR, BENCH_FAR, BENCH_MIXED, BENCH_STATES };
 extern const char *const bench_state_names[BENCH_STATES];
 
@@ -30,7 +31,8 @@ enum bench_state bench_state_by_probes(double before_ns, double after_ns);
 bool bench_slice_is_disturbed(const struct bench_slice *slice);
 /* Enough are there when as many undisturbed slices of one state are as were asked for. */
 bool bench_slices_enough(const struct bench_slices *slices);
-/* A state with slices enough for figures; when there is none, the one with the most slices of any kind. */
+/* A state with slices enough for figures; when there is none, the one with the most slices of any kind, and MIXED where all are:
+ * a row is never missing, but such a one reaches no figure. */
 bool bench_state_is_reported(const struct bench_slices *slices, enum bench_state state);
 /* The row's medians, ratios, spreads and counts of slices go into `result`, and what slices count into its slice_ arrays, which
  * bench_slices_free frees. */
