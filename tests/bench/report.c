@@ -54,9 +54,8 @@ void bench_report_group(struct bench_report *report, const char *name, const cha
 {
     end_part(report);
     report->parts = checked(realloc(report->parts, (report->part_count + 1) * sizeof *report->parts));
-    report->parts[report->part_count] =
+    report->parts[report->part_count++] =
         (struct bench_report_part){ .name = copy_text(name), .about = copy_text(about), .first = report->count };
-    bench_table_begin(report, &report->parts[report->part_count++]);
 }
 
 void bench_report_add(struct bench_report *report, const struct bench_result *result)
@@ -84,6 +83,8 @@ void bench_report_add(struct bench_report *report, const struct bench_result *re
         report->figures++;
         report->figures_met += figures[i].met;
     }
+    if (report->parts[report->part_count - 1].first == report->count - 1)
+        bench_table_begin(report); /* not before: a part may have nothing to show */
     bench_table_row(entry);
 }
 

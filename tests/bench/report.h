@@ -27,7 +27,7 @@ struct bench_report {
 unsigned bench_report_part_end(const struct bench_report *report, unsigned part);
 
 /* table.c: as it is measured, on standard output. */
-void bench_table_begin(const struct bench_report *report, const struct bench_report_part *part);
+void bench_table_begin(const struct bench_report *report);
 void bench_table_row(const struct bench_result *result);
 void bench_table_end(const struct bench_report *report, unsigned part);
 

@@ -8,11 +8,10 @@
 #include "figures.h"
 #include "report.h"
 
-void bench_table_begin(const struct bench_report *report, const struct bench_report_part *part)
+void bench_table_begin(const struct bench_report *report)
 {
-    if (part != report->parts)
-        putchar('\n');
-    printf("%s\n", part->about ? part->about : part->name);
+    const struct bench_report_part *part = &report->parts[report->part_count - 1];
+    printf("%s%s\n", report->count > 1 ? "\n" : "", part->about ? part->about : part->name);
     printf("  %-30s %-4s %10s %10s %7s %-14s %10s %8s %10s %8s  %s\n", "name", "cpus", "median", "floor", "ratio", "10 %..90 %",
            "p99", "x floor", "p99.9", "x floor", "unit and floor; figures to reach");
 }
