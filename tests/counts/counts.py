@@ -193,7 +193,7 @@ def costly(count, disassemblies):
 
 
 # What the warm path never does, whatever the operation: promise 2 of the design.
-PROMISED = re.compile(r"^(get_put_|bulk_|get_wait_put|thread_magazine|loan_unloan|message_|sender_|receiver_|small_|keyed_|keep|forward_)")
+PROMISED = re.compile(r"^(get_put_|bulk_|get_wait_put|thread_magazine|loan_unloan|message_|sender_|receiver_|small_|keyed_|keep|forward_|to_2_|from_2_|receive_|broadcast_|request_|waitset_)")
 
 
 def tell(passed, what, more=""):

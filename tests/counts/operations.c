@@ -65,6 +65,21 @@ static void run_bulk(unsigned rounds)
     }
 }
 
+/* By pointers that nobody can see through: inline calls would be inlined otherwise. */
+static void run_bulk_call(unsigned rounds)
+{
+    int (*volatile get_bulk)(struct numapool_magazine *, void **, unsigned) = numapool_get_bulk;
+    int (*volatile put_bulk)(struct numapool_magazine *, void *const *, unsigned) = numapool_put_bulk;
+    struct numapool_magazine *one = counts_opaque(magazine);
+    void *slots[BULK];
+    for (unsigned i = 0; i < rounds; i++) {
+        counts_check(get_bulk(one, slots, BULK) == 0, "get_bulk");
+        counts_opaque(slots);
+        put_bulk(one, slots, BULK);
+        counts_opaque(slots);
+    }
+}
+
 static void run_wait(unsigned rounds)
 {
     struct numapool_magazine *one = counts_opaque(magazine);
@@ -87,6 +102,7 @@ const struct counts_operation counts_local[] = {
     { "get_put_inline", "pair", "nothing", 1, false, NULL, run_inline, NULL },
     { "get_put_call", "pair", "nothing", 1, false, NULL, run_call, NULL },
     { "bulk_32", "slot", "nothing", BULK, false, NULL, run_bulk, NULL },
+    { "bulk_32_call", "slot", "nothing", BULK, false, NULL, run_bulk_call, NULL },
     { "get_wait_put", "pair", "nothing", 1, false, NULL, run_wait, NULL },
     { "thread_magazine", "call", "nothing", 1, false, NULL, run_thread_magazine, NULL },
     { 0 },

@@ -80,6 +80,61 @@ static void run_forward_bulk(unsigned rounds)
     }
 }
 
+/* ---------------------------------------------------------------- several ends */
+
+static struct numapool_sender *senders[2];
+static struct numapool_receiver *receivers[2];
+static unsigned sender_count, receiver_count;
+
+static void open_several(unsigned of_senders, unsigned of_receivers)
+{
+    sender_count = of_senders, receiver_count = of_receivers;
+    for (unsigned i = 0; i < receiver_count; i++)
+        counts_check(numapool_receiver_open(counts_pool, "several", NULL, &receivers[i]) == 0, "receiver_open");
+    for (unsigned i = 0; i < sender_count; i++)
+        counts_check(numapool_sender_open(counts_pool, "several", NULL, &senders[i]) == 0, "sender_open");
+}
+
+static void open_two_receivers(void)
+{
+    open_several(1, 2);
+}
+
+static void open_two_senders(void)
+{
+    open_several(2, 1);
+}
+
+static void close_several(void)
+{
+    for (unsigned i = 0; i < receiver_count; i++)
+        counts_check(numapool_receiver_close(receivers[i]) == 0, "receiver_close");
+    for (unsigned i = 0; i < sender_count; i++)
+        counts_check(numapool_sender_close(senders[i], 0) == 0, "sender_close");
+}
+
+/* Two messages, singly: each sender sends its share, each receiver receives what came to it. */
+static void run_several(unsigned rounds)
+{
+    struct numapool_msg message;
+    for (unsigned i = 0; i < rounds; i++) {
+        for (unsigned number = 0; number < 2; number++)
+            send_one(senders[number % sender_count]);
+        for (unsigned number = 0; number < 2; number++) {
+            counts_check(numapool_receive(receivers[number % receiver_count], &message, 1, 0) == 1, "receive");
+            counts_check(numapool_release(receivers[number % receiver_count], &message, 1) == 0, "release");
+        }
+    }
+}
+
+/* Who polls finds nothing most of the time. */
+static void run_receive_none(unsigned rounds)
+{
+    struct numapool_msg message;
+    for (unsigned i = 0; i < rounds; i++)
+        counts_check(numapool_receive(middle, &message, 1, 0) < 0, "receive");
+}
+
 /* ---------------------------------------------------------------- broadcast */
 
 static struct numapool_receiver *readers[READERS];
@@ -180,8 +235,8 @@ static void open_waitset(void)
 static void close_waitset(void)
 {
     struct numapool_msg message;
-    counts_check(numapool_receive(middle, &message, 1, 0) == 1, "receive");
-    counts_check(numapool_release(middle, &message, 1) == 0, "release");
+    while (numapool_receive(middle, &message, 1, 0) == 1)
+        counts_check(numapool_release(middle, &message, 1) == 0, "release");
     counts_check(numapool_waitset_close(waitset) == 0, "waitset_close");
     close_chain();
 }
@@ -198,6 +253,9 @@ const struct counts_operation counts_others[] = {
     { "keep", "message", "nothing_halves", COUNTS_HALF, true, open_chain, run_keep, close_chain },
     { "forward_1", "message", "nothing_halves", COUNTS_HALF, true, open_chain, run_forward, close_chain },
     { "forward_8", "message", "nothing_halves", COUNTS_HALF, true, open_chain, run_forward_bulk, close_chain },
+    { "to_2_receivers", "message", "nothing", 2, false, open_two_receivers, run_several, close_several },
+    { "from_2_senders", "message", "nothing", 2, false, open_two_senders, run_several, close_several },
+    { "receive_none", "call", "nothing", 1, false, open_chain, run_receive_none, close_chain },
     { "broadcast_to_2", "message", "nothing", 1, false, open_broadcast, run_broadcast, close_broadcast },
     { "request_reply", "trip", "nothing", 1, false, open_service, run_reply, close_service },
     { "request_reply_in_place", "trip", "nothing", 1, false, open_service, run_reply_in_place, close_service },
