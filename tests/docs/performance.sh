@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # docs/performance.md is true: its commands are ones that there are, its benchmarks exist, the table of instructions is that of the pins.
-# (Its example is compiled and run by examples.sh.)
+# (Its example is compiled and run by examples.sh.) Needs the build tree of $NUMAPOOL_BUILD, with the benchmark.
 # shellcheck disable=SC2016 # backquotes are Markdown's
 set -euo pipefail
 
@@ -25,8 +25,9 @@ between() { # MARK: the lines of the table that stands there
     awk -v from="<!-- table:$1 -->" -v to="<!-- end:$1 -->" '$0 == to { inside = 0 } inside; $0 == from { inside = 1 }' "$document"
 }
 
-# Names of benchmarks and operations, as the sources have them.
-benchmarks=$(cat "$source_directory"/tests/bench/*.c | grep -oE '"[a-z][a-z0-9_]+"' | tr -d '"' | sort -u)
+bench=$(cd "${NUMAPOOL_BUILD:-$source_directory/build}" && pwd)/tests/bench/bench
+benchmarks=$("$bench" --list | awk '{ print $1 }')
+options=$("$bench" --help | grep -oE -- '--[a-z]+' | sort -u)
 operations=$(grep -v '^#' "$source_directory/tests/counts/pins.txt" | awk '{ print $1 }')
 
 begins_one() { # NAMES PREFIX
@@ -40,8 +41,6 @@ commands() {
         grep -oE '`tools/dev [^`]*`' "$document" | tr -d '`'
     } | sort -u
 }
-
-usage_of_bench() { cat "$source_directory"/tests/bench/*.c | grep -oE -- '--[a-z]+' | sort -u; }
 
 wrong_commands() {
     local line word words usage
@@ -57,8 +56,8 @@ wrong_commands() {
             for word in "${words[@]:2}"; do
                 case $word in
                 --help) ;;
-                --*) grep -qxF -e "$word" <<<"$(usage_of_bench)" || printf '%s: bench has no %s\n' "$line" "$word" ;;
-                *.json | *.md | [A-Z]* | plots | [0-9]*) ;;
+                --*) grep -qxF -e "$word" <<<"$options" || printf '%s: bench has no %s\n' "$line" "$word" ;;
+                *.json | *.md | plots | [0-9]*) ;;
                 *) begins_one "$benchmarks" "$word" || printf '%s: no benchmark begins with %s\n' "$line" "$word" ;;
                 esac
             done
