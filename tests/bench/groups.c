@@ -16,6 +16,7 @@ const struct bench_group *const bench_groups[] = {
     &bench_one_way_1024,
     &bench_one_way_4096,
     &bench_one_way_untouched,
+    &bench_one_way_small,
     &bench_blocking,
     &bench_blocking_late,
     &bench_blocking_set,

@@ -12,7 +12,8 @@ extern const struct bench_group bench_get_put, bench_bulk, bench_thousand;
 /* messages.c */
 extern const struct bench_group bench_round_trip, bench_round_trip_sizes, bench_round_trip_light;
 /* one_way.c */
-extern const struct bench_group bench_one_way, bench_one_way_16, bench_one_way_1024, bench_one_way_4096, bench_one_way_untouched;
+extern const struct bench_group bench_one_way, bench_one_way_16, bench_one_way_1024, bench_one_way_4096, bench_one_way_untouched,
+    bench_one_way_small;
 /* blocking.c */
 extern const struct bench_group bench_blocking, bench_blocking_late;
 /* blocking_set.c */

@@ -6,6 +6,7 @@
 
 #include "daemon.h"
 #include "ends.h"
+#include "floor/cell_ring.h"
 #include "floor/index_ring.h"
 #include "floor/line.h"
 #include "floor/mailbox.h"
@@ -119,10 +120,12 @@ static const struct bench_row light_rows[] = {
     { "round_trip_untouched", 0, 1, SAMPLE, PARAMS(0), 0, 0, 0 },
     { "round_trip_small_16", 2, 4, SAMPLE, PARAMS(16), 1.3, 0, 0 },
     { "round_trip_small_48", 3, 4, SAMPLE, PARAMS(48), 1.3, 0, 0 },
-    { "round_trip_small_48_ring", 3, 1, SAMPLE, PARAMS(48), 0, 0, 0 },
+    { "round_trip_small_16_ring", 2, 5, SAMPLE, PARAMS(16), 0, 0, 0 },
+    { "round_trip_small_48_ring", 3, 6, SAMPLE, PARAMS(48), 0, 0, 0 },
 };
 const struct bench_group bench_round_trip_light = {
     .about = "Round trips of messages whose payload is not touched, and of small ones that lie in the cell.",
-    .variants = { &trips_0, &floor_ring_trip_0, &trips_small_16, &trips_small_48, &floor_line },
-    .variant_count = 5, .rows = light_rows, .row_count = 4, .ends = 2,
+    .variants = { &trips_0, &floor_ring_trip_0, &trips_small_16, &trips_small_48, &floor_line, &floor_cells_trip_16,
+                  &floor_cells_trip_48 },
+    .variant_count = 7, .rows = light_rows, .row_count = 5, .ends = 2,
 };

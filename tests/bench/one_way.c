@@ -7,6 +7,7 @@
 
 #include "daemon.h"
 #include "ends.h"
+#include "floor/cell_ring.h"
 #include "floor/index_ring.h"
 
 /* Longer than any lap waits: nobody sleeps here. */
@@ -68,6 +69,12 @@ WAY(keys_1, BENCH_POOL, 0, 1, 1, "one way with id and key", .bytes = 128, .keys 
 WAY(keys_8, BENCH_POOL, 0, 8, 8, "one way by 8 with id and key", .bytes = 128, .keys = true)
 WAY(keyed_8, BENCH_POOL, 0, 8, 8, "one way by 8, keyed", .bytes = 128, .keyed = true)
 WAY(checks_8, BENCH_POOL_CHECKS, 0, 8, 8, "one way by 8, pool with checks", .bytes = 128)
+WAY(small_16_1, BENCH_POOL, NUMAPOOL_SMALL, 1, 1, "one way in the cell", .bytes = 16, .small = true)
+WAY(small_16_8, BENCH_POOL, NUMAPOOL_SMALL, 8, 8, "one way in the cell by 8", .bytes = 16, .small = true)
+WAY(small_16_32, BENCH_POOL, NUMAPOOL_SMALL, 32, 32, "one way in the cell by 32", .bytes = 16, .small = true)
+WAY(small_48_1, BENCH_POOL, NUMAPOOL_SMALL, 1, 1, "one way in the cell", .bytes = 48, .small = true)
+WAY(small_48_8, BENCH_POOL, NUMAPOOL_SMALL, 8, 8, "one way in the cell by 8", .bytes = 48, .small = true)
+WAY(small_48_32, BENCH_POOL, NUMAPOOL_SMALL, 32, 32, "one way in the cell by 32", .bytes = 48, .small = true)
 
 #define SAMPLE "mean of 512 messages at their sender"
 #define PARAMS(BYTES, BATCH) "\"bytes\": " #BYTES ", \"batch\": " #BATCH ", \"ends\": \"processes\""
@@ -109,3 +116,19 @@ GROUP(bench_one_way_16, 16, "one_way_16", "The same of 16 bytes.")
 GROUP(bench_one_way_1024, 1024, "one_way_1024", "The same of 1,024 bytes.")
 GROUP(bench_one_way_4096, 4096, "one_way_4096", "The same of 4,096 bytes.")
 GROUP(bench_one_way_untouched, 0, "one_way_untouched", "The same, but nobody touches the payload: what handing a slot over costs.")
+
+static const struct bench_row rows_small[] = {
+    { "one_way_small_16_1", 0, 6, SAMPLE, PARAMS(16, 1), 0, 0, 0 },
+    { "one_way_small_16_8", 1, 7, SAMPLE, PARAMS(16, 8), 0, 0, 0 },
+    { "one_way_small_16_32", 2, 8, SAMPLE, PARAMS(16, 32), 0, 0, 0 },
+    { "one_way_small_48_1", 3, 9, SAMPLE, PARAMS(48, 1), 0, 0, 0 },
+    { "one_way_small_48_8", 4, 10, SAMPLE, PARAMS(48, 8), 0, 0, 0 },
+    { "one_way_small_48_32", 5, 11, SAMPLE, PARAMS(48, 32), 0, 0, 0 },
+};
+const struct bench_group bench_one_way_small = {
+    .about = "Small messages one way, in the cell: the sender's copied from where it has written them, the receiver's read where they lie.",
+    .variants = { &way_small_16_1, &way_small_16_8, &way_small_16_32, &way_small_48_1, &way_small_48_8, &way_small_48_32,
+                  &floor_cells_way_16_1, &floor_cells_way_16_8, &floor_cells_way_16_32, &floor_cells_way_48_1,
+                  &floor_cells_way_48_8, &floor_cells_way_48_32 },
+    .variant_count = 12, .rows = rows_small, .row_count = 6, .ends = 2,
+};
