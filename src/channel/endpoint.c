@@ -111,19 +111,21 @@ void np_endpoint_ring(const struct np_endpoint *endpoint, uint32_t sleeps, const
 
 void np_waiting_begin(struct np_waiting *waiting, int64_t spin_ns, int64_t timeout_ns)
 {
-    waiting->deadline_ns = np_deadline_ns(timeout_ns);
-    waiting->spin_until_ns = np_deadline_ns(spin_ns);
-    waiting->reached = false;
+    const int64_t now_ns = np_monotonic_ns();
+    waiting->deadline_ns = np_after_ns(now_ns, timeout_ns);
+    waiting->settles = spin_ns >= 2 * NP_BELL_SETTLE_NS && timeout_ns > spin_ns;
+    waiting->spin_until_ns = np_after_ns(now_ns, waiting->settles ? spin_ns - NP_BELL_SETTLE_NS : spin_ns < timeout_ns ? spin_ns : timeout_ns);
+    waiting->spins = spin_ns > 0;
+    waiting->longest_ns = 0;
     waiting->looks = 0;
 }
 
 bool np_waiting_spins(struct np_waiting *waiting)
 {
-    enum { LOOKS_A_CLOCK = 32 }; /* reading the clock costs as much as the look at a lane */
-    if (waiting->looks++ % LOOKS_A_CLOCK != 0)
-        return true;
-    int64_t now = np_monotonic_ns();
-    return now < waiting->spin_until_ns && now < waiting->deadline_ns;
+    enum { LOOKS_A_CLOCK = 16 }; /* reading the clock costs as much as the look at a lane */
+    if (waiting->spins && ++waiting->looks % LOOKS_A_CLOCK == 0)
+        waiting->spins = np_monotonic_ns() < waiting->spin_until_ns;
+    return waiting->spins;
 }
 
 void np_waiting_arm(struct np_endpoint *endpoint)
@@ -132,9 +134,10 @@ void np_waiting_arm(struct np_endpoint *endpoint)
     np_sleep_on(&endpoint->sleep, &endpoint->bell->ring);
 }
 
-void np_waiting_fence(struct np_waiting *waiting)
+void np_waiting_fence(struct np_waiting *waiting, const struct np_sleep *sleep)
 {
-    waiting->reached = np_bell_heavy_barrier();
+    waiting->longest_ns = waiting->settles ? np_bell_settle_ns(sleep) : np_bell_fence_ns();
+    waiting->settles = false;
 }
 
 int64_t np_endpoint_until_ns(const struct np_endpoint *endpoint, int64_t until_ns)
@@ -144,8 +147,7 @@ int64_t np_endpoint_until_ns(const struct np_endpoint *endpoint, int64_t until_n
 
 int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpoint)
 {
-    int64_t until_ns = waiting->reached ? np_endpoint_until_ns(endpoint, waiting->deadline_ns)
-                                        : np_sooner_ns(waiting->deadline_ns, NP_BELL_BOUNDED_NS);
+    int64_t until_ns = np_sooner_ns(np_endpoint_until_ns(endpoint, waiting->deadline_ns), waiting->longest_ns);
     np_sleep_until(&endpoint->sleep, until_ns);
     /* the clock decides: a bell that is rung all the time must not put the end off */
     return np_monotonic_ns() < waiting->deadline_ns ? 0 : -ETIMEDOUT;

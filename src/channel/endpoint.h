@@ -108,8 +108,10 @@ static inline void np_endpoint_wake(const struct np_endpoint *endpoint, const np
 /* A wait: looks again and again until spin_until_ns, then raises flags, looks once more and sleeps, as bell.h describes. */
 struct np_waiting {
     int64_t deadline_ns, spin_until_ns;
+    int64_t longest_ns; /* how long the sleep that comes may last */
     uint32_t looks;
-    bool reached;
+    bool spins;
+    bool settles; /* before its first sleep, instead of a heavy barrier: its spin is long enough (bell.h) */
 };
 void np_waiting_begin(struct np_waiting *waiting, int64_t spin_ns, int64_t timeout_ns);
 /* The first looks of a wait are made without a pause between them: the other end may be about to answer. */
@@ -118,8 +120,8 @@ void np_waiting_begin(struct np_waiting *waiting, int64_t spin_ns, int64_t timeo
 bool np_waiting_spins(struct np_waiting *waiting);
 /* Before the flags are raised: what is slept on begins with the endpoint's bell; lanes may add their words. */
 void np_waiting_arm(struct np_endpoint *endpoint);
-/* After the flags are raised, before the second look. */
-void np_waiting_fence(struct np_waiting *waiting);
+/* After the flags are raised, before the second look. `sleep`: what is slept on. */
+void np_waiting_fence(struct np_waiting *waiting, const struct np_sleep *sleep);
 /* After a second look in vain. 0: look again; -ETIMEDOUT. */
 int np_waiting_sleep(struct np_waiting *waiting, const struct np_endpoint *endpoint);
 /* Until when a sleep of this endpoint may last: no longer than `until_ns`, nor than what it could not ask is to be asked

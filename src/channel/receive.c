@@ -252,7 +252,7 @@ void np_receiver_raise_flags(struct numapool_receiver *receiver, struct np_sleep
         if (receiver->endpoint.foreign)
             np_sleep_on(sleep, &shared->receiver_ring);
         np_store32(&shared->receiver_sleeps, receiver->endpoint.foreign ? NP_SLEEPS_ON_LANE : NP_SLEEPS_ON_BELL,
-                   memory_order_relaxed); /* relaxed: the heavy barrier follows */
+                   memory_order_relaxed); /* relaxed: a fence follows */
     }
 }
 
@@ -343,7 +343,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
         } else {
             np_waiting_arm(&receiver->endpoint);
             np_receiver_raise_flags(receiver, &receiver->endpoint.sleep);
-            np_waiting_fence(&waiting);
+            np_waiting_fence(&waiting, &receiver->endpoint.sleep);
             armed = true;
             armed_changes = receiver->changes;
         }

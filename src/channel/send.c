@@ -237,7 +237,7 @@ static int wait_for_room(struct numapool_sender *sender, struct np_waiting *wait
     }
     np_waiting_arm(&sender->endpoint);
     np_sender_raise_flags(sender, sender->endpoint.bell_id, &sender->endpoint.sleep);
-    np_waiting_fence(waiting);
+    np_waiting_fence(waiting, &sender->endpoint.sleep);
     int result = 0;
     bool again = np_endpoint_has_news(&sender->endpoint) && np_endpoint_may_ask(&sender->endpoint);
     if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK) && !again)

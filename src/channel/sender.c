@@ -328,7 +328,7 @@ static void wait_until_released(struct numapool_sender *sender, int64_t timeout_
         }
         np_waiting_arm(&sender->endpoint);
         np_sender_raise_flags(sender, sender->endpoint.bell_id, &sender->endpoint.sleep);
-        np_waiting_fence(&waiting);
+        np_waiting_fence(&waiting, &sender->endpoint.sleep);
         int result = unreleased(sender) > 0 ? np_waiting_sleep(&waiting, &sender->endpoint) : 0;
         np_sender_lower_flags(sender);
         if (result == -ETIMEDOUT)

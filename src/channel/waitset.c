@@ -20,7 +20,7 @@ static int check(const struct numapool_waitset *waitset)
 /* ---------------------------------------------------------------- arming */
 
 /* Names the words and raises the flags. */
-static void arm(struct numapool_waitset *waitset)
+static void arm(struct numapool_waitset *waitset, struct np_waiting *waiting)
 {
     np_sleep_reset(&waitset->sleep);
     np_sleep_on_own(&waitset->sleep, &waitset->wakes);
@@ -35,7 +35,8 @@ static void arm(struct numapool_waitset *waitset)
         receiver->keeps_flags = true;
     }
     waitset->flags_up = true;
-    waitset->reached = np_bell_heavy_barrier();
+    np_waiting_fence(waiting, &waitset->sleep);
+    waitset->longest_ns = waiting->longest_ns;
 }
 
 /* Until when a sleep may last, for one that has until `deadline_ns`. Reckoned after the second look, which may itself
@@ -49,7 +50,8 @@ static int64_t sleeps_until_ns(const struct numapool_waitset *waitset, int64_t d
         else if (np_pool_has_grown(member->pool)) /* a hint that could not be followed up: nothing is bumped for it again */
             deadline_ns = np_sooner_ns(deadline_ns, NP_LEARN_PAUSE_NS);
     }
-    return waitset->reached && !waitset->sleep.crowded ? deadline_ns : np_sooner_ns(deadline_ns, NP_SLEEP_BOUNDED_NS);
+    deadline_ns = np_sooner_ns(deadline_ns, waitset->longest_ns);
+    return waitset->sleep.crowded ? np_sooner_ns(deadline_ns, NP_SLEEP_BOUNDED_NS) : deadline_ns;
 }
 
 static void lower(struct numapool_receiver *receiver)
@@ -143,7 +145,7 @@ static int wait_for_any(struct numapool_waitset *waitset, void **tags, unsigned 
             if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE)
                 np_pause();
         } else {
-            arm(waitset);
+            arm(waitset, &waiting);
             armed_changes = changes(waitset);
         }
     }

@@ -3,7 +3,7 @@
  * A wait-set: receivers and pools that one thread waits on together. waitset.c is that thread's, watcher.c writes the eventfd.
  *
  * Arming is what any sleeper does (bell.h), for all members at once: name the words (each receiver's bell, a foreign one's lanes too,
- * each pool's notices, `wakes`), raise the receivers' flags, one heavy barrier, look again. Then either the thread sleeps itself, or,
+ * each pool's notices, `wakes`), raise the receivers' flags, one barrier, look again. Then either the thread sleeps itself, or,
  * with an eventfd, it leaves flags and words to the watcher and goes: the set is armed until its next wait.
  *
  * Invariants
@@ -54,7 +54,7 @@ struct numapool_waitset {
     unsigned count;
     unsigned turn;     /* the member to look at first */
     bool flags_up;     /* of the receivers: armed */
-    bool reached;      /* the heavy barrier after that reached everybody */
+    int64_t longest_ns; /* how long a sleep may last after that */
     struct np_waitset_member members[NP_WAITSET_MEMBERS_MAX];
     struct np_sleep sleep;
     struct np_watcher watcher;

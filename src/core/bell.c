@@ -32,6 +32,26 @@ bool np_bell_heavy_barrier(void)
     return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
+int64_t np_bell_fence_ns(void)
+{
+    return np_bell_heavy_barrier() ? INT64_MAX : NP_BELL_BOUNDED_NS;
+}
+
+int64_t np_bell_settle_ns(const struct np_sleep *sleep)
+{
+    enum { LOOKS_A_CLOCK = 8 };
+    np_fence();
+    if (NP_MUTANT(SETTLED_SLEEPS_UNBOUNDED)) /* and at once: few stores outlast the wait that follows, in a simulation too */
+        return INT64_MAX;
+    const int64_t until_ns = np_deadline_ns(NP_BELL_SETTLE_NS);
+    for (unsigned looks = 1; !np_sleep_is_over(sleep); looks++) {
+        if (looks % LOOKS_A_CLOCK == 0 && np_monotonic_ns() >= until_ns)
+            break;
+        np_pause();
+    }
+    return NP_BELL_SETTLED_NS;
+}
+
 void np_bell_ring(struct np_bell *bell)
 {
     np_ring(&bell->ring);

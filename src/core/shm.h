@@ -46,6 +46,7 @@ enum np_mutant {
     NP_MUTANT_RECEIVERS_FIRST,        /* a dead forwarder's received lanes are handed over before its sent ones are rolled */
     NP_MUTANT_ROOM_BY_RELEASED,       /* a cell is written again before the word of its message was re-marked */
     NP_MUTANT_SLEEP_NO_SECOND_LOOK,         /* a sleeper does not recheck after raising its flag */
+    NP_MUTANT_SETTLED_SLEEPS_UNBOUNDED, /* a sleep before which there was no heavy barrier may last for ever */
     NP_MUTANT_RELEASE_BEFORE_KEEP,    /* released moves past a message before its word says kept or forwarded */
     NP_MUTANT_WORD_BEFORE_CELL,       /* the word is stored before the cell is complete */
     NP_MUTANT_ID_REUSED_EARLY,        /* a client's number is given out again while words or lanes name it */

@@ -23,8 +23,7 @@ int64_t np_monotonic_ns(void)
 
 int64_t np_deadline_ns(int64_t timeout_ns)
 {
-    int64_t now = np_monotonic_ns();
-    return timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
+    return np_after_ns(np_monotonic_ns(), timeout_ns);
 }
 
 static void ring(np_shm32 *word, int private_flag)

@@ -54,6 +54,10 @@ void np_ring_own(np_shm32 *word);
 int64_t np_monotonic_ns(void);
 /* now + timeout, saturating. */
 int64_t np_deadline_ns(int64_t timeout_ns);
+static inline int64_t np_after_ns(int64_t now_ns, int64_t timeout_ns)
+{
+    return timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns;
+}
 
 /* The earlier of a deadline and `bound_ns` from now. */
 static inline int64_t np_sooner_ns(int64_t deadline_ns, int64_t bound_ns)

@@ -36,7 +36,7 @@ void actor_join(struct process *self, const char *channel, bool sends)
 {
     struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
     options.lane_slots = world.run.scenario->lane_slots;
-    options.spin_ns = -1;
+    options.spin_ns = model_random(3) == 0 ? 2 * NP_BELL_SETTLE_NS : -1; /* who spins may settle instead of a barrier */
     options.flags = world.run.scenario->flags;
     options.magazine = sends ? self->magazine : NULL;
     actor_begin(self);

@@ -61,6 +61,7 @@ static const struct mutant mutants[] = {
               "chain", "relay"),
     MUTANT(ROOM_BY_RELEASED, "fan", "pipe", "keep"),
     MUTANT(SLEEP_NO_SECOND_LOOK, "pipe", "getters"),
+    MUTANT(SETTLED_SLEEPS_UNBOUNDED, "pipe", "fan"),
     MUTANT(RELEASE_BEFORE_KEEP, "keep", "chain"),
     MUTANT(WORD_BEFORE_CELL, "pipe", "batches"),
     MUTANT(ID_REUSED_EARLY, "last", "getters", "pipe"),
