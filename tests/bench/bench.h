@@ -113,6 +113,7 @@ struct bench_result {
     bool busy;          /* too few undisturbed slices: the least disturbed ones count */
     const double *slice_ns, *slice_floor_ns, *slice_ratio; /* of each slice that counts; NULL: it has none */
     const struct bench_histogram *samples, *floor_samples; /* NULL: it has none */
+    unsigned subject, floor_variant; /* of the group; for rows with one of them in common */
 };
 
 /* The groups and specials, in the order of the report: groups.c. */

@@ -171,6 +171,7 @@ static void report_row(const struct run *run, unsigned number, enum bench_state 
         .floor_name = run->variants[row->floor]->name, .sample = row->sample, .params = row->params,
         .ratio_max = row->ratio_max, .p99_ratio_max = row->p99_ratio_max, .p999_ratio_max = row->p999_ratio_max,
         .median_max = group->median_max ? group->median_max[number] : 0, .ends = group->sleeps ? ends : 0,
+        .subject = row->subject, .floor_variant = row->floor,
     };
     bench_slices_row(&run->slices, state, row, ends, &result);
     const struct bench_histogram *samples = &(result.busy ? run->all : run->clean)[(unsigned)state * BENCH_VARIANTS_MAX];

@@ -14,6 +14,8 @@
 
 #include "report.h"
 
+#define TITLE_CHARACTERS 120
+
 extern char **environ;
 
 static FILE *create(const char *directory, const char *name, const char *ending)
@@ -74,20 +76,38 @@ static void write_quoted(FILE *file, const char *text)
             fputc(*text, file);
 }
 
+/* A title of more than one line is broken at a blank. */
+static void write_title(FILE *script, const char *title)
+{
+    char line[TITLE_CHARACTERS + 1];
+    while (strlen(title) > TITLE_CHARACTERS) {
+        memcpy(line, title, TITLE_CHARACTERS);
+        line[TITLE_CHARACTERS] = '\0';
+        char *blank = strrchr(line, ' ');
+        if (!blank)
+            break;
+        *blank = '\0';
+        write_quoted(script, line);
+        fputs("\\n", script);
+        title += blank + 1 - line;
+    }
+    write_quoted(script, title);
+}
+
 static void write_head(FILE *script, const char *name, const char *which, const char *title)
 {
     fprintf(script, "set output '%s-%s.svg'\nset title \"", name, which);
-    write_quoted(script, title);
+    write_title(script, title);
     fputs("\"\n", script);
 }
 
-static unsigned write_ratio_part(const struct bench_report *report, unsigned part, const char *directory, FILE *script)
+static void write_ratio_part(const struct bench_report *report, unsigned part, const char *directory, FILE *script)
 {
     const struct bench_report_part *it = &report->parts[part];
     FILE *data = create(directory, it->name, "-ratio.dat");
     unsigned blocks = 0;
     write_head(script, it->name, "ratio", it->about ? it->about : it->name);
-    fputs("set xlabel 'slice that counts'\nset ylabel 'times its floor'\nunset logscale\nset yrange [0:*]\n", script);
+    fputs("set xlabel 'slice that counts' offset 0,0.5\nset ylabel 'times its floor'\nunset logscale\nset yrange [0:*]\n", script);
     for (unsigned i = it->first; i < bench_report_part_end(report, part); i++) {
         const struct bench_result *result = &report->entries[i];
         if (!has_slices(result))
@@ -104,32 +124,51 @@ static unsigned write_ratio_part(const struct bench_report *report, unsigned par
     }
     fputc('\n', script);
     finish(data, it->name, "-ratio.dat");
-    return blocks;
+}
+
+/* What a latency's line is of: several rows of a group may have the same subject or floor. */
+struct line {
+    unsigned variant;
+    const char *cpus;
+};
+
+static bool is_drawn(const struct line *lines, unsigned n, const struct line *line)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (lines[i].variant == line->variant && strcmp(lines[i].cpus, line->cpus) == 0)
+            return true;
+    return false;
 }
 
 static void write_latency_part(const struct bench_report *report, unsigned part, const char *directory, FILE *script)
 {
     const struct bench_report_part *it = &report->parts[part];
+    const unsigned end = bench_report_part_end(report, part);
+    struct line *lines = calloc(2 * (size_t)(end - it->first) + 1, sizeof *lines);
     FILE *data = create(directory, it->name, "-latency.dat");
-    unsigned blocks = 0;
+    unsigned n = 0;
+    if (!lines)
+        bench_fail("no memory for a picture");
     write_head(script, it->name, "latency", it->about ? it->about : it->name);
-    fputs("set xlabel 'ns'\nset ylabel 'share of samples that took as long or longer'\nset logscale xy\nset yrange [*:1]\n", script);
-    for (unsigned i = it->first; i < bench_report_part_end(report, part); i++) {
-        const struct bench_result *result = &report->entries[i];
-        if (!has_samples(result))
+    fputs("set xlabel 'ns' offset 0,0.5\nset ylabel 'share of samples that took as long or longer'\nset logscale xy\nset yrange [*:1]\n", script);
+    for (unsigned i = 2 * it->first; i < 2 * end; i++) {
+        const struct bench_result *result = &report->entries[i / 2];
+        const bool is_floor = i % 2;
+        const struct line line = { .variant = is_floor ? result->floor_variant : result->subject, .cpus = result->cpus };
+        if (!has_samples(result) || is_drawn(lines, n, &line))
             continue;
-        write_tail(data, result->samples, result->name, result->unit);
-        write_tail(data, result->floor_samples, result->floor_name, result->unit);
-        for (unsigned which = 0; which < 2; which++) {
-            fprintf(script, "%s'%s-latency.dat' index %u using 1:2 with steps linecolor %u dashtype %u title \"",
-                    blocks > 0 ? ", \\\n    " : "plot ", it->name, blocks, i - it->first + 1, which + 1);
-            write_quoted(script, which == 0 ? result->name : result->floor_name);
-            fprintf(script, ", %s\"", result->cpus);
-            blocks++;
-        }
+        write_tail(data, is_floor ? result->floor_samples : result->samples, result->name, result->unit);
+        fprintf(script, "%s'%s-latency.dat' index %u using 1:2 with steps linewidth 1.5 linecolor %u dashtype %u title \"",
+                n > 0 ? ", \\\n    " : "plot ", it->name, n, n + 1, is_floor ? 2u : 1u);
+        write_quoted(script, is_floor ? result->floor_name : result->name);
+        if (is_floor)
+            fprintf(script, " (%s)", result->name); /* one of that name may be there for each of several sizes */
+        fprintf(script, ", %s\"", line.cpus);
+        lines[n++] = line;
     }
     fputc('\n', script);
     finish(data, it->name, "-latency.dat");
+    free(lines);
 }
 
 static bool is_drawable(const struct bench_report *report, unsigned part)
@@ -155,7 +194,11 @@ static bool draw(const char *directory, const char *name)
     posix_spawn_file_actions_destroy(&actions);
     if (error != 0)
         return false;
-    if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
+        bench_fail("gnuplot was killed over %s/%s", directory, script);
+    if (WEXITSTATUS(status) == 127) /* where posix_spawn does not tell (valgrind) */
+        return false;
+    if (WEXITSTATUS(status) != 0)
         bench_fail("gnuplot did not draw %s/%s; what it said stands above", directory, script);
     return true;
 }
@@ -171,7 +214,7 @@ void bench_plots_write(const struct bench_report *report, const char *directory)
         FILE *script = create(directory, name, ".gnuplot");
         fputs("# Draws two pictures beside this script: gnuplot THIS\n"
               "set terminal svg size 960,540 dynamic noenhanced background 'white' font 'sans-serif,12'\n"
-              "set key outside below\nset grid\n", script);
+              "set key outside below maxcols 3\nset grid\nset format xy '%g'\n", script);
         write_ratio_part(report, part, directory, script);
         write_latency_part(report, part, directory, script);
         finish(script, name, ".gnuplot");

@@ -29,6 +29,7 @@ static struct bench_result result_of(const char *name, double ratio, double low,
         .floor_p999 = 200, .ratio_max = 1.5, .p99_ratio_max = 1.1, .ratio_low = low, .ratio_high = high, .line_ns = 101,
         .cpu_ns = { 60, 50 }, .floor_cpu_ns = { 40, 30 }, .ends = 2, .slices = 3, .mixed = 4, .disturbed = 5, .slice_ns = ns,
         .slice_floor_ns = floor_ns, .slice_ratio = ratios, .samples = &samples, .floor_samples = &floor_samples,
+        .floor_variant = 1,
     };
 }
 
@@ -201,7 +202,7 @@ START_TEST(without_gnuplot_scripts_and_data_are_there_all_the_same)
     ck_assert_int_eq(access(file("trip-ratio.svg"), F_OK), -1);
     const char *script = text_of("trip.gnuplot");
     ck_assert_ptr_nonnull(strstr(script, "set output 'trip-ratio.svg'"));
-    ck_assert_ptr_nonnull(strstr(script, "bare \\\"ring\\\", near"));
+    ck_assert_ptr_nonnull(strstr(script, "bare \\\"ring\\\" (trip), near"));
     ck_assert_ptr_nonnull(strstr(text_of("trip-ratio.dat"), "\n2 150 100 1.5\n"));
     ck_assert_ptr_nonnull(strstr(text_of("trip-latency.dat"), " 1\n"));
     ck_assert_int_eq(access(file("metadata.gnuplot"), F_OK), -1); /* it has nothing to draw */
