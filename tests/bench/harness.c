@@ -12,7 +12,10 @@
 #include "peer.h"
 #include "slices.h"
 
+#define BENCH_ROWS_MAX 64u
 #define PROBE_TRIPS 2000u
+/* A probe that was disturbed says nothing of where the CPUs are: it is made again, so often. */
+#define PROBES_MAX 4u
 #define WARM_UP_OPERATIONS 4096u
 /* Waits for less busy moments: so many slices are tried for each one that is wanted, and so much more time is spent. */
 #define TRIES_PER_SLICE 2u
@@ -129,7 +132,10 @@ static struct bench_lap run_lap(struct run *run, unsigned variant)
 static double probe_line(struct run *run)
 {
     static struct bench_histogram unused;
-    return bench_peers_run(run->peers, run->group->variant_count, PROBE_TRIPS, &unused).ns;
+    struct bench_lap lap = { .idle = 1 };
+    for (unsigned probe = 0; probe < PROBES_MAX && lap.idle > BENCH_IDLE_SHARE_MAX; probe++)
+        lap = bench_peers_run(run->peers, run->group->variant_count, PROBE_TRIPS, &unused);
+    return lap.ns;
 }
 
 static void run_slice(struct run *run, unsigned number)
@@ -143,8 +149,7 @@ static void run_slice(struct run *run, unsigned number)
         struct bench_lap lap = run_lap(run, variant);
         slice->ns[variant] = lap.ns;
         memcpy(slice->cpu_ns[variant], lap.cpu_ns, sizeof lap.cpu_ns);
-        if (lap.idle > slice->idle && !run->group->sleeps)
-            slice->idle = lap.idle;
+        slice->idle[variant] = run->group->sleeps ? 0 : lap.idle;
     }
     if (run->peers) {
         double after_ns = probe_line(run);
@@ -154,7 +159,7 @@ static void run_slice(struct run *run, unsigned number)
     for (unsigned variant = 0; variant < n; variant++) {
         unsigned where = (unsigned)slice->state * BENCH_VARIANTS_MAX + variant;
         bench_histogram_merge(&run->all[where], &run->lap[variant]);
-        if (!bench_slice_is_disturbed(slice))
+        if (slice->idle[variant] <= BENCH_IDLE_SHARE_MAX)
             bench_histogram_merge(&run->clean[where], &run->lap[variant]);
     }
 }
@@ -170,7 +175,7 @@ static void report_row(const struct run *run, unsigned number, enum bench_state 
         .name = row->name, .unit = "ns", .subject_name = run->variants[row->subject]->name,
         .floor_name = run->variants[row->floor]->name, .sample = row->sample, .params = row->params,
         .ratio_max = row->ratio_max, .p99_ratio_max = row->p99_ratio_max, .p999_ratio_max = row->p999_ratio_max,
-        .median_max = group->median_max ? group->median_max[number] : 0, .ends = group->sleeps ? ends : 0,
+        .median_max = group->median_max[number], .ends = group->sleeps ? ends : 0,
         .subject = row->subject, .floor_variant = row->floor,
     };
     bench_slices_row(&run->slices, state, row, ends, &result);
@@ -226,43 +231,83 @@ static void run_slices(struct run *run)
     const double factor = run->group->slices_max > 0 ? LONG_TIME_FACTOR_MAX : TIME_FACTOR_MAX;
     const int64_t stop_ns = bench_now_ns() + (int64_t)((run->options->seconds * factor + TIME_MORE_S) * 1e9);
     const unsigned tries = run->slices.wanted * TRIES_PER_SLICE;
-    for (unsigned number = 0; number < tries && !bench_slices_enough(&run->slices); number++) {
-        if (number > 0 && bench_now_ns() > stop_ns)
+    for (unsigned number = 0; number < tries; number++) {
+        if (number > 0 && (bench_now_ns() > stop_ns || bench_slices_enough(&run->slices, run->group->rows, run->group->row_count)))
             break;
         run_slice(run, number);
     }
 }
 
+/* The part of a group that is wanted: those rows, and the variants that they need. */
+struct selection {
+    struct bench_group group;
+    struct bench_row rows[BENCH_ROWS_MAX];
+    double median_max[BENCH_ROWS_MAX];
+};
+
+static unsigned select_variant(struct bench_group *group, const struct bench_variant *variant)
+{
+    for (unsigned i = 0; i < group->variant_count; i++)
+        if (group->variants[i] == variant)
+            return i;
+    group->variants[group->variant_count] = variant;
+    return group->variant_count++;
+}
+
+static void select_rows(struct selection *selection, const struct bench_group *from, bool (*wanted)(const char *name))
+{
+    struct bench_group *group = &selection->group;
+    if (from->row_count > BENCH_ROWS_MAX)
+        bench_fail("the group of %s has %u rows: BENCH_ROWS_MAX is %u", from->rows[0].name, from->row_count, BENCH_ROWS_MAX);
+    *group = *from;
+    group->variant_count = group->row_count = 0;
+    group->rows = selection->rows;
+    group->median_max = selection->median_max;
+    for (unsigned i = 0; i < from->row_count; i++) {
+        if (!wanted(from->rows[i].name))
+            continue;
+        struct bench_row *row = &selection->rows[group->row_count];
+        *row = from->rows[i];
+        row->subject = select_variant(group, from->variants[row->subject]);
+        row->floor = select_variant(group, from->variants[row->floor]);
+        selection->median_max[group->row_count++] = from->median_max ? from->median_max[i] : 0;
+    }
+}
+
+static void measure(struct run *run)
+{
+    const unsigned histograms = BENCH_STATES * BENCH_VARIANTS_MAX;
+    run->slices.at = calloc((size_t)run->slices.wanted * TRIES_PER_SLICE, sizeof *run->slices.at);
+    run->lap = calloc(BENCH_VARIANTS_MAX, sizeof *run->lap);
+    run->all = calloc(histograms, sizeof *run->all);
+    run->clean = calloc(histograms, sizeof *run->clean);
+    if (!run->slices.at || !run->lap || !run->all || !run->clean)
+        bench_fail("no memory for %u slices", run->slices.wanted);
+    bench_pin(run->options->cpus[0]);
+    open_variants(run);
+    run_slices(run);
+    close_variants(run);
+}
+
 void bench_run_group(const struct bench_group *group, const struct bench_options *options, struct bench_report *report,
                      bool (*wanted)(const char *name))
 {
-    const unsigned histograms = BENCH_STATES * BENCH_VARIANTS_MAX;
-    const bool few = group->slices_max > 0 && group->slices_max < options->slices;
-    bool any = false;
-    for (unsigned i = 0; i < group->row_count; i++)
-        any = any || wanted(group->rows[i].name);
-    if (!any)
+    struct selection selection;
+    select_rows(&selection, group, wanted);
+    if (selection.group.row_count == 0)
         return;
     if (group->ends > 1 && options->cpus[1] < 0) {
-        fprintf(stderr, "bench: only one CPU is allowed here, so %s is not measured\n", group->rows[0].name);
+        for (unsigned i = 0; i < selection.group.row_count; i++)
+            fprintf(stderr, "bench: only one CPU is allowed here, so %s is not measured\n", selection.rows[i].name);
         return;
     }
-    struct run run = { .group = group, .options = options, .slices.wanted = few ? group->slices_max : options->slices };
-    run.slices.at = calloc((size_t)run.slices.wanted * TRIES_PER_SLICE, sizeof *run.slices.at);
-    run.lap = calloc(BENCH_VARIANTS_MAX, sizeof *run.lap);
-    run.all = calloc(histograms, sizeof *run.all);
-    run.clean = calloc(histograms, sizeof *run.clean);
-    if (!run.slices.at || !run.lap || !run.all || !run.clean)
-        bench_fail("no memory for %u slices", run.slices.wanted);
-    bench_pin(options->cpus[0]);
-    open_variants(&run);
-    run_slices(&run);
-    close_variants(&run);
-
+    const bool few = group->slices_max > 0 && group->slices_max < options->slices;
+    struct run run = { .group = &selection.group, .options = options, .slices.wanted = few ? group->slices_max : options->slices };
+    measure(&run);
     bench_report_group(report, group->rows[0].name, group->about);
-    for (unsigned i = 0; i < group->row_count; i++)
-        for (enum bench_state state = BENCH_ONE; wanted(group->rows[i].name) && state < BENCH_STATES; state++)
-            if (bench_state_is_reported(&run.slices, state))
+    for (unsigned i = 0; i < selection.group.row_count; i++)
+        for (enum bench_state state = BENCH_ONE; state < BENCH_STATES; state++)
+            if (bench_state_is_reported(&run.slices, &selection.rows[i], state))
                 report_row(&run, i, state, report);
     free(run.slices.at);
     free(run.lap);

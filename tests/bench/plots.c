@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "report.h"
 
 #define TITLE_CHARACTERS 120
+#define RATIO_ROOM 1.25 /* beyond the highest of the 90 % quantiles */
 
 extern char **environ;
 
@@ -101,13 +103,25 @@ static void write_head(FILE *script, const char *name, const char *which, const 
     fputs("\"\n", script);
 }
 
+/* But for outliers, which would leave no room for the others. */
+static double highest_ratio(const struct bench_report *report, unsigned part)
+{
+    double highest = 1;
+    for (unsigned i = report->parts[part].first; i < bench_report_part_end(report, part); i++) {
+        highest = fmax(highest, report->entries[i].ratio_high);
+        highest = fmax(highest, report->entries[i].ratio_max);
+    }
+    return highest;
+}
+
 static void write_ratio_part(const struct bench_report *report, unsigned part, const char *directory, FILE *script)
 {
     const struct bench_report_part *it = &report->parts[part];
     FILE *data = create(directory, it->name, "-ratio.dat");
     unsigned blocks = 0;
     write_head(script, it->name, "ratio", it->about ? it->about : it->name);
-    fputs("set xlabel 'slice that counts' offset 0,0.5\nset ylabel 'times its floor'\nunset logscale\nset yrange [0:*]\n", script);
+    fputs("set xlabel 'slice that counts' offset 0,0.5\nset ylabel 'times its floor'\nunset logscale\nset xrange [0:*]\n", script);
+    fprintf(script, "set yrange [0:%.3g]\n", highest_ratio(report, part) * RATIO_ROOM);
     for (unsigned i = it->first; i < bench_report_part_end(report, part); i++) {
         const struct bench_result *result = &report->entries[i];
         if (!has_slices(result))
@@ -150,7 +164,7 @@ static void write_latency_part(const struct bench_report *report, unsigned part,
     if (!lines)
         bench_fail("no memory for a picture");
     write_head(script, it->name, "latency", it->about ? it->about : it->name);
-    fputs("set xlabel 'ns' offset 0,0.5\nset ylabel 'share of samples that took as long or longer'\nset logscale xy\nset yrange [*:1]\n", script);
+    fputs("set xlabel 'ns' offset 0,0.5\nset ylabel 'share of samples that took as long or longer'\nset logscale xy\nset xrange [*:*]\nset yrange [*:1]\n", script);
     for (unsigned i = 2 * it->first; i < 2 * end; i++) {
         const struct bench_result *result = &report->entries[i / 2];
         const bool is_floor = i % 2;

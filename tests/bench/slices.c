@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A slice in which a CPU ran something else for more than this share of a lap is disturbed. */
-#define IDLE_SHARE_MAX 0.03
 /* Fewer undisturbed slices than this make no figure, unless fewer were asked for; when no state of the CPUs has as many, the
  * least disturbed tenth counts instead, and the result says so. */
 #define SLICES_MIN 5u
@@ -26,16 +24,29 @@ enum bench_state bench_state_by_probes(double before_ns, double after_ns)
     return smaller_ns < FAR_FROM_NS ? BENCH_NEAR : BENCH_FAR;
 }
 
-bool bench_slice_is_disturbed(const struct bench_slice *slice)
+static double idle_of(const struct bench_slice *slice, const struct bench_row *row)
 {
-    return slice->idle > IDLE_SHARE_MAX;
+    return fmax(slice->idle[row->subject], slice->idle[row->floor]);
 }
 
-static unsigned count_of(const struct bench_slices *slices, enum bench_state state, bool disturbed)
+bool bench_slice_is_disturbed(const struct bench_slice *slice, const struct bench_row *row)
+{
+    return idle_of(slice, row) > BENCH_IDLE_SHARE_MAX;
+}
+
+static unsigned count_of(const struct bench_slices *slices, const struct bench_row *row, enum bench_state state, bool disturbed)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < slices->count; i++)
-        n += slices->at[i].state == state && bench_slice_is_disturbed(&slices->at[i]) == disturbed;
+        n += slices->at[i].state == state && bench_slice_is_disturbed(&slices->at[i], row) == disturbed;
+    return n;
+}
+
+static unsigned count_all(const struct bench_slices *slices, enum bench_state state)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < slices->count; i++)
+        n += slices->at[i].state == state;
     return n;
 }
 
@@ -44,39 +55,42 @@ static unsigned least(const struct bench_slices *slices)
     return slices->wanted < SLICES_MIN ? slices->wanted : SLICES_MIN;
 }
 
-bool bench_slices_enough(const struct bench_slices *slices)
+bool bench_slices_enough(const struct bench_slices *slices, const struct bench_row *rows, unsigned row_count)
 {
-    for (enum bench_state state = BENCH_ONE; state < BENCH_MIXED; state++)
-        if (count_of(slices, state, false) >= slices->wanted)
+    for (enum bench_state state = BENCH_ONE; state < BENCH_MIXED; state++) {
+        bool enough = true;
+        for (unsigned i = 0; i < row_count && enough; i++)
+            enough = count_of(slices, &rows[i], state, false) >= slices->wanted;
+        if (enough)
             return true;
+    }
     return false;
 }
 
-bool bench_state_is_reported(const struct bench_slices *slices, enum bench_state state)
+bool bench_state_is_reported(const struct bench_slices *slices, const struct bench_row *row, enum bench_state state)
 {
     enum bench_state most = BENCH_MIXED;
     unsigned most_slices = 0;
     bool any = false;
     for (enum bench_state other = BENCH_ONE; other < BENCH_MIXED; other++) {
-        unsigned clean = count_of(slices, other, false), all = clean + count_of(slices, other, true);
-        any = any || clean >= least(slices);
-        if (all > most_slices) {
+        any = any || count_of(slices, row, other, false) >= least(slices);
+        if (count_all(slices, other) > most_slices) {
             most = other;
-            most_slices = all;
+            most_slices = count_all(slices, other);
         }
     }
-    return any ? state != BENCH_MIXED && count_of(slices, state, false) >= least(slices) : state == most && slices->count > 0;
+    return any ? state != BENCH_MIXED && count_of(slices, row, state, false) >= least(slices) : state == most && slices->count > 0;
 }
 
 /* The idle share up to which a slice of that state counts. */
-static double idle_accepted(const struct bench_slices *slices, enum bench_state state, double *scratch)
+static double idle_accepted(const struct bench_slices *slices, const struct bench_row *row, enum bench_state state, double *scratch)
 {
     size_t n = 0;
     for (unsigned i = 0; i < slices->count; i++)
         if (slices->at[i].state == state)
-            scratch[n++] = slices->at[i].idle;
+            scratch[n++] = idle_of(&slices->at[i], row);
     double accepted = bench_quantile(scratch, n, fmin(1, fmax(0.1, (double)SLICES_MIN / (double)n)));
-    return fmax(accepted, IDLE_SHARE_MAX);
+    return fmax(accepted, BENCH_IDLE_SHARE_MAX);
 }
 
 static double quantile_of(const double *values, size_t n, double share, double *scratch)
@@ -97,18 +111,18 @@ void bench_slices_row(const struct bench_slices *slices, enum bench_state state,
                       struct bench_result *result)
 {
     const size_t room = (size_t)slices->count + 1;
-    const unsigned clean = count_of(slices, state, false), all = clean + count_of(slices, state, true);
+    const unsigned clean = count_of(slices, row, state, false);
     double *subject_ns = calloc(4 * room, sizeof *subject_ns);
     const struct bench_slice **counted = calloc(room, sizeof *counted);
     if (!subject_ns || !counted)
         bench_fail("no memory for %u slices", slices->count);
     double *floor_ns = subject_ns + room, *ratio = floor_ns + room, *scratch = ratio + room;
     const bool busy = clean < least(slices) || state == BENCH_MIXED;
-    const double accepted = busy ? idle_accepted(slices, state, scratch) : IDLE_SHARE_MAX;
+    const double accepted = busy ? idle_accepted(slices, row, state, scratch) : BENCH_IDLE_SHARE_MAX;
     size_t n = 0;
     for (unsigned i = 0; i < slices->count; i++) {
         const struct bench_slice *slice = &slices->at[i];
-        if (slice->state != state || slice->idle > accepted)
+        if (slice->state != state || idle_of(slice, row) > accepted)
             continue;
         subject_ns[n] = slice->ns[row->subject];
         floor_ns[n] = slice->ns[row->floor];
@@ -118,8 +132,8 @@ void bench_slices_row(const struct bench_slices *slices, enum bench_state state,
     result->cpus = bench_state_names[state];
     result->busy = busy;
     result->slices = (unsigned)n;
-    result->disturbed = all - (unsigned)n;
-    result->mixed = state == BENCH_MIXED ? 0 : count_of(slices, BENCH_MIXED, false) + count_of(slices, BENCH_MIXED, true);
+    result->disturbed = count_all(slices, state) - (unsigned)n;
+    result->mixed = state == BENCH_MIXED ? 0 : count_all(slices, BENCH_MIXED);
     result->median = quantile_of(subject_ns, n, 0.5, scratch);
     result->floor = quantile_of(floor_ns, n, 0.5, scratch);
     result->ratio = quantile_of(ratio, n, 0.5, scratch);

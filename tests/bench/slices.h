@@ -7,6 +7,9 @@
 
 #include "bench.h"
 
+/* A lap in which a CPU ran something else for more than this share of the time is disturbed. */
+#define BENCH_IDLE_SHARE_MAX 0.03
+
 /* How the two CPUs were to each other in a slice. ONE: the group is local. MIXED: they moved meanwhile, so the slice is dropped
  * unless there are no others. */
 enum bench_state { BENCH_ONE, BENCH_NEAR, BENCH_FAR, BENCH_MIXED, BENCH_STATES };
@@ -14,8 +17,8 @@ extern const char *const bench_state_names[BENCH_STATES];
 
 struct bench_slice {
     enum bench_state state;
-    double idle; /* the worst of its laps; 0 in groups that sleep */
     double line_ns;
+    double idle[BENCH_VARIANTS_MAX]; /* share of the lap; 0 in groups that sleep */
     double ns[BENCH_VARIANTS_MAX];
     double cpu_ns[BENCH_VARIANTS_MAX][BENCH_ENDS_MAX];
 };
@@ -28,12 +31,13 @@ struct bench_slices {
 
 /* By two round trips of a bare line, before a slice and after. */
 enum bench_state bench_state_by_probes(double before_ns, double after_ns);
-bool bench_slice_is_disturbed(const struct bench_slice *slice);
-/* Enough are there when as many undisturbed slices of one state are as were asked for. */
-bool bench_slices_enough(const struct bench_slices *slices);
-/* A state with slices enough for figures; when there is none, the one with the most slices of any kind, and MIXED where all are:
- * a row is never missing, but such a one reaches no figure. */
-bool bench_state_is_reported(const struct bench_slices *slices, enum bench_state state);
+/* A slice is disturbed for a row when the lap of its subject or that of its floor is: what happened to others says nothing of it. */
+bool bench_slice_is_disturbed(const struct bench_slice *slice, const struct bench_row *row);
+/* Enough are there when each row has as many undisturbed slices of one state as were asked for. */
+bool bench_slices_enough(const struct bench_slices *slices, const struct bench_row *rows, unsigned row_count);
+/* A state in which the row has slices enough for figures; when there is none, the one with the most slices of any kind, and MIXED
+ * where all are: a row is never missing, but such a one reaches no figure. */
+bool bench_state_is_reported(const struct bench_slices *slices, const struct bench_row *row, enum bench_state state);
 /* The row's medians, ratios, spreads and counts of slices go into `result`, and what slices count into its slice_ arrays, which
  * bench_slices_free frees. */
 void bench_slices_row(const struct bench_slices *slices, enum bench_state state, const struct bench_row *row, unsigned ends,

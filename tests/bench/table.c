@@ -2,6 +2,7 @@
  *
  * The table for people, group by group as it is measured.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,14 +55,46 @@ void bench_table_row(const struct bench_result *result)
     fflush(stdout);
 }
 
-static void print_slices(const struct bench_result *result)
+static void print_range(const char *before, unsigned low, unsigned high, const char *after)
 {
-    printf("  %s: %u slices", result->cpus, result->slices);
-    if (result->busy)
-        printf(", the least disturbed ones of a busy machine");
-    printf("; dropped %u mixed, %u disturbed", result->mixed, result->disturbed);
-    if (result->line_ns > 0)
-        printf("; a bare line goes and comes in %.0f ns", result->line_ns);
+    printf("%s%u", before, low);
+    if (high != low)
+        printf(" to %u", high);
+    fputs(after, stdout);
+}
+
+static unsigned smaller(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+static unsigned larger(unsigned a, unsigned b)
+{
+    return a > b ? a : b;
+}
+
+/* Of all rows in that state, from the first one on. */
+static void print_slices(const struct bench_report *report, unsigned first, unsigned end)
+{
+    const struct bench_result *one = &report->entries[first];
+    unsigned slices[2] = { UINT_MAX, 0 }, disturbed[2] = { UINT_MAX, 0 };
+    bool busy = false;
+    for (unsigned i = first; i < end; i++) {
+        const struct bench_result *result = &report->entries[i];
+        if (strcmp(result->cpus, one->cpus) != 0)
+            continue;
+        slices[0] = smaller(slices[0], result->slices), slices[1] = larger(slices[1], result->slices);
+        disturbed[0] = smaller(disturbed[0], result->disturbed), disturbed[1] = larger(disturbed[1], result->disturbed);
+        busy = busy || result->busy;
+    }
+    printf("  %s: ", one->cpus);
+    print_range("", slices[0], slices[1], " slices");
+    if (busy)
+        printf(", some of them the least disturbed ones of a busy machine");
+    printf("; dropped %u mixed, ", one->mixed);
+    print_range("", disturbed[0], disturbed[1], " disturbed");
+    if (one->line_ns > 0)
+        printf("; a bare line goes and comes in %.0f ns", one->line_ns);
     putchar('\n');
 }
 
@@ -95,8 +128,8 @@ void bench_table_end(const struct bench_report *report, unsigned part)
             printf(" %s\n", result->unit);
         }
     }
-    for (unsigned i = first; i < end; i++) /* the same for all rows of a state */
+    for (unsigned i = first; i < end; i++)
         if (report->entries[i].slices > 0 && is_first_of_its_state(report, first, i))
-            print_slices(&report->entries[i]);
+            print_slices(report, i, end);
     fflush(stdout);
 }

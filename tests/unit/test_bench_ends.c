@@ -345,6 +345,40 @@ START_TEST(lap_of_a_long_local_operation_is_one_chunk)
 }
 END_TEST
 
+static bool opened_unwanted;
+
+static void *open_unwanted(void)
+{
+    opened_unwanted = true;
+    return scene;
+}
+
+static bool hooked_is_wanted(const char *name)
+{
+    return strcmp(name, "hooked") == 0;
+}
+
+START_TEST(variants_that_no_wanted_row_needs_are_left_alone)
+{
+    static const struct bench_variant unwanted = { .name = "unwanted", .open = open_unwanted, .close = close_scene, .chunk = bare };
+    static const struct bench_row some_rows[] = { { "unwanted", 0, 2, NULL, NULL, 0, 0, 0 }, { "hooked", 1, 2, NULL, NULL, 9, 0, 0 } };
+    static const double median_max[] = { 3, 4 };
+    static const struct bench_group some = {
+        .variants = { &unwanted, &hooked, &unhooked }, .variant_count = 3, .rows = some_rows, .row_count = 2, .median_max = median_max,
+    };
+    find_cpus();
+    bench_run_group(&some, &options, report, hooked_is_wanted);
+    ck_assert(!opened_unwanted);
+    ck_assert_uint_gt(scene->chunks, 0);
+    ck_assert_uint_eq(report->count, 1);
+    ck_assert_str_eq(report->entries[0].name, "hooked");
+    ck_assert_str_eq(report->entries[0].floor_name, "bare");
+    ck_assert_double_eq(report->entries[0].ratio_max, 9);
+    ck_assert_double_eq(report->entries[0].median_max, 4);
+    ck_assert_str_eq(report->parts[0].name, "unwanted"); /* the group's, whatever of it was asked for */
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bench_ends");
@@ -359,6 +393,7 @@ int main(void)
     tcase_add_test(cases, death_of_an_end_ends_the_program_with_a_sentence);
     tcase_add_test(cases, each_chunk_is_between_its_hooks);
     tcase_add_test(cases, lap_of_a_long_local_operation_is_one_chunk);
+    tcase_add_test(cases, variants_that_no_wanted_row_needs_are_left_alone);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

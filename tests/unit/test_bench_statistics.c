@@ -115,7 +115,8 @@ static void add(struct bench_slices *slices, unsigned n, enum bench_state state,
 {
     for (unsigned i = 0; i < n; i++) {
         struct bench_slice *slice = &slices->at[slices->count++];
-        *slice = (struct bench_slice){ .state = state, .idle = idle, .line_ns = 101, .ns = { 0, subject_ns, floor_ns } };
+        *slice = (struct bench_slice){ .state = state, .line_ns = 101, .ns = { 0, subject_ns, floor_ns },
+                                        .idle = { 1, idle, idle / 2 } };
         slice->cpu_ns[1][0] = subject_ns / 2;
         slice->cpu_ns[1][1] = subject_ns / 4;
         slice->cpu_ns[2][1] = floor_ns / 8;
@@ -132,11 +133,11 @@ START_TEST(mixed_and_disturbed_slices_are_dropped_and_counted)
     add(&slices, 3, BENCH_MIXED, 0, 900, 100);
     add(&slices, 2, BENCH_NEAR, 0.2, 800, 100);
     add(&slices, 1, BENCH_FAR, 0, 700, 100);
-    ck_assert(bench_state_is_reported(&slices, BENCH_NEAR));
-    ck_assert(!bench_state_is_reported(&slices, BENCH_FAR));
-    ck_assert(!bench_state_is_reported(&slices, BENCH_MIXED));
-    ck_assert(!bench_state_is_reported(&slices, BENCH_ONE));
-    ck_assert(!bench_slices_enough(&slices));
+    ck_assert(bench_state_is_reported(&slices, &row, BENCH_NEAR));
+    ck_assert(!bench_state_is_reported(&slices, &row, BENCH_FAR));
+    ck_assert(!bench_state_is_reported(&slices, &row, BENCH_MIXED));
+    ck_assert(!bench_state_is_reported(&slices, &row, BENCH_ONE));
+    ck_assert(!bench_slices_enough(&slices, &row, 1));
     bench_slices_row(&slices, BENCH_NEAR, &row, 2, &result);
     ck_assert_str_eq(result.cpus, "near");
     ck_assert_uint_eq(result.slices, 6);
@@ -166,7 +167,7 @@ START_TEST(ratio_is_the_median_of_those_within_slices)
     add(&slices, 1, BENCH_ONE, 0, 125, 100);
     add(&slices, 1, BENCH_ONE, 0, 520, 400);
     add(&slices, 1, BENCH_ONE, 0, 480, 400);
-    ck_assert(bench_slices_enough(&slices));
+    ck_assert(bench_slices_enough(&slices, &row, 1));
     bench_slices_row(&slices, BENCH_ONE, &row, 1, &result);
     ck_assert_double_eq_tol(result.ratio, 1.2, 1e-9);
     ck_assert_double_eq_tol(result.ratio_low, 1.14, 1e-9);
@@ -184,7 +185,7 @@ START_TEST(both_states_are_reported_when_both_have_slices_enough)
     struct bench_result near = { .name = "row" }, far = near;
     add(&slices, 7, BENCH_NEAR, 0, 150, 100);
     add(&slices, 9, BENCH_FAR, 0, 600, 500);
-    ck_assert(bench_state_is_reported(&slices, BENCH_NEAR) && bench_state_is_reported(&slices, BENCH_FAR));
+    ck_assert(bench_state_is_reported(&slices, &row, BENCH_NEAR) && bench_state_is_reported(&slices, &row, BENCH_FAR));
     bench_slices_row(&slices, BENCH_NEAR, &row, 2, &near);
     bench_slices_row(&slices, BENCH_FAR, &row, 2, &far);
     ck_assert_double_eq_tol(near.ratio, 1.5, 1e-9);
@@ -203,7 +204,7 @@ START_TEST(busy_machine_makes_a_row_that_says_so)
     add(&slices, 2, BENCH_NEAR, 0.01, 110, 100);
     add(&slices, 3, BENCH_NEAR, 0.05, 120, 100);
     add(&slices, 30, BENCH_NEAR, 0.5, 900, 100);
-    ck_assert(bench_state_is_reported(&slices, BENCH_NEAR));
+    ck_assert(bench_state_is_reported(&slices, &row, BENCH_NEAR));
     bench_slices_row(&slices, BENCH_NEAR, &row, 2, &result);
     ck_assert(result.busy);
     ck_assert_uint_eq(result.slices, 5); /* the least disturbed */
@@ -213,14 +214,42 @@ START_TEST(busy_machine_makes_a_row_that_says_so)
 }
 END_TEST
 
+START_TEST(lap_of_another_row_disturbs_none)
+{
+    static const struct bench_row rows[] = { { "row", 1, 2, NULL, NULL, 0, 0, 0 }, { "other", 0, 2, NULL, NULL, 0, 0, 0 } };
+    struct bench_slices slices = slices_of(6);
+    struct bench_result result = { .name = "row" };
+    add(&slices, 6, BENCH_NEAR, 0, 150, 100); /* variant 0 was off its CPU in each of them */
+    ck_assert(bench_slices_enough(&slices, rows, 1));
+    ck_assert(!bench_slices_enough(&slices, rows, 2));
+    bench_slices_row(&slices, BENCH_NEAR, &rows[0], 2, &result);
+    ck_assert(!result.busy);
+    ck_assert_uint_eq(result.slices, 6);
+    ck_assert_uint_eq(result.disturbed, 0);
+    bench_slices_free(&result);
+    bench_slices_row(&slices, BENCH_NEAR, &rows[1], 2, &result);
+    ck_assert(result.busy);
+    bench_slices_free(&result);
+}
+END_TEST
+
+START_TEST(floor_that_was_disturbed_disturbs_the_row)
+{
+    struct bench_slices slices = slices_of(6);
+    add(&slices, 1, BENCH_NEAR, 0, 150, 100);
+    slices.at[0].idle[row.floor] = 0.5;
+    ck_assert(bench_slice_is_disturbed(&slices.at[0], &row));
+}
+END_TEST
+
 START_TEST(few_slices_are_enough_where_few_were_asked_for)
 {
     struct bench_slices slices = slices_of(3);
     struct bench_result result = { .name = "row" };
     add(&slices, 2, BENCH_ONE, 0, 110, 100);
-    ck_assert(!bench_slices_enough(&slices));
+    ck_assert(!bench_slices_enough(&slices, &row, 1));
     add(&slices, 1, BENCH_ONE, 0, 110, 100);
-    ck_assert(bench_slices_enough(&slices));
+    ck_assert(bench_slices_enough(&slices, &row, 1));
     bench_slices_row(&slices, BENCH_ONE, &row, 1, &result);
     ck_assert(!result.busy);
     bench_slices_free(&result);
@@ -233,8 +262,8 @@ START_TEST(row_whose_slices_were_all_mixed_is_there_and_reaches_nothing)
     struct bench_result result = { .name = "row", .ratio_max = 2 };
     struct bench_figure figures[BENCH_FIGURES_MAX];
     add(&slices, 6, BENCH_MIXED, 0, 110, 100);
-    ck_assert(bench_state_is_reported(&slices, BENCH_MIXED));
-    ck_assert(!bench_state_is_reported(&slices, BENCH_NEAR));
+    ck_assert(bench_state_is_reported(&slices, &row, BENCH_MIXED));
+    ck_assert(!bench_state_is_reported(&slices, &row, BENCH_NEAR));
     bench_slices_row(&slices, BENCH_MIXED, &row, 2, &result);
     ck_assert_str_eq(result.cpus, "mixed");
     ck_assert(result.busy);
@@ -299,6 +328,8 @@ int main(void)
     tcase_add_test(cases, ratio_is_the_median_of_those_within_slices);
     tcase_add_test(cases, both_states_are_reported_when_both_have_slices_enough);
     tcase_add_test(cases, busy_machine_makes_a_row_that_says_so);
+    tcase_add_test(cases, lap_of_another_row_disturbs_none);
+    tcase_add_test(cases, floor_that_was_disturbed_disturbs_the_row);
     tcase_add_test(cases, few_slices_are_enough_where_few_were_asked_for);
     tcase_add_test(cases, row_whose_slices_were_all_mixed_is_there_and_reaches_nothing);
     tcase_add_test(cases, figure_is_reached_at_its_value_and_not_beyond);
