@@ -7,9 +7,12 @@
  *   operations --list     name, what one operation is, how many were counted, what is taken off; a line each
  *   operations --build    which compiler and flags it was built with
  */
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "counts.h"
 
@@ -131,9 +134,18 @@ static void list(const struct counts_operation *operation)
     printf("%s %s %u %s\n", operation->name, operation->per, ROUNDS * operation->each, operation->rest ? operation->rest : "-");
 }
 
-int main(int argc, char **argv)
+/* Where it is refused the library fences instead, on the warm path. */
+static bool has_membarrier(void)
 {
-    if (argc > 1 && strcmp(argv[1], "--build") == 0) {
+    long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+    return commands > 0 && (commands & MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) != 0;
+}
+
+static void print_build(void)
+{
+    if (!has_membarrier())
+        printf("uncounted: membarrier(2) is refused here, and so there are fences on the warm path\n");
+    else
 #if !defined(HAVE_VALGRIND_CALLGRIND_H)
         printf("uncounted: built without <valgrind/callgrind.h>\n");
 #elif defined(__clang__) || !defined(__GNUC__) || !defined(__x86_64__)
@@ -141,6 +153,12 @@ int main(int argc, char **argv)
 #else
         printf("gcc %d.%d x86_64 %s\n", __GNUC__, __GNUC_MINOR__, COUNTS_CFLAGS);
 #endif
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--build") == 0) {
+        print_build();
         return EXIT_SUCCESS;
     }
     bool only_list = argc > 1 && strcmp(argv[1], "--list") == 0;
