@@ -22,6 +22,9 @@ const struct bench_group *const bench_groups[] = {
     &bench_blocking_set,
     &bench_creation,
     &bench_creation_16m,
+    &bench_attach,
+    &bench_attach_prefault,
+    &bench_attach_prefault_16m,
 };
 const unsigned bench_group_count = sizeof bench_groups / sizeof *bench_groups;
 

@@ -23,5 +23,7 @@ extern const struct bench_special bench_metadata;
 /* creation.c */
 extern const struct bench_group bench_creation, bench_creation_16m;
 extern const struct bench_special bench_creation_hugetlb;
+/* attach.c */
+extern const struct bench_group bench_attach, bench_attach_prefault, bench_attach_prefault_16m;
 
 #endif
