@@ -12,6 +12,7 @@
 #include "floor/attach.h"
 #include "groups.h"
 #include "numapool.h"
+#include "shots.h"
 
 #define MILLION (UINT64_C(1) << 20)
 #define PARAMS_BYTES 200
@@ -45,10 +46,10 @@ static struct attach *new_attach(uint64_t slots, uint64_t flags)
 static void make_pool(struct attach *attach)
 {
     bench_daemon_pool_make(attach->pool_name, attach->slots, bench_transparent_flags());
-    snprintf(attach->params, PARAMS_BYTES, "\"slots\": %llu, \"slot_bytes\": %u, \"pages\": \"%s\", \"prefault\": %s, \"figure_ns\": %s",
+    snprintf(attach->params, PARAMS_BYTES, "\"slots\": %llu, \"slot_bytes\": %u, \"pages\": \"%s\", \"prefault\": %s",
              (unsigned long long)attach->slots, BENCH_PAYLOAD_BYTES,
              bench_pages_text(bench_daemon_page_bytes(attach->pool_name), bench_transparent_flags()),
-             attach->flags & NUMAPOOL_PREFAULT ? "true" : "false", attach->flags & NUMAPOOL_PREFAULT ? "null" : "2000000");
+             attach->flags & NUMAPOOL_PREFAULT ? "true" : "false");
 }
 
 static void *open_client(uint64_t slots, uint64_t flags, const char *pool_name, char *params)
@@ -228,15 +229,28 @@ static const struct bench_variant prefault_floor_16m = {
 };
 
 #define SAMPLE "one client"
+#define FIGURE_NS 2e6 /* bare, whatever the size */
+#define SHOTS 60u
 
-static const struct bench_row rows[] = {
-    { "attach_1m", 0, 1, SAMPLE, params_1m, 0, 0, 0 },
-    { "attach_16m", 2, 3, SAMPLE, params_16m, 0, 0, 0 },
-};
-const struct bench_group bench_attach = {
-    .about = "until a client of a daemon can use its pool: 2 ms at most, of any size", .variants = { &client_1m, &floor_1m, &client_16m, &floor_16m },
-    .variant_count = 4, .rows = rows, .row_count = 2, .sleeps = true, .slices_max = 100,
-};
+static void measure(const char *name, const struct bench_variant *subject, const struct bench_variant *floor_variant, const char *params,
+                    struct bench_report *report, const struct bench_options *options)
+{
+    struct bench_result result = { .name = name, .unit = "ns", .sample = SAMPLE, .params = params, .median_max = FIGURE_NS };
+    bench_shots_run(subject, floor_variant, SHOTS, &result, report, options);
+}
+
+static void measure_1m(struct bench_report *report, const struct bench_options *options)
+{
+    measure("attach_1m", &client_1m, &floor_1m, params_1m, report, options);
+}
+
+static void measure_16m(struct bench_report *report, const struct bench_options *options)
+{
+    measure("attach_16m", &client_16m, &floor_16m, params_16m, report, options);
+}
+
+const struct bench_special bench_attach_1m = { .name = "attach_1m", .measure = measure_1m };
+const struct bench_special bench_attach_16m = { .name = "attach_16m", .measure = measure_16m };
 
 static const struct bench_row rows_prefault_1m[] = {
     { "attach_prefault_1m", 0, 1, SAMPLE, params_prefault_1m, 0, 0, 0 },

@@ -22,7 +22,6 @@ const struct bench_group *const bench_groups[] = {
     &bench_blocking_set,
     &bench_creation,
     &bench_creation_16m,
-    &bench_attach,
     &bench_attach_prefault,
     &bench_attach_prefault_16m,
 };
@@ -30,6 +29,10 @@ const unsigned bench_group_count = sizeof bench_groups / sizeof *bench_groups;
 
 const struct bench_special *const bench_specials[] = {
     &bench_creation_hugetlb,
+    &bench_attach_1m,
+    &bench_attach_16m,
+    &bench_scavenge_all,
+    &bench_scavenge_one,
     &bench_metadata,
 };
 const unsigned bench_special_count = sizeof bench_specials / sizeof *bench_specials;

@@ -24,6 +24,9 @@ extern const struct bench_special bench_metadata;
 extern const struct bench_group bench_creation, bench_creation_16m;
 extern const struct bench_special bench_creation_hugetlb;
 /* attach.c */
-extern const struct bench_group bench_attach, bench_attach_prefault, bench_attach_prefault_16m;
+extern const struct bench_group bench_attach_prefault, bench_attach_prefault_16m;
+extern const struct bench_special bench_attach_1m, bench_attach_16m;
+/* scavenging.c */
+extern const struct bench_special bench_scavenge_all, bench_scavenge_one;
 
 #endif
