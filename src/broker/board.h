@@ -146,7 +146,7 @@ struct np_lane_entry {
     uint32_t reserved;
 };
 
-_Static_assert(sizeof(struct np_pool_entry) == 11120 && sizeof(struct np_client_entry) == 112 && sizeof(struct np_channel_entry) == 72 &&
+_Static_assert(sizeof(struct np_pool_entry) == 7024 && sizeof(struct np_client_entry) == 112 && sizeof(struct np_channel_entry) == 72 &&
                    sizeof(struct np_endpoint_entry) == 40 && sizeof(struct np_lane_entry) == 64, "board entries' layout");
 
 /* Where the tables lie, for limits. The tables follow the header in this order. */

@@ -32,11 +32,16 @@ struct embedded {
     struct np_bell *bells;
     struct np_account_row *account;
     struct np_memory meta[NP_ARENAS_MAX], data[NP_ARENAS_MAX];
-    struct np_memory *lanes; /* by lane */
+    struct np_memory *lanes; /* by lane; address NULL: there is none */
     unsigned arena_count;
 };
 
 static const struct np_board_limits embedded_limits = { 1, 256, 512, 2048 };
+
+static size_t lanes_bytes(void)
+{
+    return (embedded_limits.lanes + 1) * sizeof(struct np_memory);
+}
 
 /* ---------------------------------------------------------------- authority: the broker under a lock */
 
@@ -109,8 +114,6 @@ static void lane_memory_gone(void *context, uint32_t lane, void *address, size_t
     struct embedded *embedded = context;
     (void)address, (void)bytes;
     np_memory_destroy(&embedded->lanes[lane]);
-    memset(&embedded->lanes[lane], 0, sizeof embedded->lanes[lane]);
-    embedded->lanes[lane].fd = -1;
 }
 
 /* ---------------------------------------------------------------- options */
@@ -224,7 +227,7 @@ static void unmake(struct numapool_pool *pool)
     np_broker_stop(&embedded->broker);
     pthread_mutex_destroy(&embedded->lock);
     pthread_mutex_destroy(&embedded->growing);
-    free(embedded->lanes);
+    np_wipe_free(embedded->lanes, lanes_bytes());
     np_wipe_free(embedded->board_memory, np_board_bytes(&embedded_limits));
     np_wipe_free(embedded->bells, np_board_bells(&embedded_limits) * sizeof *embedded->bells);
     free(embedded->account);
@@ -250,12 +253,10 @@ static int make_tables(struct numapool_pool *pool, struct embedded *embedded)
     embedded->board_memory = np_wipe_alloc(np_board_bytes(&embedded_limits));
     embedded->bells = np_wipe_alloc(bells * sizeof *embedded->bells);
     embedded->account = zeroed(NP_ARENAS_MAX * sizeof *embedded->account);
-    embedded->lanes = zeroed((embedded_limits.lanes + 1) * sizeof *embedded->lanes);
+    embedded->lanes = np_wipe_alloc(lanes_bytes());
     pool->arenas = zeroed(NP_ARENAS_MAX * sizeof *pool->arenas);
     if (!embedded->board_memory || !embedded->bells || !embedded->account || !embedded->lanes || !pool->arenas)
         return -ENOMEM;
-    for (uint32_t lane = 0; lane <= embedded_limits.lanes; lane++)
-        embedded->lanes[lane].fd = -1;
     np_board_format(embedded->board_memory, &embedded_limits);
     int result = np_board_attach(&embedded->board, embedded->board_memory, np_board_bytes(&embedded_limits));
     const struct np_broker_environment environment = { embedded, lane_memory, lane_memory_gone };

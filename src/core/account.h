@@ -9,11 +9,9 @@
 /* One client at one arena. All relaxed: statistics. */
 struct np_account_row {
     np_shm64 gets, puts, refills, flushes, home_returns, failures, spilled;
-    np_shm64 misplaced_pages; /* of payload, when this client last verified */
     np_shm64 faults; /* misuse found, in a pool with checks */
-    uint64_t reserved[7];
 };
-_Static_assert(sizeof(struct np_account_row) == 128, "a row is two lines, written by one process");
+_Static_assert(sizeof(struct np_account_row) == NP_CACHE_LINE, "a row is a line, written by one process");
 
 /* Of a client and pool: a row for each arena that the pool may ever get. */
 #define NP_ACCOUNT_BYTES (NP_ARENAS_MAX * sizeof(struct np_account_row))

@@ -54,6 +54,7 @@ struct np_pool_arena {
     size_t data_map_bytes;
     size_t page_bytes;
     bool transparent;
+    _Atomic uint64_t misplaced_pages; /* of payload, when this process last verified */
 };
 
 struct np_magazine;

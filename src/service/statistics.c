@@ -15,13 +15,6 @@
 /* More than any version's struct: beyond it `size` was not set. */
 enum { STATS_BYTES_MAX = 4096 };
 
-/* Misplaced payload pages of one arena when this process last verified. It begins at 0, which is so: who made the memory
- * verified it before anybody could open it. */
-static np_shm64 *misplaced_of(const struct np_pool_arena *pa)
-{
-    return &pa->account->misplaced_pages;
-}
-
 static uint64_t counted(const np_shm64 *counter)
 {
     return np_load64(counter, memory_order_relaxed); /* relaxed: a statistic */
@@ -47,7 +40,8 @@ static void add_arena(struct numapool_stats *sum, const struct np_pool_arena *pa
     uint64_t low_water = counted(&arena->header->low_water);
     if (low_water > arena->slots)
         low_water = arena->slots;
-    uint64_t elsewhere = counted(misplaced_of(pa)) * pa->page_bytes;
+    /* relaxed: a statistic. It begins at 0, which is so: who made the memory verified it before anybody could open it. */
+    uint64_t elsewhere = atomic_load_explicit(&pa->misplaced_pages, memory_order_relaxed) * pa->page_bytes;
     if (elsewhere > pa->data_map_bytes)
         elsewhere = pa->data_map_bytes;
     sum->slots += arena->slots;
@@ -123,7 +117,7 @@ int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced_pages)
         return np_error_static(-EINVAL, "numapool_verify: misplaced_pages is NULL");
     uint64_t sum = 0;
     for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
-        const struct np_pool_arena *pa = &pool->arenas[i];
+        struct np_pool_arena *pa = &pool->arenas[i];
         uint64_t of_data, of_words;
         if (pa->arena.blocks)
             continue; /* malloc's, wherever that is */
@@ -132,7 +126,7 @@ int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced_pages)
             result = verify(pa->arena.header, pa->meta_bytes, NP_SMALL_PAGE_BYTES, pa->arena.node, pool->name, &of_words);
         if (result < 0)
             return result;
-        np_store64(misplaced_of(pa), of_data, memory_order_relaxed); /* relaxed: a statistic */
+        atomic_store_explicit(&pa->misplaced_pages, of_data, memory_order_relaxed); /* relaxed: a statistic */
         sum += of_data + of_words;
     }
     *misplaced_pages = sum;

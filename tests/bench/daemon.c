@@ -100,3 +100,9 @@ const char *bench_daemon_socket(void)
     close(ready[0]);
     return socket_path;
 }
+
+pid_t bench_daemon_pid(void)
+{
+    bench_daemon_socket();
+    return daemon_pid;
+}

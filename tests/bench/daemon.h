@@ -5,6 +5,8 @@
 #ifndef NP_BENCH_DAEMON_H
 #define NP_BENCH_DAEMON_H
 
+#include <sys/types.h>
+
 #define BENCH_POOL "bench"              /* slots of 128 bytes */
 #define BENCH_POOL_64 "bench-64"        /* of 64: the least that a slot takes is a line */
 #define BENCH_POOL_1024 "bench-1024"
@@ -18,5 +20,8 @@
 /* Starts it, the first time, and returns the path of its socket. It is the numapoold that $NUMAPOOLD names, else the one of
  * the same build tree. */
 const char *bench_daemon_socket(void);
+
+/* Its keeper; started if it is not running. */
+pid_t bench_daemon_pid(void);
 
 #endif

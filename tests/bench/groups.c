@@ -34,5 +34,7 @@ const struct bench_special *const bench_specials[] = {
     &bench_scavenge_all,
     &bench_scavenge_one,
     &bench_metadata,
+    &bench_metadata_daemon,
+    &bench_metadata_four_clients,
 };
 const unsigned bench_special_count = sizeof bench_specials / sizeof *bench_specials;

@@ -18,8 +18,8 @@ extern const struct bench_group bench_one_way, bench_one_way_16, bench_one_way_1
 extern const struct bench_group bench_blocking, bench_blocking_late;
 /* blocking_set.c */
 extern const struct bench_group bench_blocking_set;
-/* metadata.c */
-extern const struct bench_special bench_metadata;
+/* footprint.c */
+extern const struct bench_special bench_metadata, bench_metadata_daemon, bench_metadata_four_clients;
 /* creation.c */
 extern const struct bench_group bench_creation, bench_creation_16m;
 extern const struct bench_special bench_creation_hugetlb;
