@@ -48,7 +48,7 @@ static void make_pool(struct attach *attach)
     bench_daemon_pool_make(attach->pool_name, attach->slots, bench_transparent_flags());
     snprintf(attach->params, PARAMS_BYTES, "\"slots\": %llu, \"slot_bytes\": %u, \"pages\": \"%s\", \"prefault\": %s",
              (unsigned long long)attach->slots, BENCH_PAYLOAD_BYTES,
-             bench_pages_text(bench_daemon_page_bytes(attach->pool_name), bench_transparent_flags()),
+             bench_pages_text(bench_daemon_page_bytes(attach->pool_name), false),
              attach->flags & NUMAPOOL_PREFAULT ? "true" : "false");
 }
 

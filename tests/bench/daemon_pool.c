@@ -74,9 +74,9 @@ uint64_t bench_transparent_flags(void)
     return bench_free_huge_pages() > 0 ? NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK : 0;
 }
 
-const char *bench_pages_text(uint64_t page_bytes, uint64_t flags)
+const char *bench_pages_text(uint64_t page_bytes, bool hugetlb)
 {
     if (page_bytes < 2 << 20)
         return "4 KiB";
-    return flags & NUMAPOOL_HUGE_2M ? "hugetlb 2 MiB" : "transparent 2 MiB";
+    return hugetlb ? "hugetlb 2 MiB" : "transparent 2 MiB";
 }

@@ -5,6 +5,7 @@
 #ifndef NP_BENCH_DAEMON_POOL_H
 #define NP_BENCH_DAEMON_POOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "numapool.h"
@@ -23,6 +24,6 @@ uint64_t bench_free_huge_pages(void);
 /* Flags of a pool that is not to take hugetlb pages, even if there are some: none where there are none anyway. */
 uint64_t bench_transparent_flags(void);
 /* "transparent 2 MiB", say. */
-const char *bench_pages_text(uint64_t page_bytes, uint64_t flags);
+const char *bench_pages_text(uint64_t page_bytes, bool hugetlb);
 
 #endif

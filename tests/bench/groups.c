@@ -28,7 +28,6 @@ const struct bench_group *const bench_groups[] = {
 const unsigned bench_group_count = sizeof bench_groups / sizeof *bench_groups;
 
 const struct bench_special *const bench_specials[] = {
-    &bench_creation_hugetlb,
     &bench_attach_1m,
     &bench_attach_16m,
     &bench_scavenge_all,

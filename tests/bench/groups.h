@@ -22,7 +22,6 @@ extern const struct bench_group bench_blocking_set;
 extern const struct bench_special bench_metadata, bench_metadata_daemon, bench_metadata_four_clients;
 /* creation.c */
 extern const struct bench_group bench_creation, bench_creation_16m;
-extern const struct bench_special bench_creation_hugetlb;
 /* attach.c */
 extern const struct bench_group bench_attach_prefault, bench_attach_prefault_16m;
 extern const struct bench_special bench_attach_1m, bench_attach_16m;

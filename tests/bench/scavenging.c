@@ -146,7 +146,7 @@ static void measure(const char *name, unsigned held, struct bench_report *report
     bench_pin(options->cpus[0]);
     bench_daemon_pool_make(POOL_NAME, POOL_SLOTS, bench_transparent_flags());
     struct bench_sweep *sweep = bench_sweep_open(POOL_SLOTS);
-    for (unsigned i = 0; i <= SHOTS; i++) {
+    for (unsigned i = 0; i <= SHOTS && i <= options->slices; i++) {
         double took_ns = scavenge_ns(held, taken), floor_ns = sweep_ns(sweep, held);
         if (i > 0) /* the first one warms */
             bench_shots_add(&shots, took_ns, floor_ns);

@@ -61,7 +61,7 @@ void bench_shots_run(const struct bench_variant *subject, const struct bench_var
     void *subject_state = subject->open(), *floor_state = floor->open();
     chunk_ns(subject, subject_state); /* warm */
     chunk_ns(floor, floor_state);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count && i < options->slices; i++) {
         double floor_ns = i % 2 ? chunk_ns(floor, floor_state) : 0; /* each comes first as often */
         double subject_ns = chunk_ns(subject, subject_state);
         bench_shots_add(&shots, subject_ns, i % 2 ? floor_ns : chunk_ns(floor, floor_state));

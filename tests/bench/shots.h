@@ -20,7 +20,7 @@ void bench_shots_add(struct bench_shots *shots, double subject_ns, double floor_
 /* Medians, their ratio's median and spread: into what `result` has besides (names, unit, figures), which goes to the report. */
 void bench_shots_report(const struct bench_shots *shots, struct bench_result *result, struct bench_report *report);
 
-/* So many chunks of a local subject and of its floor in turn, each with what comes before and after it, and the report. The names
+/* So many chunks, or fewer where the options want fewer slices, of a local subject and of its floor in turn, each with what comes before and after it, and the report. The names
  * of both are the variants'. */
 void bench_shots_run(const struct bench_variant *subject, const struct bench_variant *floor, unsigned count, struct bench_result *result,
                      struct bench_report *report, const struct bench_options *options);
