@@ -14,6 +14,8 @@ extern const struct bench_group bench_round_trip, bench_round_trip_sizes, bench_
 /* one_way.c */
 extern const struct bench_group bench_one_way, bench_one_way_16, bench_one_way_1024, bench_one_way_4096, bench_one_way_untouched,
     bench_one_way_small;
+/* fan.c */
+extern const struct bench_group bench_fan_in_2, bench_fan_in_4, bench_fan_out_2, bench_fan_out_4;
 /* blocking.c */
 extern const struct bench_group bench_blocking, bench_blocking_late;
 /* blocking_set.c */
