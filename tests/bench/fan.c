@@ -5,13 +5,13 @@
  */
 #include "fan.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "daemon.h"
 #include "ends.h"
 #include "floor/fan_rings.h"
 #include "groups.h"
+#include "polling.h"
 
 #define RECEIVE_MAX 32u
 
@@ -82,26 +82,10 @@ static void fan_leave(void *state, unsigned end)
 /* Messages first .. first + count - 1. */
 static void send_all(struct fan *fan, uint64_t first, uint64_t count, struct bench_histogram *samples)
 {
-    struct numapool_msg messages[FAN_BATCH];
-    void *slots[FAN_BATCH];
     struct bench_marks marks = bench_marks_begin(samples);
     unsigned looks = 0;
     for (uint64_t number = 0; number < count;) {
-        if (numapool_loan_bulk(fan->sender, slots, FAN_BATCH) != (int)FAN_BATCH)
-            bench_fail("%s: %s", fan->name, numapool_errormsg());
-        for (unsigned i = 0; i < FAN_BATCH; i++) {
-            bench_payload_write(slots[i], first + number + i);
-            messages[i] = (struct numapool_msg){ .data = slots[i], .length = BENCH_PAYLOAD_BYTES };
-        }
-        for (unsigned sent = 0; sent < FAN_BATCH;) {
-            int result = numapool_send_bulk(fan->sender, messages + sent, FAN_BATCH - sent, 0);
-            if (result > 0)
-                sent += (unsigned)result;
-            else if (result == -EAGAIN)
-                fan_wait(&looks);
-            else
-                bench_fail("%s: %s", fan->name, numapool_errormsg());
-        }
+        polling_send(fan->sender, fan->name, first + number, &looks);
         number += FAN_BATCH;
         if (samples)
             bench_marks_sent(&marks, number);
@@ -112,16 +96,10 @@ static void send_all(struct fan *fan, uint64_t first, uint64_t count, struct ben
 static unsigned receive_some(struct fan *fan, uint64_t *sum)
 {
     struct numapool_msg messages[RECEIVE_MAX];
-    int count = numapool_receive(fan->receiver, messages, RECEIVE_MAX, 0);
-    if (count == -EAGAIN)
-        return 0;
-    if (count < 0)
-        bench_fail("%s: %s", fan->name, numapool_errormsg());
-    for (int i = 0; i < count; i++)
-        *sum += bench_payload_read(messages[i].data);
-    if (numapool_release(fan->receiver, messages, (unsigned)count) < 0)
-        bench_fail("%s: %s", fan->name, numapool_errormsg());
-    return (unsigned)count;
+    unsigned count = polling_receive(fan->receiver, fan->name, messages, RECEIVE_MAX);
+    if (count > 0)
+        *sum += polling_read_and_release(fan->receiver, fan->name, messages, count);
+    return count;
 }
 
 static void receive_all(struct fan *fan, uint64_t count)

@@ -21,6 +21,7 @@ const struct bench_group *const bench_groups[] = {
     &bench_fan_in_4,
     &bench_fan_out_2,
     &bench_fan_out_4,
+    &bench_forwarding,
     &bench_blocking,
     &bench_blocking_late,
     &bench_blocking_set,
