@@ -62,7 +62,7 @@ static inline int64_t np_after_ns(int64_t now_ns, int64_t timeout_ns)
 /* The earlier of a deadline and `bound_ns` from now. */
 static inline int64_t np_sooner_ns(int64_t deadline_ns, int64_t bound_ns)
 {
-    int64_t bounded = np_deadline_ns(bound_ns);
+    int64_t bounded = bound_ns == INT64_MAX ? INT64_MAX : np_deadline_ns(bound_ns);
     return bounded < deadline_ns ? bounded : deadline_ns;
 }
 
