@@ -37,6 +37,7 @@ const struct bench_special *const bench_specials[] = {
     &bench_attach_16m,
     &bench_scavenge_all,
     &bench_scavenge_one,
+    &bench_payments,
     &bench_metadata,
     &bench_metadata_daemon,
     &bench_metadata_four_clients,

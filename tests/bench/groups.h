@@ -22,6 +22,8 @@ extern const struct bench_group bench_forwarding;
 extern const struct bench_group bench_blocking, bench_blocking_late;
 /* blocking_set.c */
 extern const struct bench_group bench_blocking_set;
+/* payments.c */
+extern const struct bench_special bench_payments;
 /* footprint.c */
 extern const struct bench_special bench_metadata, bench_metadata_daemon, bench_metadata_four_clients;
 /* creation.c */
