@@ -45,6 +45,10 @@ static uint32_t granted_capacity(const struct numapool_pool *pool, unsigned aren
     uint64_t share = pool->arenas[arena].arena.slots / 32;
     uint64_t half = pool->cache_slots_max / 2;
     uint64_t left = half > pool->magazine_slots_used ? half - pool->magazine_slots_used : 0;
+    if (!wanted && capacity == NP_MAGAZINE_SLOTS_DEFAULT && capacity > left / NP_MAGAZINE_DEFAULT_SHARE) {
+        capacity = left / NP_MAGAZINE_DEFAULT_SHARE;
+        capacity = capacity < NP_MAGAZINE_SLOTS_LEAST ? NP_MAGAZINE_SLOTS_LEAST : capacity;
+    }
     if (capacity > NP_MAGAZINE_SLOTS_MAX)
         capacity = NP_MAGAZINE_SLOTS_MAX;
     if (capacity > share)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/copy.h"
 #include "core/error.h"
 #include "core/fault.h"
 #include "core/magazine.h"
@@ -172,7 +173,7 @@ static void *refill_from_home(struct np_magazine *magazine)
     void *slot;
     if (magazine->capacity == 0)
         return np_depot_get(magazine->pool, magazine->arena, &slot, 1) == 1 ? slot : NULL;
-    uint32_t got = np_depot_get(magazine->pool, magazine->arena, magazine->slots, refill_slots(magazine));
+    uint32_t got = np_depot_refill(magazine->pool, magazine->arena, magazine->slots, refill_slots(magazine));
     if (got == 0)
         return NULL;
     void ***top = np_magazine_top(magazine);
@@ -243,16 +244,22 @@ void *numapool_get_slow(struct numapool_magazine *fast)
     return np_magazine_get_slow(magazine);
 }
 
-void *numapool_get_call(struct numapool_magazine *fast)
+/* Functions of their own, so that the warm half needs no frame; they are told whose call it is. */
+static __attribute__((noinline)) void *get_call_slow(struct numapool_magazine *fast, const void *return_address)
 {
-    if (__builtin_expect(fast->top != fast->bottom, 1))
-        return numapool_get(fast);
     struct np_magazine *magazine = live_magazine(fast);
     if (!magazine)
         return NULL;
     if (magazine->pool->checks)
-        NP_CALL_ENTER();
+        np_call_enter("numapool_get_call", return_address);
     return np_magazine_get_slow(magazine);
+}
+
+void *numapool_get_call(struct numapool_magazine *fast)
+{
+    if (__builtin_expect(fast->top != fast->bottom, 1))
+        return numapool_get(fast);
+    return get_call_slow(fast, __builtin_return_address(0));
 }
 
 int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_ns)
@@ -302,7 +309,8 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
     return np_magazine_wait(magazine, slot, timeout_ns);
 }
 
-int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
+/* More than the stack has, or a magazine whose stack is not to be looked at: closed, or of a pool that counts or checks. */
+static __attribute__((noinline)) int get_bulk_slow(struct numapool_magazine *fast, void **slots, unsigned n, const void *return_address)
 {
     struct np_magazine *magazine = live_magazine(fast);
     if (!magazine)
@@ -310,7 +318,7 @@ int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
     if (n == 0 || n > 1u << 20)
         return np_error(-EINVAL, "get_bulk of %u slots: 1 to 1048576 can be had at once", n);
     if (magazine->pool->checks)
-        NP_CALL_ENTER();
+        np_call_enter("numapool_get_bulk", return_address);
     void ***top = np_magazine_top(magazine);
     unsigned got = 0;
     for (bool more = true; got < n && more;) {
@@ -333,6 +341,25 @@ int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
     for (unsigned i = 0; i < got; i++)
         np_magazine_return(magazine, slots[i]);
     return np_error(-EAGAIN, "pool '%s' has not %u slots left", magazine->pool->name, n);
+}
+
+int numapool_get_bulk_slow(struct numapool_magazine *fast, void **slots, unsigned n)
+{
+    return get_bulk_slow(fast, slots, n, __builtin_return_address(0)); /* numapool_get_bulk is inline in who called */
+}
+
+int numapool_get_bulk(struct numapool_magazine *fast, void **slots, unsigned n)
+{
+    if (__builtin_expect(fast != NULL, 1)) {
+        void **top = fast->top;
+        /* n - 1: none is not a number of slots, and is told so below */
+        if (__builtin_expect((size_t)(n - 1) < (size_t)(top - fast->bottom), 1)) {
+            fast->top = top -= n;
+            np_copy_pointers(slots, top, n);
+            return 0;
+        }
+    }
+    return get_bulk_slow(fast, slots, n, __builtin_return_address(0));
 }
 
 /* ---------------------------------------------------------------- put */
@@ -388,58 +415,80 @@ int numapool_put_slow(struct numapool_magazine *fast, void *slot)
     return np_magazine_put_slow(magazine, slot);
 }
 
-int numapool_put_call(struct numapool_magazine *fast, void *slot)
+static __attribute__((noinline)) int put_call_slow(struct numapool_magazine *fast, void *slot, const void *return_address)
 {
-    if (__builtin_expect(fast->top < fast->limit, 1))
-        return numapool_put(fast, slot);
     struct np_magazine *magazine = live_magazine(fast);
     if (!magazine)
         return -EINVAL;
     if (magazine->pool->checks)
-        NP_CALL_ENTER();
+        np_call_enter("numapool_put_call", return_address);
     return np_magazine_put_slow(magazine, slot);
 }
 
-/* Whether all of them are of this magazine's arena, by one comparison: no offset is larger than all of them or-ed together.
- * Where that says no they may be all the same. */
-static bool all_surely_here(const struct np_magazine *magazine, void *const *slots, unsigned n)
+int numapool_put_call(struct numapool_magazine *fast, void *slot)
 {
-    const uintptr_t base = magazine->fast.base;
-    uintptr_t first = 0, second = 0, third = 0, fourth = 0; /* four chains: one would wait for itself */
-    unsigned i = 0;
-    for (; n - i >= 4; i += 4) {
-        first |= (uintptr_t)slots[i] - base;
-        second |= (uintptr_t)slots[i + 1] - base;
-        third |= (uintptr_t)slots[i + 2] - base;
-        fourth |= (uintptr_t)slots[i + 3] - base;
-    }
-    for (; i < n; i++)
-        first |= (uintptr_t)slots[i] - base;
-    return (first | second | third | fourth) < magazine->fast.span;
+    void **top = fast->top;
+    if (__builtin_expect((top >= fast->limit) | ((uintptr_t)slot - fast->base >= fast->span), 0))
+        return put_call_slow(fast, slot, __builtin_return_address(0));
+    *top = slot;
+    fast->top = top + 1;
+    return 0;
 }
 
-int numapool_put_bulk(struct numapool_magazine *fast, void *const *slots, unsigned n)
+/* A bulk of this arena for which there is no room: older slots make some, as for a put of one. False: not so. */
+static bool put_bulk_after_spill(struct np_magazine *magazine, void *const *slots, unsigned n)
+{
+    if (np_magazine_is_exact(magazine) || n > magazine->capacity / 2)
+        return false;
+    np_magazine_adapt(magazine);
+    if (n > magazine->capacity / 2)
+        return false;
+    if (n > magazine->capacity - np_magazine_count(magazine))
+        np_magazine_spill(magazine, magazine->capacity / 2);
+    void **top = magazine->fast.top;
+    if (np_copy_distances(top, slots, n, magazine->fast.base) >= magazine->fast.span)
+        return false;
+    magazine->fast.top = top + n;
+    return true;
+}
+
+/* More than there is room for, some of another arena or of none, or a magazine as in get_bulk_slow. */
+static __attribute__((noinline)) int put_bulk_slow(struct numapool_magazine *fast, void *const *slots, unsigned n,
+                                                   const void *return_address)
 {
     struct np_magazine *magazine = live_magazine(fast);
     int result = 0;
-    unsigned done = 0;
     if (!magazine)
         return -EINVAL;
-    void ***top = np_magazine_top(magazine);
-    if (n <= magazine->capacity - np_magazine_count(magazine) && all_surely_here(magazine, slots, n)) {
-        memcpy(*top, slots, n * sizeof *slots);
-        *top += n;
-        done = n;
-    }
-    if (np_magazine_is_exact(magazine))
-        tally(&magazine->puts, done);
-    if (done < n && magazine->pool->checks)
-        NP_CALL_ENTER();
-    for (unsigned i = done; i < n; i++) {
+    if (magazine->pool->checks)
+        np_call_enter("numapool_put_bulk", return_address);
+    if (put_bulk_after_spill(magazine, slots, n))
+        return 0;
+    for (unsigned i = 0; i < n; i++) {
         int one = np_magazine_put_slow(magazine, slots[i]);
         result = one < 0 ? one : result;
     }
     return result;
+}
+
+int numapool_put_bulk_slow(struct numapool_magazine *fast, void *const *slots, unsigned n)
+{
+    return put_bulk_slow(fast, slots, n, __builtin_return_address(0));
+}
+
+int numapool_put_bulk(struct numapool_magazine *fast, void *const *slots, unsigned n)
+{
+    if (__builtin_expect(fast != NULL, 1)) {
+        void **top = fast->top;
+        /* Copied before it is known whose they are: above the top is nobody's. None larger than the span: each is of this
+         * arena. Otherwise they still may be, and are looked at one by one. */
+        if (__builtin_expect((size_t)n <= (size_t)(fast->limit - top), 1) &&
+            __builtin_expect(np_copy_distances(top, slots, n, fast->base) < fast->span, 1)) {
+            fast->top = top + n;
+            return 0;
+        }
+    }
+    return put_bulk_slow(fast, slots, n, __builtin_return_address(0));
 }
 
 int numapool_flush(struct numapool_magazine *fast)

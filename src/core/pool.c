@@ -242,19 +242,21 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
     struct np_depot *depot = &pa->depot;
     unsigned cached = 0;
     const bool low = np_pool_is_low(pa);
-    pthread_mutex_lock(&depot->lock);
-    /* Under the lock, so that a thread of this process that has raised its flag and found the depot empty is seen (its look
-     * at the depot was under the lock too). relaxed: ordered by the lock; other processes' sleepers are A4's. */
-    if (low) {
-        np_arena_give(&pa->arena, depot->slots, depot->count); /* what is cached here may be what others lack */
-        depot->count = 0;
-    } else if (np_load64(&pa->arena.header->sleepers_summary, memory_order_relaxed) == 0) {
-        uint32_t room = depot->capacity - depot->count;
-        cached = n < room ? n : room;
-        memcpy(depot->slots + depot->count, slots, cached * sizeof *slots);
-        depot->count += cached;
+    if (depot->capacity > 0) {
+        pthread_mutex_lock(&depot->lock);
+        /* Under the lock, so that a thread of this process that has raised its flag and found the depot empty is seen (its
+         * look at the depot was under the lock too). relaxed: ordered by the lock; other processes' sleepers are A4's. */
+        if (low) {
+            np_arena_give(&pa->arena, depot->slots, depot->count); /* what is cached here may be what others lack */
+            depot->count = 0;
+        } else if (np_load64(&pa->arena.header->sleepers_summary, memory_order_relaxed) == 0) {
+            uint32_t room = depot->capacity - depot->count;
+            cached = n < room ? n : room;
+            memcpy(depot->slots + depot->count, slots, cached * sizeof *slots);
+            depot->count += cached;
+        }
+        pthread_mutex_unlock(&depot->lock);
     }
-    pthread_mutex_unlock(&depot->lock);
     if (cached < n) {
         np_arena_give(&pa->arena, slots + cached, n - cached);
         np_count(&pa->account->flushes, 1);
@@ -263,22 +265,39 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
         np_pool_note_level(pool, pa);
 }
 
-unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
+static unsigned get_out_of_depot(struct np_depot *depot, void **slots, unsigned n)
 {
-    struct np_pool_arena *pa = &pool->arenas[arena];
-    struct np_depot *depot = &pa->depot;
+    if (depot->capacity == 0) /* nothing ever comes into it */
+        return 0;
     pthread_mutex_lock(&depot->lock);
     unsigned got = n < depot->count ? n : depot->count;
     depot->count -= got;
     memcpy(slots, depot->slots + depot->count, got * sizeof *slots);
     pthread_mutex_unlock(&depot->lock);
-    if (got > 0)
-        return got;
-    got = np_arena_take(&pa->arena, slots, n);
+    return got;
+}
+
+static unsigned take_out_of_arena(struct numapool_pool *pool, struct np_pool_arena *pa, void **slots, unsigned n)
+{
+    unsigned got = np_arena_take(&pa->arena, slots, n);
     if (got > 0)
         np_count(&pa->account->refills, 1);
     np_pool_note_level(pool, pa);
     return got;
+}
+
+unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
+{
+    struct np_pool_arena *pa = &pool->arenas[arena];
+    unsigned got = get_out_of_depot(&pa->depot, slots, n);
+    return got > 0 ? got : take_out_of_arena(pool, pa, slots, n);
+}
+
+unsigned np_depot_refill(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
+{
+    struct np_pool_arena *pa = &pool->arenas[arena];
+    unsigned got = get_out_of_depot(&pa->depot, slots, n);
+    return got > 0 ? got : take_out_of_arena(pool, pa, slots, n < NP_ARENA_REFILL_SLOTS ? n : NP_ARENA_REFILL_SLOTS);
 }
 
 /* ---------------------------------------------------------------- sleepers */

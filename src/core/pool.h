@@ -23,7 +23,13 @@
 
 #define NP_POOL_LIVE UINT64_C(0x6c6f6f707061756e)
 #define NP_MAGAZINE_LIVE UINT64_C(0x657a616761706e)
-#define NP_MAGAZINE_SLOTS_DEFAULT 256u
+/* Capacity of magazines where nobody says one: a thread that takes a thousand slots before it gives any back never comes below its
+ * magazine. Less where little is left of the process's allowance, down to LEAST, so that many threads find some. */
+#define NP_MAGAZINE_SLOTS_DEFAULT 1024u
+#define NP_MAGAZINE_SLOTS_LEAST 256u
+#define NP_MAGAZINE_DEFAULT_SHARE 32u /* of what is left */
+/* What a get of one slot takes out of an arena at most: a group, each of whose words costs a CAS. */
+#define NP_ARENA_REFILL_SLOTS 64u
 #define NP_MAGAZINE_SLOTS_MAX 65536u
 #define NP_OUTBOUND_SLOTS 32u
 /* While a node runs low a magazine holds that part of what it was granted. */
@@ -206,6 +212,9 @@ struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const voi
 void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots, unsigned n);
 /* Up to n out of the depot, else out of the arena. */
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
+/* The same for a magazine, which need not have all of them: out of the arena no more than NP_ARENA_REFILL_SLOTS, so that
+ * nobody's get waits for many. */
+unsigned np_depot_refill(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
 
 /* What numapool_get and numapool_put do, for the library's own calls: what is checked then is the caller's call
  * (fault.h). */
