@@ -22,9 +22,9 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 PINS = os.path.join(HERE, "pins.txt")
 DOCUMENT = os.path.join(HERE, "..", "..", "docs", "performance.md")
-# Above its pin by more than this is worse, below it by a tenth is better than pinned. What an operation does every so many
-# rounds, and what is at the edges of a count, is a share of an instruction.
-SLACK, SLACK_SHARE, BETTER_SHARE = 0.5, 0.005, 0.1
+# Above its pin by more than this is worse, below it by a tenth is better than pinned. A member of a struct that has moved, and what an
+# operation does every so many rounds, make an instruction or two.
+SLACK, SLACK_SHARE, BETTER_SHARE = 1.0, 0.02, 0.1
 # glibc chooses a memcpy by processor; without these all take the one that every x86-64 has.
 TUNABLES = "glibc.cpu.hwcaps=-AVX2,-AVX,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM,-AVX_Fast_Unaligned_Load"
 PIN_ANEW = "pin anew, if that is how it has to be, by: tools/dev counts --pin"
