@@ -40,12 +40,13 @@ static void rings_close(void *state)
 /* ---------------------------------------------------------------- round trip */
 
 /* Few slots where they are large, so that they stay in the near caches; else the number makes no difference. A pause after a look
- * in vain halves the time near where nothing but the cell is touched, and costs some hundredths else. Cells on a line each or eight
- * a line: the same within 2 %, but where there is a pause, which goes better with the former. Fetching the next payload for
- * writing while the other end works gains 3 %; fetching the next cell loses 20 %, since the other end is looking at it. */
+ * in vain lasts about as long as a line takes near. It halves the time where nothing but the cell is touched and saves a tenth
+ * with much payload, but costs some hundredths with little. Cells on a line each or eight a line: the same within 2 %, but with a
+ * pause and little payload, which goes better with the former. Fetching the next payload for writing while the other end works
+ * gains 3 %; fetching the next cell loses 20 %, since the other end is looking at it. */
 #define TRIP_SHAPE(BYTES)                                                                                                       \
     ((struct ring_shape){ .bytes = BYTES, .slots = BYTES >= 1024 ? 16 : 512, .spread = BYTES == 0 ? RING_CELLS_A_LINE : 1,      \
-                          .ahead = 1, .pauses = BYTES == 0 })
+                          .ahead = 1, .pauses = BYTES == 0 || BYTES >= 1024 })
 
 RING_INLINE void send_one(struct ring *ring, char *payload, uint64_t position, uint64_t number, struct ring_shape shape)
 {
@@ -110,9 +111,9 @@ TRIP(4096)
  * by many it makes no difference. Fetching ahead gains a tenth where it costs little beside the payload, and nothing
  * elsewhere. */
 #define WAY_SHAPE(BYTES, BATCH)                                                                                                 \
-    ((struct ring_shape){ .bytes = BYTES, .slots = BYTES >= 1024 ? 256 : 1024, .spread = 1,                                     \
+    ((struct ring_shape){ .bytes = BYTES, .slots = BYTES >= 4096 ? 128 : BYTES >= 1024 ? 256 : 1024, .spread = 1,               \
                           .ahead = BYTES >= 1024 ? 0 : 16, .cells_ahead = 16,                                                   \
-                          .release_every = BYTES >= 1024 ? 64 : 256, .pauses = BATCH == 1 ? 32 : 8 })
+                          .release_every = BYTES >= 4096 ? 8 : BYTES >= 1024 ? 64 : 256, .pauses = BATCH == 1 ? 32 : 8 })
 
 RING_INLINE void way_lead(struct rings *rings, uint64_t operations, unsigned batch, struct bench_histogram *samples,
                           struct ring_shape shape)
