@@ -17,6 +17,7 @@ const struct bench_group *const bench_groups[] = {
     &bench_one_way_4096,
     &bench_one_way_untouched,
     &bench_one_way_small,
+    &bench_hand_over_processes,
     &bench_fan_in_2,
     &bench_fan_in_4,
     &bench_fan_out_2,

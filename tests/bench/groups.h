@@ -16,6 +16,8 @@ extern const struct bench_group bench_one_way, bench_one_way_16, bench_one_way_1
     bench_one_way_small;
 /* fan.c */
 extern const struct bench_group bench_fan_in_2, bench_fan_in_4, bench_fan_out_2, bench_fan_out_4;
+/* hand_over_lane.c */
+extern const struct bench_group bench_hand_over_processes;
 /* forwarding.c */
 extern const struct bench_group bench_forwarding;
 /* blocking.c */
