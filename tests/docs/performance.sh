@@ -26,6 +26,10 @@ between() { # MARK: the lines of the table that stands there
 }
 
 bench=$(cd "${NUMAPOOL_BUILD:-$source_directory/build}" && pwd)/tests/bench/bench
+if [ ! -x "$bench" ]; then
+    printf 'FAIL there is no %s: make bench\n0 passed, 1 failed\n' "$bench"
+    exit 1
+fi
 benchmarks=$("$bench" --list | awk '{ print $1 }')
 options=$("$bench" --help | grep -oE -- '--[a-z]+' | sort -u)
 operations=$(grep -v '^#' "$source_directory/tests/counts/pins.txt" | awk '{ print $1 }')
