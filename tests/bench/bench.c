@@ -2,7 +2,9 @@
  *
  * Measures the library against floors: bench --help.
  */
+#include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "options.h"
 #include "report.h"
@@ -12,6 +14,13 @@ static struct bench_command command;
 static bool is_wanted(const char *name)
 {
     return bench_is_selected(&command, name);
+}
+
+static void interrupted(int signal_number)
+{
+    if (bench_on_abort)
+        bench_on_abort();
+    _exit(128 + signal_number);
 }
 
 static void measure(struct bench_report *report)
@@ -33,6 +42,8 @@ int main(int argc, char **argv)
         bench_list();
         return 0;
     }
+    signal(SIGINT, interrupted);
+    signal(SIGTERM, interrupted);
 #ifndef __OPTIMIZE__
     fputs("bench: compiled without optimisation, so the figures say nothing\n", stderr);
 #endif

@@ -138,6 +138,8 @@ void bench_report_close(struct bench_report *report);
 
 /* Ends the program with a sentence: a benchmark that goes wrong has no figure. */
 _Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What is to be undone when a signal ends the program, from within its handler; NULL: nothing. */
+extern void (*volatile bench_on_abort)(void);
 void bench_pin(int cpu);
 /* Zeroed memory that a forked peer shares, of whole pages, present. */
 void *bench_shared(size_t bytes);

@@ -23,6 +23,8 @@ void bench_fail(const char *format, ...)
     exit(1);
 }
 
+void (*volatile bench_on_abort)(void);
+
 void bench_pin(int cpu)
 {
     cpu_set_t set;

@@ -32,6 +32,16 @@ static void stop_daemon(void)
         fprintf(stderr, "bench: the daemon has left something in %s\n", directory);
 }
 
+/* From a signal handler of any process that has it: what stop_daemon does, without a word. */
+static void abandon_daemon(void)
+{
+    if (getpid() != starter_pid || daemon_pid == 0)
+        return;
+    kill(daemon_pid, SIGTERM);
+    waitpid(daemon_pid, NULL, 0);
+    rmdir(directory);
+}
+
 static void find_program(char path[PATH_MAX])
 {
     const char *named = getenv("NUMAPOOLD");
@@ -94,6 +104,7 @@ const char *bench_daemon_socket(void)
     }
     close(ready[1]);
     atexit(stop_daemon);
+    bench_on_abort = abandon_daemon;
     struct pollfd wait = { .fd = ready[0], .events = POLLIN };
     if (poll(&wait, 1, READY_WITHIN_MS) <= 0 || read(ready[0], &byte, 1) != 1)
         bench_fail("%s did not get ready; what it said stands above", program);

@@ -14,6 +14,7 @@ static void write_machine(FILE *file, const struct bench_report *report)
 {
     struct bench_machine machine;
     bench_machine_read(&machine, report->options);
+    machine.kernel[strcspn(machine.kernel, "-")] = '\0'; /* its version, without who has built it */
     fprintf(file, "numapool %s, %s, %s, %s, CPUs %d and %d of %ld, pages: %s", numapool_version(), machine.compiler,
             machine.cpu_model, machine.kernel, machine.cpus[0], machine.cpus[1], machine.cpus_online, machine.pages);
     if (machine.governor[0])
@@ -72,7 +73,7 @@ static void write_part(FILE *file, const struct bench_report *report, unsigned p
     const char *about = report->parts[part].about;
     if (first == end)
         return;
-    fprintf(file, "\n%s\n\n", about ? about : report->parts[part].name);
+    fprintf(file, "%s%s\n\n", about ? "\n" : "", about ? about : "");
     fputs("| row | CPUs | numapool | floor | ratio | 10 %..90 % | p99 by its p99 | p99.9 by its p99.9 | to reach |\n"
           "|---|---|---:|---|---:|---|---:|---:|---|\n", file);
     for (unsigned i = first; i < end; i++)

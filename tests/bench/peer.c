@@ -72,9 +72,10 @@ static void end_died(int signal_number)
     int status;
     for (unsigned i = 0; i < BENCH_ENDS_MAX; i++)
         if (watched_pids[i] > 0 && waitpid(watched_pids[i], &status, WNOHANG) == watched_pids[i]) {
-            if (write(STDERR_FILENO, sentence, sizeof sentence - 1) < 0)
-                _exit(2);
-            _exit(1);
+            ssize_t written = write(STDERR_FILENO, sentence, sizeof sentence - 1);
+            if (bench_on_abort)
+                bench_on_abort();
+            _exit(written < 0 ? 2 : 1);
         }
 }
 

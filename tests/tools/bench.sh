@@ -125,6 +125,25 @@ pictures_are_drawn() {
     done
 }
 
+# A benchmark that is ended from outside, as soon as its other end is there, leaves neither daemon nor directory.
+ended_from_outside() { # STATUS SIGNAL WHOM
+    local status=0 tries peer
+    mkdir -p "$scratch/place"
+    TMPDIR=$scratch/place "$bench" --seconds 60 round_trip_128 >"$scratch/out" 2>"$scratch/err" &
+    measuring=$!
+    for ((tries = 0; tries < 300; tries++)); do
+        peer=$(pgrep -P "$measuring" -x bench) && break
+        sleep 0.1
+    done
+    sleep 0.2
+    if [ "$3" = peer ]; then kill "-$2" "$peer"; else kill "-$2" "$measuring"; fi
+    wait "$measuring" || status=$?
+    printf 'status %d\n' "$status"
+    cat "$scratch/err"
+    ls "$scratch/place"
+    [ "$status" -eq "$1" ] && rmdir "$scratch/place"
+}
+
 check "each benchmark has a name of its own" each_name_is_there_once
 check "every benchmark runs through" all_run_through
 check "the JSON has each of them, but for those that could not be measured and said so" json_has_each_name
@@ -140,6 +159,9 @@ check "a name selects that row alone" selects thousand thousand
 check "how names begin selects them all" selects 'thousand*' thousand thousand_call thousand_malloc thousand_magazine_1024
 check "a run compares with an earlier one" compares_with_itself
 check "what moved is named" finds_what_moved
+check "one that is terminated cleans up" ended_from_outside 143 TERM lead
+check "one whose other end is killed says so and cleans up" ended_from_outside 1 KILL peer
+check "it has said so" grep -q "process of another end has ended" "$scratch/err"
 check "an unknown option is refused" refused 2 "no option --frob" --frob
 check "an option without its value is refused" refused 2 "--json needs a value" --json
 check "an unknown name is refused" refused 2 "begins with 'no_such'" no_such
