@@ -344,9 +344,10 @@ NUMAPOOL_API NUMAPOOL_COLD int numapool_put_bulk_slow(struct numapool_magazine *
 #if defined(__GNUC__) && !defined(NUMAPOOL_BUILDING_LIBRARY)
 extern __inline__ __attribute__((gnu_inline)) int numapool_get_bulk(struct numapool_magazine *magazine, void **slots, unsigned n)
 {
-    void **top = magazine->top;
-    if (__builtin_constant_p(n) && n > 65536u) /* more than any magazine holds */
+    void **top;
+    if (NUMAPOOL_UNLIKELY(!magazine) || (__builtin_constant_p(n) && n > 65536u)) /* more than any magazine holds */
         return numapool_get_bulk_slow(magazine, slots, n);
+    top = magazine->top;
     if (NUMAPOOL_UNLIKELY((size_t)(n - 1u) >= (size_t)(top - magazine->bottom))) /* 0 is none of the numbers that can be had */
         return numapool_get_bulk_slow(magazine, slots, n);
     magazine->top = top -= n;
@@ -359,13 +360,14 @@ extern __inline__ __attribute__((gnu_inline)) int numapool_get_bulk(struct numap
 typedef uintptr_t numapool_two __attribute__((vector_size(16), aligned(8), may_alias));
 extern __inline__ __attribute__((gnu_inline)) int numapool_put_bulk(struct numapool_magazine *magazine, void *const *slots, unsigned n)
 {
-    void **top = magazine->top;
-    const numapool_two base = { magazine->base, magazine->base };
-    numapool_two even = { 0, 0 }, odd = { 0, 0 };
+    void **top;
+    numapool_two base, even = { 0, 0 }, odd = { 0, 0 };
     uintptr_t far;
     unsigned i = 0;
-    if (NUMAPOOL_UNLIKELY((size_t)n > (size_t)(magazine->limit - top)))
+    if (NUMAPOOL_UNLIKELY(!magazine || (size_t)n > (size_t)(magazine->limit - magazine->top)))
         return numapool_put_bulk_slow(magazine, slots, n);
+    top = magazine->top;
+    base[0] = base[1] = magazine->base;
     for (; i < n / 4 * 4; i += 4) {
         numapool_two first = *(const numapool_two *)(slots + i), second = *(const numapool_two *)(slots + i + 2);
         *(numapool_two *)(top + i) = first;

@@ -8,6 +8,15 @@ const struct bench_group *const bench_groups[] = {
     &bench_get_put,
     &bench_bulk,
     &bench_thousand,
+    &bench_tail,
+    &bench_refill,
+    &bench_hand_over,
+    &bench_shared_1,
+    &bench_shared_2,
+    &bench_shared_3,
+    &bench_shared_4,
+    &bench_steal_alone,
+    &bench_steal,
     &bench_round_trip,
     &bench_round_trip_sizes,
     &bench_round_trip_light,
@@ -42,5 +51,6 @@ const struct bench_special *const bench_specials[] = {
     &bench_metadata,
     &bench_metadata_daemon,
     &bench_metadata_four_clients,
+    &bench_gaps,
 };
 const unsigned bench_special_count = sizeof bench_specials / sizeof *bench_specials;

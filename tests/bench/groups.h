@@ -9,6 +9,17 @@
 
 /* local.c */
 extern const struct bench_group bench_get_put, bench_bulk, bench_thousand;
+/* refill.c */
+extern const struct bench_group bench_refill;
+/* hand_over.c */
+extern const struct bench_group bench_hand_over;
+/* shared.c */
+extern const struct bench_group bench_shared_1, bench_shared_2, bench_shared_3, bench_shared_4;
+/* steal.c */
+extern const struct bench_group bench_steal_alone, bench_steal;
+/* tail.c */
+extern const struct bench_group bench_tail;
+extern const struct bench_special bench_gaps;
 /* messages.c */
 extern const struct bench_group bench_round_trip, bench_round_trip_sizes, bench_round_trip_light;
 /* one_way.c */
