@@ -309,6 +309,19 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
     return np_magazine_wait(magazine, slot, timeout_ns);
 }
 
+/* The stack is empty, and so few are wanted that it is refilled first, as for a get of one: so that not every bulk meets other
+ * threads at the depot. How many of them came. */
+static unsigned take_after_refill(struct np_magazine *magazine, void **slots, unsigned n)
+{
+    void ***top = np_magazine_top(magazine);
+    np_magazine_adapt(magazine);
+    unsigned got = np_depot_refill(magazine->pool, magazine->arena, magazine->slots, refill_slots(magazine));
+    unsigned came = got < n ? got : n;
+    *top = magazine->slots + (got - came);
+    memcpy(slots, *top, came * sizeof *slots);
+    return came;
+}
+
 /* More than the stack has, or a magazine whose stack is not to be looked at: closed, or of a pool that counts or checks. */
 static __attribute__((noinline)) int get_bulk_slow(struct numapool_magazine *fast, void **slots, unsigned n, const void *return_address)
 {
@@ -326,6 +339,8 @@ static __attribute__((noinline)) int get_bulk_slow(struct numapool_magazine *fas
         unsigned came = n - got < count ? n - got : count; /* the stack, then the levels below, then whatever can be found */
         *top -= came;
         memcpy(slots + got, *top, came * sizeof *slots);
+        if (came == 0 && n - got <= magazine->capacity / 4)
+            came = take_after_refill(magazine, slots + got, n - got);
         if (came == 0)
             came = np_depot_get(magazine->pool, magazine->arena, slots + got, n - got);
         if (came == 0 && (slots[got] = refill(magazine)) != NULL)

@@ -35,7 +35,13 @@ static int depot_start(struct np_depot *depot, uint64_t capacity)
     depot->slots = malloc(((size_t)depot->capacity + 1) * sizeof *depot->slots);
     if (!depot->slots)
         return np_error(-ENOMEM, "no memory for a process depot of %u slots", depot->capacity);
-    pthread_mutex_init(&depot->lock, NULL);
+    /* Held for as long as some hundred pointers are copied: who meets another there waits on his CPU, for sleeping takes
+     * longer than that. */
+    pthread_mutexattr_t kind;
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(&depot->lock, &kind);
+    pthread_mutexattr_destroy(&kind);
     return 0;
 }
 

@@ -11,6 +11,7 @@ const struct bench_group *const bench_groups[] = {
     &bench_tail,
     &bench_refill,
     &bench_hand_over,
+    &bench_hand_over_malloc,
     &bench_shared_1,
     &bench_shared_2,
     &bench_shared_3,

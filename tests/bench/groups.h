@@ -12,7 +12,7 @@ extern const struct bench_group bench_get_put, bench_bulk, bench_thousand;
 /* refill.c */
 extern const struct bench_group bench_refill;
 /* hand_over.c */
-extern const struct bench_group bench_hand_over;
+extern const struct bench_group bench_hand_over, bench_hand_over_malloc;
 /* shared.c */
 extern const struct bench_group bench_shared_1, bench_shared_2, bench_shared_3, bench_shared_4;
 /* steal.c */
