@@ -337,58 +337,10 @@ NUMAPOOL_API int numapool_get_bulk(struct numapool_magazine *magazine, void **sl
 /* All n back. -EINVAL: one is not a slot of this pool; the others have been put. */
 NUMAPOOL_API int numapool_put_bulk(struct numapool_magazine *magazine, void *const *slots, unsigned n);
 
-/* Both are inline where the magazine has as many, or room for them: a copy. What it has not goes to these, and who cannot
- * inline calls the functions above. */
+/* Both are inline (numapool/bulk.h) where the magazine has as many, or room for them. What it has not goes to these, and who
+ * cannot inline calls the functions above. */
 NUMAPOOL_API NUMAPOOL_COLD int numapool_get_bulk_slow(struct numapool_magazine *magazine, void **slots, unsigned n);
 NUMAPOOL_API NUMAPOOL_COLD int numapool_put_bulk_slow(struct numapool_magazine *magazine, void *const *slots, unsigned n);
-#if defined(__GNUC__) && !defined(NUMAPOOL_BUILDING_LIBRARY)
-extern __inline__ __attribute__((gnu_inline)) int numapool_get_bulk(struct numapool_magazine *magazine, void **slots, unsigned n)
-{
-    void **top;
-    if (NUMAPOOL_UNLIKELY(!magazine) || (__builtin_constant_p(n) && n > 65536u)) /* more than any magazine holds */
-        return numapool_get_bulk_slow(magazine, slots, n);
-    top = magazine->top;
-    if (NUMAPOOL_UNLIKELY((size_t)(n - 1u) >= (size_t)(top - magazine->bottom))) /* 0 is none of the numbers that can be had */
-        return numapool_get_bulk_slow(magazine, slots, n);
-    magazine->top = top -= n;
-    __builtin_memcpy(slots, top, n * sizeof *slots);
-    return 0;
-}
-
-/* Copied before it is known whose they are, for above the top is nobody's. None of them is farther from the base than all
- * their distances or-ed together: two by two, by the way, since reading them again takes as long as the copy. */
-typedef uintptr_t numapool_two __attribute__((vector_size(16), aligned(8), may_alias));
-extern __inline__ __attribute__((gnu_inline)) int numapool_put_bulk(struct numapool_magazine *magazine, void *const *slots, unsigned n)
-{
-    void **top;
-    numapool_two base, even = { 0, 0 }, odd = { 0, 0 };
-    uintptr_t far;
-    unsigned i = 0;
-    if (NUMAPOOL_UNLIKELY(!magazine || (size_t)n > (size_t)(magazine->limit - magazine->top)))
-        return numapool_put_bulk_slow(magazine, slots, n);
-    top = magazine->top;
-    base[0] = base[1] = magazine->base;
-    for (; i < n / 4 * 4; i += 4) {
-        numapool_two first = *(const numapool_two *)(slots + i), second = *(const numapool_two *)(slots + i + 2);
-        *(numapool_two *)(top + i) = first;
-        *(numapool_two *)(top + i + 2) = second;
-        even |= first - base;
-        odd |= second - base;
-    }
-    even |= odd;
-    far = even[0] | even[1];
-    for (; i < n; i++) {
-        void *slot = slots[i];
-        top[i] = slot;
-        far |= (uintptr_t)slot - magazine->base;
-    }
-    if (NUMAPOOL_UNLIKELY(far >= magazine->span))
-        return numapool_put_bulk_slow(magazine, slots, n);
-    magazine->top = top + n;
-    return 0;
-}
-#endif
-
 /* Gives all that this magazine and this process cache back to the pool now, for a thread that will be idle. */
 NUMAPOOL_API int numapool_flush(struct numapool_magazine *magazine);
 
@@ -614,4 +566,6 @@ NUMAPOOL_API int numapool_verify(struct numapool_pool *pool, uint64_t *misplaced
 #ifdef __cplusplus
 }
 #endif
+
+#include "numapool/bulk.h"
 #endif

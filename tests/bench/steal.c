@@ -22,13 +22,14 @@ struct pool {
     unsigned in_use_slots;
 };
 
-static void *open_pool(unsigned slots, unsigned in_use)
+static void *open_pool(unsigned slots, unsigned sharers, unsigned in_use)
 {
     struct pool *it = calloc(1, sizeof *it);
     struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
     options.name = "bench";
     options.slot_bytes = BENCH_PAYLOAD_BYTES;
     options.slots = slots;
+    options.sharers = sharers;
     if (!it || numapool_create(&it->pool, &options) < 0)
         bench_fail("a small pool: %s", numapool_errormsg());
     if (numapool_magazine_open(it->pool, NUMAPOOL_OWN_NODE, 1, &it->rest) < 0 ||
@@ -43,12 +44,12 @@ static void *open_pool(unsigned slots, unsigned in_use)
 
 static void *open_small(void)
 {
-    return open_pool(SMALL_SLOTS, 0);
+    return open_pool(SMALL_SLOTS, SMALL_SLOTS, 0); /* for so many processes that none may cache anything */
 }
 
 static void *open_nearly_empty(void)
 {
-    return open_pool(LARGE_SLOTS, LARGE_SLOTS - LEFT_SLOTS);
+    return open_pool(LARGE_SLOTS, 1, LARGE_SLOTS - LEFT_SLOTS);
 }
 
 static void close_pool(void *state)
