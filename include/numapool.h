@@ -134,7 +134,7 @@ struct numapool_options {
     uint64_t slot_bytes;     /* usable bytes of a slot, 1..1 GiB; rounded up to whole lines (64) but with CHECKS or MALLOC */
     uint64_t slots;          /* in all, 1..2^32 - 1 a node */
     uint64_t flags;          /* of numapool_flags; 0 in the page bits: the best there is without asking */
-    uint32_t magazine_slots; /* default capacity of a magazine; 0: 256, less in a small pool */
+    uint32_t magazine_slots; /* default capacity of a magazine; 0: 1,024, less where little may be cached */
     uint32_t sharers;        /* processes to share what may be cached among (half of the pool); 0: 1 embedded, 8 in a daemon */
     const uint64_t *node_slots; /* slots on node 0, 1, ... instead of evenly on all nodes; NULL: even */
     uint32_t nodes;          /* length of node_slots */
@@ -341,6 +341,7 @@ NUMAPOOL_API int numapool_put_bulk(struct numapool_magazine *magazine, void *con
  * cannot inline calls the functions above. */
 NUMAPOOL_API NUMAPOOL_COLD int numapool_get_bulk_slow(struct numapool_magazine *magazine, void **slots, unsigned n);
 NUMAPOOL_API NUMAPOOL_COLD int numapool_put_bulk_slow(struct numapool_magazine *magazine, void *const *slots, unsigned n);
+
 /* Gives all that this magazine and this process cache back to the pool now, for a thread that will be idle. */
 NUMAPOOL_API int numapool_flush(struct numapool_magazine *magazine);
 

@@ -515,10 +515,10 @@ int numapool_flush(struct numapool_magazine *fast)
     empty_into_depots(magazine);
     for (unsigned i = 0; i < np_pool_arena_count(magazine->pool); i++) {
         struct np_pool_arena *pa = &magazine->pool->arenas[i];
-        pthread_mutex_lock(&pa->depot.lock);
+        np_depot_lock(&pa->depot);
         np_arena_give(&pa->arena, pa->depot.slots, pa->depot.count);
         pa->depot.count = 0;
-        pthread_mutex_unlock(&pa->depot.lock);
+        np_depot_unlock(&pa->depot);
         np_pool_note_level(magazine->pool, pa);
     }
     np_count(&magazine->pool->arenas[magazine->arena].account->flushes, 1);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "core/cancel.h"
@@ -35,13 +36,7 @@ static int depot_start(struct np_depot *depot, uint64_t capacity)
     depot->slots = malloc(((size_t)depot->capacity + 1) * sizeof *depot->slots);
     if (!depot->slots)
         return np_error(-ENOMEM, "no memory for a process depot of %u slots", depot->capacity);
-    /* Held for as long as some hundred pointers are copied: who meets another there waits on his CPU, for sleeping takes
-     * longer than that. */
-    pthread_mutexattr_t kind;
-    pthread_mutexattr_init(&kind);
-    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP);
-    pthread_mutex_init(&depot->lock, &kind);
-    pthread_mutexattr_destroy(&kind);
+    pthread_mutex_init(&depot->lock, NULL);
     return 0;
 }
 
@@ -242,6 +237,26 @@ struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const voi
 
 /* ---------------------------------------------------------------- process depot */
 
+void np_depot_lock(struct np_depot *depot)
+{
+    unsigned pauses = __libc_single_threaded ? NP_DEPOT_PAUSES : 0; /* then the C library's lock needs nothing atomic */
+    /* relaxed: a hint, so that who waits does not take the line away from who works */
+    while (pauses < NP_DEPOT_PAUSES &&
+           (atomic_load_explicit(&depot->busy, memory_order_relaxed) || pthread_mutex_trylock(&depot->lock) != 0)) {
+        np_pause();
+        pauses++;
+    }
+    if (pauses == NP_DEPOT_PAUSES)
+        pthread_mutex_lock(&depot->lock);
+    atomic_store_explicit(&depot->busy, true, memory_order_relaxed);
+}
+
+void np_depot_unlock(struct np_depot *depot)
+{
+    atomic_store_explicit(&depot->busy, false, memory_order_relaxed);
+    pthread_mutex_unlock(&depot->lock);
+}
+
 void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots, unsigned n)
 {
     struct np_pool_arena *pa = &pool->arenas[arena];
@@ -249,7 +264,7 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
     unsigned cached = 0;
     const bool low = np_pool_is_low(pa);
     if (depot->capacity > 0) {
-        pthread_mutex_lock(&depot->lock);
+        np_depot_lock(depot);
         /* Under the lock, so that a thread of this process that has raised its flag and found the depot empty is seen (its
          * look at the depot was under the lock too). relaxed: ordered by the lock; other processes' sleepers are A4's. */
         if (low) {
@@ -264,7 +279,7 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
             memcpy(depot->slots + depot->count, slots, cached * sizeof *slots);
             depot->count += cached;
         }
-        pthread_mutex_unlock(&depot->lock);
+        np_depot_unlock(depot);
     }
     if (cached < n) {
         np_arena_give(&pa->arena, slots + cached, n - cached);
@@ -278,11 +293,11 @@ static unsigned get_out_of_depot(struct np_depot *depot, void **slots, unsigned 
 {
     if (depot->capacity == 0) /* nothing ever comes into it */
         return 0;
-    pthread_mutex_lock(&depot->lock);
+    np_depot_lock(depot);
     unsigned got = n < depot->count ? n : depot->count;
     depot->count -= got;
     memcpy(slots, depot->slots + depot->count, got * sizeof *slots);
-    pthread_mutex_unlock(&depot->lock);
+    np_depot_unlock(depot);
     return got;
 }
 

@@ -42,7 +42,8 @@
 
 /* The process depot of one arena: a stack of slots that are HELD by this client. */
 struct np_depot {
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* by np_depot_lock() */
+    _Atomic bool busy;    /* somebody has it */
     void **slots;
     uint32_t count;
     uint32_t capacity;
@@ -206,6 +207,12 @@ int np_pool_check_writable(const struct numapool_pool *pool, const char *call);
 
 /* The arena that a slot lies in, or NULL; *index its number there. */
 struct np_pool_arena *np_pool_locate(const struct numapool_pool *pool, const void *slot, uint64_t *index);
+
+/* The lock is held for as long as some hundred pointers are copied. To sleep and to be woken takes longer than that, so who meets another
+ * there waits on his CPU for a while. */
+#define NP_DEPOT_PAUSES 256u
+void np_depot_lock(struct np_depot *depot);
+void np_depot_unlock(struct np_depot *depot);
 
 /* Puts slots of one arena, HELD by this client, into its depot, or into the arena where the depot is full or somebody
  * waits. */
