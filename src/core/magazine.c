@@ -309,13 +309,13 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
     return np_magazine_wait(magazine, slot, timeout_ns);
 }
 
-/* The stack is empty, and so few are wanted that it is refilled first, as for a get of one: so that not every bulk meets other
- * threads at the depot. How many of them came. */
+/* The stack is empty, and so few are wanted that it is refilled first: so that not every bulk meets other threads at the depot.
+ * Out of the depot alone: of the arena's a bulk takes no more than were asked for. How many of them came. */
 static unsigned take_after_refill(struct np_magazine *magazine, void **slots, unsigned n)
 {
     void ***top = np_magazine_top(magazine);
     np_magazine_adapt(magazine);
-    unsigned got = np_depot_refill(magazine->pool, magazine->arena, magazine->slots, refill_slots(magazine));
+    unsigned got = np_depot_take(&magazine->pool->arenas[magazine->arena].depot, magazine->slots, refill_slots(magazine));
     unsigned came = got < n ? got : n;
     *top = magazine->slots + (got - came);
     memcpy(slots, *top, came * sizeof *slots);

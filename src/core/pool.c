@@ -289,7 +289,7 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
         np_pool_note_level(pool, pa);
 }
 
-static unsigned get_out_of_depot(struct np_depot *depot, void **slots, unsigned n)
+unsigned np_depot_take(struct np_depot *depot, void **slots, unsigned n)
 {
     if (depot->capacity == 0) /* nothing ever comes into it */
         return 0;
@@ -313,14 +313,14 @@ static unsigned take_out_of_arena(struct numapool_pool *pool, struct np_pool_are
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
 {
     struct np_pool_arena *pa = &pool->arenas[arena];
-    unsigned got = get_out_of_depot(&pa->depot, slots, n);
+    unsigned got = np_depot_take(&pa->depot, slots, n);
     return got > 0 ? got : take_out_of_arena(pool, pa, slots, n);
 }
 
 unsigned np_depot_refill(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
 {
     struct np_pool_arena *pa = &pool->arenas[arena];
-    unsigned got = get_out_of_depot(&pa->depot, slots, n);
+    unsigned got = np_depot_take(&pa->depot, slots, n);
     return got > 0 ? got : take_out_of_arena(pool, pa, slots, n < NP_ARENA_REFILL_SLOTS ? n : NP_ARENA_REFILL_SLOTS);
 }
 

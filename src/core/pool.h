@@ -217,6 +217,8 @@ void np_depot_unlock(struct np_depot *depot);
 /* Puts slots of one arena, HELD by this client, into its depot, or into the arena where the depot is full or somebody
  * waits. */
 void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots, unsigned n);
+/* Up to n out of the depot. */
+unsigned np_depot_take(struct np_depot *depot, void **slots, unsigned n);
 /* Up to n out of the depot, else out of the arena. */
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
 /* The same for a magazine, which need not have all of them: out of the arena no more than NP_ARENA_REFILL_SLOTS, so that
