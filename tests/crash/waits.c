@@ -76,7 +76,7 @@ static int run_sender(void *context)
     if (result == 0)
         result = numapool_magazine_open(pool, NUMAPOOL_ANY_NODE, 0, &magazine);
     options.lane_slots = LANE_SLOTS;
-    options.spin_ns = -1;
+    options.spin_ns = harness_below(&random, 3) == 0 ? 0 : -1; /* who spins settles before it sleeps */
     options.magazine = magazine; /* so that one that waits for a slot hears of what all its receivers release */
     for (unsigned i = 0; i < CHANNELS && result == 0; i++)
         result = numapool_sender_open(pool, channel_names[i], &options, &senders[i]);
