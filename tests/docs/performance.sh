@@ -104,6 +104,19 @@ lacking_rows() {
 }
 verdict "rows that the text names are benchmarks" "$(lacking_rows)"
 
+# The README quotes the same run.
+readme_differs() {
+    local name ratio cpus
+    sed -n 's/^| [^|`]* | `\([a-z0-9_]*\)` | [^|]* | \([^|]*\) |$/\1 \2/p' "$source_directory/README.md" |
+        while read -r name ratio; do
+            for cpus in one near far; do
+                between bench | sed -n "s/^| \`${name}\` | ${cpus}[^|]*|[^|]*|[^|]*| \([0-9.]*\) |.*/$cpus \1/p"
+            done | sed 's/^one //' | paste -sd, | sed 's/,/, /g' | grep -qxF -e "$ratio" ||
+                printf 'README.md has another ratio of %s: tests/docs/put_table.py writes both\n' "$name"
+        done
+}
+verdict "README.md quotes its ratios" "$(readme_differs)"
+
 counts_differ() {
     diff <(sed -n 's/^| `\([a-z0-9_]*\)` | \([0-9.]*\) | \([a-z]*\) |$/\1 \2 \3/p' <<<"$(between counts)") \
         <(grep -v '^#' "$source_directory/tests/counts/pins.txt" | awk '{ print $1, $2, $3 }') ||
