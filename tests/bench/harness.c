@@ -192,6 +192,8 @@ static void report_row(const struct run *run, unsigned number, enum bench_state 
 
 static void warm_up(struct run *run, unsigned variant)
 {
+    if (run->group->slices_max > 0 && run->options->slices == 1)
+        return; /* to see it run through, not how fast */
     if (!run->peers || run->group->slices_max > 0) {
         run_lap(run, variant);
         return;

@@ -46,7 +46,7 @@ each_name_is_there_once() {
 
 # Every benchmark, whatever it is; an interrupt of one must not leave its daemon behind.
 all_run_through() {
-    timeout -k 10 300 "$bench" --seconds 0.02 --slices 2 --json "$scratch/all.json" --markdown "$scratch/all.md" \
+    timeout -k 10 300 "$bench" --seconds 0.02 --slices 1 --json "$scratch/all.json" --markdown "$scratch/all.md" \
         --plots "$scratch/plots" --histograms >"$scratch/table" 2>"$scratch/left_out"
     cat "$scratch/left_out"
     tail -n 1 "$scratch/table"
