@@ -164,7 +164,7 @@ static void write_latency_part(const struct bench_report *report, unsigned part,
     if (!lines)
         bench_fail("no memory for a picture");
     write_head(script, it->name, "latency", it->about ? it->about : it->name);
-    fputs("set xlabel 'ns' offset 0,0.5\nset ylabel 'share of samples that took as long or longer'\nset logscale xy\nset xrange [*:*]\nset yrange [*:1]\n", script);
+    fputs("set xlabel 'ns' offset 0,0.5\nset ylabel 'share of samples that took as long or longer'\nset logscale xy\nset xrange [*:*]\nset yrange [*<0.1:1]\n", script);
     for (unsigned i = 2 * it->first; i < 2 * end; i++) {
         const struct bench_result *result = &report->entries[i / 2];
         const bool is_floor = i % 2;
