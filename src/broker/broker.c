@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "broker/reconcile.h"
@@ -17,7 +18,10 @@ int np_broker_start(struct np_broker *broker, const struct np_board *board, stru
 {
     *broker = (struct np_broker){ .board = *board, .bells = bells, .bell_count = np_board_bells(&board->limits),
                                   .environment = *environment };
-    broker->pools = calloc(NP_POOLS_MAX, sizeof *broker->pools);
+    /* mapped, not cleared: it is large, and most of it is never touched */
+    broker->pools = mmap(NULL, NP_POOLS_MAX * sizeof *broker->pools, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (broker->pools == MAP_FAILED)
+        broker->pools = NULL;
     broker->pages = calloc(board->limits.clients + 1, sizeof *broker->pages);
     broker->lane_memory = calloc(board->limits.lanes + 1, sizeof *broker->lane_memory);
     broker->scratch = malloc(2 * ((size_t)board->limits.endpoints + board->limits.lanes) * sizeof *broker->scratch);
@@ -29,7 +33,8 @@ int np_broker_start(struct np_broker *broker, const struct np_board *board, stru
 
 void np_broker_stop(struct np_broker *broker)
 {
-    free(broker->pools);
+    if (broker->pools)
+        munmap(broker->pools, NP_POOLS_MAX * sizeof *broker->pools);
     free(broker->pages);
     free(broker->lane_memory);
     free(broker->scratch);

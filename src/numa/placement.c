@@ -41,7 +41,7 @@
 enum page_kind { HUGETLB, TRANSPARENT, SMALL };
 
 enum {
-    SLICE_BYTES = 64 << 20,   /* populated between two looks at the budget */
+    SLICE_BYTES = 128 << 20,  /* populated between two looks at the budget */
     VERIFY_TRIES_MAX = 4,     /* a page that is just being moved or swapped looks as if it were not there */
     WASTE_PERCENT_MAX = 12,   /* that rounding up to huge pages may cost without being asked for */
     NODE_MASK_WORDS = NP_NODES_MAX / (8 * (int)sizeof(unsigned long))

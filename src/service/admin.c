@@ -29,11 +29,11 @@ static uint64_t new_tag(void)
     return tag;
 }
 
-/* A sixteenth of the time that it has taken so far: what is done soon is heard of soon, and what takes long is asked about
+/* A thirty-second of the time that it has taken so far: what is done soon is heard of soon, and what takes long is asked about
  * seldom. */
 static void pause_since(int64_t begun_ns)
 {
-    int64_t pause_ns = (np_monotonic_ns() - begun_ns) / 16;
+    int64_t pause_ns = (np_monotonic_ns() - begun_ns) / 32;
     if (pause_ns < PAUSE_MIN_NS)
         pause_ns = PAUSE_MIN_NS;
     const struct timespec pause = { .tv_nsec = pause_ns < PAUSE_MAX_NS ? pause_ns : PAUSE_MAX_NS };

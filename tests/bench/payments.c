@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,9 +47,7 @@ static bool find_data(const char *build, char path[PATH_MAX])
 static _Noreturn void become_demo(const char *build, const char *data, int output, int said)
 {
     char program[PATH_MAX + sizeof PROGRAM];
-    cpu_set_t all;
-    memset(&all, 0xff, sizeof all);
-    sched_setaffinity(0, sizeof all, &all); /* its programs share the CPUs as they come */
+    bench_unpin(); /* its programs share the CPUs as they come */
     snprintf(program, sizeof program, "%s/" PROGRAM, build);
     setenv("NUMAPOOL_BUILD", build, 1);
     dup2(output, STDOUT_FILENO);

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "shots.h"
 
+#include <sched.h>
 #include <string.h>
+
+void bench_unpin(void)
+{
+    cpu_set_t all;
+    memset(&all, 0xff, sizeof all);
+    sched_setaffinity(0, sizeof all, &all); /* the kernel takes what is allowed of it */
+}
 
 void bench_shots_add(struct bench_shots *shots, double subject_ns, double floor_ns)
 {

@@ -14,6 +14,9 @@ struct bench_shots {
     double subject_ns[BENCH_SHOTS_MAX], floor_ns[BENCH_SHOTS_MAX];
 };
 
+/* For a child that is none of the ends: on any CPU again. */
+void bench_unpin(void);
+
 /* One of each, taken shortly after each other. */
 void bench_shots_add(struct bench_shots *shots, double subject_ns, double floor_ns);
 

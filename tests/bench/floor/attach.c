@@ -2,7 +2,6 @@
 #include "attach.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "../bench.h"
+#include "../shots.h"
 
 struct bench_giver {
     pid_t pid;
@@ -44,9 +44,7 @@ static _Noreturn void give_for_ever(int listener, const size_t bytes[BENCH_ATTAC
 {
     struct bench_memory memory[BENCH_ATTACH_PIECES];
     int fds[BENCH_ATTACH_PIECES];
-    cpu_set_t all;
-    memset(&all, 0xff, sizeof all);
-    sched_setaffinity(0, sizeof all, &all); /* like a daemon, wherever there is time */
+    bench_unpin(); /* like a daemon, wherever there is time */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (unsigned i = 0; i < BENCH_ATTACH_PIECES; i++) {
         if (filled) {
