@@ -83,9 +83,13 @@ static void fill_cells(struct numapool_sender *sender, const struct numapool_msg
         }
         uint64_t position = q - (lane->start - 1);
         struct np_cell *cell = &lane->cells[position & lane->mask];
-        np_store64(&cell->what, np_cell_what(message->length, arena, 0, message->type), memory_order_relaxed);
-        np_store64(&cell->id, message->id, memory_order_relaxed);
-        np_store64(&cell->key, message->key, memory_order_relaxed);
+        const unsigned flags = np_cell_labelled(message->id, message->key);
+        if (flags != 0) {
+            struct np_label *label = &lane->labels[position & lane->mask];
+            np_store64(&label->id, message->id, memory_order_relaxed);
+            np_store64(&label->key, message->key, memory_order_relaxed);
+        }
+        np_store64(&cell->what, np_cell_what(message->length, arena, flags, message->type), memory_order_relaxed);
         np_store64(&cell->where, np_cell_where_unannounced(position, slot), memory_order_relaxed);
     }
 }
@@ -99,7 +103,7 @@ static void announce(struct numapool_sender *sender, struct np_sender_lane *lane
     for (uint64_t position = end; position-- > lane->head;) {
         np_shm64 *where = &lane->cells[position & lane->mask].where;
         uint32_t slot = np_cell_slot(np_load64(where, memory_order_relaxed)); /* relaxed: our own store */
-        /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
+        /* release: pairs with the receiver's acquire of the announcement. Last first: all of it is seen or nothing. */
         np_store64(where, np_cell_where(position, slot), memory_order_release);
     }
     lane->head = end;

@@ -8,7 +8,7 @@
 
 size_t np_lane_bytes(uint32_t capacity, uint32_t kind)
 {
-    size_t bytes = NP_LANE_HEADER_BYTES + (size_t)capacity * np_cell_bytes(kind);
+    size_t bytes = NP_LANE_HEADER_BYTES + (size_t)capacity * (np_cell_bytes(kind) + np_label_bytes(kind));
     return (bytes + 4095) / 4096 * 4096;
 }
 
@@ -17,6 +17,7 @@ uint64_t np_lane_layout(void)
     static const uint64_t layout[] = { NP_LAYOUT_REVISION,
                                        sizeof(struct np_lane_shared),
                                        sizeof(struct np_cell),
+                                       sizeof(struct np_label),
                                        sizeof(struct np_small_cell),
                                        NP_LANE_HEADER_BYTES,
                                        offsetof(struct np_lane_shared, state),
@@ -110,30 +111,45 @@ uint64_t np_lane_released_until(struct np_lane_shared *lane)
     return released < tail ? released : tail; /* scribbled: the receiver cannot release what was not sent */
 }
 
-unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool,
-                              uint64_t stamp)
+/* One past the run of messages from `position` on whose words say SENT, at most `limit`. */
+static uint64_t sent_until(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool, uint64_t position,
+                           uint64_t limit)
 {
-    uint64_t released = np_load64(&lane->released, memory_order_acquire);
-    uint64_t position = released, limit = released + capacity;
-    unsigned rolled = 0;
-    while (!NP_MUTANT(NO_ROLL_FORWARD)) {
-        position = np_lane_announced_until(lane, capacity, NP_LANE_SLOTS, position, limit);
+    for (; position < limit; position++) {
         struct np_arena *arena;
         uint64_t index;
-        np_shm64 *word = position < limit ? np_lane_word_at(lane, capacity, position, pool, &arena, &index) : NULL;
+        np_shm64 *word = np_lane_word_at(lane, capacity, position, pool, &arena, &index);
         /* acquire: pairs with the dead sender's store of SENT, before which the cell was complete (L1) */
         if (!word || !np_word_is_sent_as(np_load64(word, memory_order_acquire), id, position))
             break;
-        struct np_cell *cell = &np_lane_cells(lane)[position & (capacity - 1)];
-        /* release: pairs with the receiver's acquire of the announcement */
-        np_store64(&cell->where, np_cell_where(position, (uint32_t)index), memory_order_release);
-        position++;
-        rolled++;
     }
-    if (NP_MUTANT(NO_ROLL_FORWARD))
-        position = np_lane_announced_until(lane, capacity, NP_LANE_SLOTS, position, limit);
-    np_lane_orphan(lane, capacity, position, stamp);
-    return rolled;
+    return position;
+}
+
+static void set_announced(struct np_lane_shared *lane, uint32_t capacity, uint64_t position, bool announced)
+{
+    np_shm64 *where = &np_lane_cells(lane)[position & (capacity - 1)].where;
+    uint32_t slot = np_cell_slot(np_load64(where, memory_order_relaxed)); /* relaxed: its writer is dead */
+    /* release: pairs with the receiver's acquire of the announcement */
+    np_store64(where, announced ? np_cell_where(position, slot) : np_cell_where_unannounced(position, slot), memory_order_release);
+}
+
+unsigned np_lane_roll_forward(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool,
+                              uint64_t stamp)
+{
+    uint64_t released = np_load64(&lane->released, memory_order_acquire), limit = released + capacity;
+    uint64_t announced = np_lane_announced_until(lane, capacity, NP_LANE_SLOTS, released, limit), until = announced;
+    if (!NP_MUTANT(NO_ROLL_FORWARD))
+        until = sent_until(lane, id, capacity, pool, announced, limit);
+    /* What is announced and not sent is taken back before the gap in front of it closes (L3), and that closes last: whoever dies in
+     * between leaves the same to be done again. */
+    for (uint64_t position = until; position < limit && !NP_MUTANT(ANNOUNCEMENTS_STAY); position++)
+        if (np_lane_announced_until(lane, capacity, NP_LANE_SLOTS, position, position + 1) > position)
+            set_announced(lane, capacity, position, false);
+    for (uint64_t position = until; position-- > announced;)
+        set_announced(lane, capacity, position, true);
+    np_lane_orphan(lane, capacity, until, stamp);
+    return (unsigned)(until - announced);
 }
 
 unsigned np_lane_prepare_handover(struct np_lane_shared *lane, uint32_t id, uint32_t capacity, const struct np_lane_pool *pool)
@@ -166,10 +182,10 @@ unsigned np_lane_pass_over(struct np_lane_shared *lane, uint32_t capacity, uint3
     uint64_t released = np_load64(&lane->released, memory_order_acquire);
     uint64_t position = released, until = np_lane_announced_until(lane, capacity, kind, released, released + capacity);
     for (; position < until; position++) {
-        /* relaxed: ordered by the acquire of the announcement. A small cell has its flags in `where`, at the same bits. */
-        uint64_t what = kind == NP_LANE_SMALL ? np_load64(&np_small_cells(lane)[position & mask].where, memory_order_relaxed)
-                                              : np_load64(&np_lane_cells(lane)[position & mask].what, memory_order_relaxed);
-        if ((np_cell_flags(what) & (NP_CELL_SKIP | NP_CELL_DIRECTED)) == 0)
+        /* relaxed, both: ordered by the acquire of the announcement */
+        unsigned flags = kind == NP_LANE_SMALL ? np_small_flags(np_load64(&np_small_cells(lane)[position & mask].where, memory_order_relaxed))
+                                               : np_cell_flags(np_load64(&np_lane_cells(lane)[position & mask].what, memory_order_relaxed));
+        if ((flags & (NP_CELL_SKIP | NP_CELL_DIRECTED)) == 0)
             break;
     }
     if (position > released) /* release: as the receiver's own store, which pairs with the sender's acquire */

@@ -9,16 +9,18 @@
  *      384        128  receiver     released, registered
  *      512        128  receiver     "the receiver sleeps", and on which bell
  *      640        128  sender       "the sender sleeps", and on which bell
- *     4096   32 x cap  sender       cells (SMALL: 64 x cap; HOME: none)
+ *     4096   16 x cap  sender       cells (SMALL: 64 x cap; HOME: none)
+ *   after   16 x cap  sender       labels (SMALL, HOME: none)
  *
  * Invariants
  *   L1  Message s is sent at the instant its slot's word says SENT(lane, s). Its cell is complete before that.
  *   L2  Cell s + capacity is written only after word s was re-marked or seen to have gone elsewhere.
- *   L3  A cell is announced (the low half of its `where` is s + 1) after its word says SENT; `tail` follows, for those who only count.
+ *   L3  The first cell of a batch is announced (the low half of its `where` is s + 1) after every word of the batch says SENT; the
+ *       others are announced before, as they are filled. `tail` follows, for those who only count.
  *   L4  The receiver may write word s while s >= released, the sender once s < released. `released` moves past s only after
  *       a keep or forward has stored its word.
- *   L5  A batch is announced last cell first, so that a receiver sees all of it or nothing; who repairs a dead sender's
- *       lane looks at words, not at announcements beyond a gap.
+ *   L5  Announcements count as far as they follow one another from `released` on: so a receiver sees all of a batch or nothing.
+ *       Who repairs a dead sender's lane looks at words behind the first gap, and takes announcements back that no word bears out.
  *
  * L1 to L5 are of lanes that carry slots. small.h says what holds where the cell carries the message, broadcast.h where several lanes
  * carry the same slot.
@@ -28,6 +30,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/arena.h"
 #include "core/bell.h"
@@ -55,14 +58,20 @@ enum np_lane_kind {
     NP_LANE_HOME = 3       /* of a broadcasting sender: no cells, no receiver; words name it, and so it lives until none does */
 };
 
-/* 32 bytes, as four words, so that a death or a scribble tears at most one of them. */
+/* 16 bytes, as two words, so that a death or a scribble tears at most one of them. */
 struct np_cell {
     np_shm64 where; /* announced:32 (low half, position + 1) | slot:32 (high half) */
-    np_shm64 what;  /* length:32 | arena:8 | flags:8 | type:16, low to high */
+    np_shm64 what;  /* length:32 | type:16 | arena:8 | flags:8, low to high */
+};
+_Static_assert(sizeof(struct np_cell) == 16, "four cells a line");
+
+/* What the application calls a message, apart from the cells: most lines of a lane that carries none of it never move from
+ * one processor to the other. Good while its cell has the flag LABELLED; without it both are 0. */
+struct np_label {
     np_shm64 id;
     np_shm64 key;
 };
-_Static_assert(sizeof(struct np_cell) == 32, "two cells a line");
+_Static_assert(sizeof(struct np_label) == 16, "four labels a line");
 
 /* 64 bytes: the message itself (small.h). */
 #define NP_SMALL_WORDS (NUMAPOOL_SMALL_BYTES / 8)
@@ -76,6 +85,7 @@ _Static_assert(sizeof(struct np_small_cell) == 64, "a cell a line");
 #define NP_CELL_SKIP 1u     /* set by the daemon at a hand-over: this message has moved on */
 #define NP_CELL_KEYED 2u    /* sent with NUMAPOOL_KEYED */
 #define NP_CELL_DIRECTED 4u /* key is a receiver's address: others pass it over */
+#define NP_CELL_LABELLED 8u /* id and key stand in its label */
 
 /* Where the end of a lane sleeps: on its bell in the table that all direct clients map, or on the lane itself, where the
  * other end has no bells. */
@@ -135,6 +145,11 @@ static inline uint32_t np_cell_bytes(uint32_t kind)
     return kind == NP_LANE_HOME ? 0 : kind == NP_LANE_SMALL ? (uint32_t)sizeof(struct np_small_cell) : (uint32_t)sizeof(struct np_cell);
 }
 
+static inline uint32_t np_label_bytes(uint32_t kind)
+{
+    return kind == NP_LANE_SLOTS || kind == NP_LANE_BROADCAST ? (uint32_t)sizeof(struct np_label) : 0;
+}
+
 /* What the state is taken for by who must not believe it, since the other end can write it: one that is none is to be
  * drained. */
 static inline uint32_t np_lane_state_of(const struct np_lane_shared *lane)
@@ -146,6 +161,11 @@ static inline uint32_t np_lane_state_of(const struct np_lane_shared *lane)
 static inline struct np_cell *np_lane_cells(struct np_lane_shared *lane)
 {
     return (struct np_cell *)((char *)lane + NP_LANE_HEADER_BYTES);
+}
+
+static inline struct np_label *np_lane_labels(struct np_lane_shared *lane, uint32_t capacity)
+{
+    return (struct np_label *)(np_lane_cells(lane) + capacity);
 }
 
 static inline struct np_small_cell *np_small_cells(struct np_lane_shared *lane)
@@ -176,7 +196,7 @@ static inline uint32_t np_cell_slot(uint64_t where)
 
 static inline uint64_t np_cell_what(uint32_t length, unsigned arena, unsigned flags, uint16_t type)
 {
-    return length | (uint64_t)(arena & 0xff) << 32 | (uint64_t)(flags & 0xff) << 40 | (uint64_t)type << 48;
+    return length | (uint64_t)type << 32 | (uint64_t)(arena & 0xff) << 48 | (uint64_t)(flags & 0xff) << 56;
 }
 
 static inline uint32_t np_cell_length(uint64_t what)
@@ -186,29 +206,76 @@ static inline uint32_t np_cell_length(uint64_t what)
 
 static inline uint16_t np_cell_type(uint64_t what)
 {
-    return (uint16_t)(what >> 48);
+    return (uint16_t)(what >> 32);
 }
 
 /* Everything but the type: with arena and flags 0 it is the length. */
 static inline uint64_t np_cell_without_type(uint64_t what)
 {
-    return what & UINT64_C(0xffffffffffff);
+    return what & UINT64_C(0xffff0000ffffffff);
+}
+
+static inline unsigned np_cell_arena(uint64_t what)
+{
+    return (unsigned)(what >> 48 & 0xff);
+}
+
+static inline unsigned np_cell_flags(uint64_t what)
+{
+    return (unsigned)(what >> 56);
+}
+
+/* length, type and flags of a message lie as in `what`, but that its flags are 16 bits where arena and flags are: one load or store
+ * moves all three. */
+_Static_assert(offsetof(struct numapool_msg, length) == 8 && offsetof(struct numapool_msg, type) == 12 &&
+               offsetof(struct numapool_msg, flags) == 14, "a message's length, type and flags are eight bytes");
+
+/* `what` of a message, by arena and flags that are 0 or shifted into their places already. */
+static inline uint64_t np_cell_what_of(const struct numapool_msg *message, uint64_t arena_and_flags)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t words;
+    memcpy(&words, &message->length, sizeof words);
+    return (words & UINT64_C(0xffffffffffff)) | arena_and_flags;
+#else
+    return message->length | (uint64_t)message->type << 32 | arena_and_flags;
+#endif
+}
+
+/* Length and type of a message, and the flags that are given. */
+static inline void np_cell_describe(struct numapool_msg *message, uint64_t what, uint16_t flags)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t words = (what & UINT64_C(0xffffffffffff)) | (uint64_t)flags << 48;
+    memcpy(&message->length, &words, sizeof words);
+#else
+    message->length = np_cell_length(what);
+    message->type = np_cell_type(what);
+    message->flags = flags;
+#endif
+}
+
+static inline uint64_t np_cell_arena_bits(unsigned arena)
+{
+    return (uint64_t)(arena & 0xff) << 48;
 }
 
 /* The bits of `what` that are these flags. */
 static inline uint64_t np_cell_flag_bits(unsigned flags)
 {
-    return (uint64_t)flags << 40;
+    return (uint64_t)flags << 56;
 }
 
-static inline unsigned np_cell_arena(uint64_t what)
+/* Flags of a small cell, by its `where`. */
+static inline unsigned np_small_flags(uint64_t where)
 {
-    return (unsigned)(what >> 32 & 0xff);
+    return (unsigned)(where >> 40 & 0xff);
 }
 
-static inline unsigned np_cell_flags(uint64_t what)
+/* Whether a message has anything to stand in a label. */
+static inline unsigned np_cell_labelled(uint64_t id, uint64_t key)
 {
-    return (unsigned)(what >> 40 & 0xff);
+    return (id | key) != 0 ? NP_CELL_LABELLED : 0;
 }
 
 size_t np_lane_bytes(uint32_t capacity, uint32_t kind);
@@ -240,7 +307,8 @@ static inline struct np_arena *np_lane_arena(const struct np_lane_pool *pool, un
     return (struct np_arena *)((char *)pool->arenas + index * pool->arena_stride);
 }
 
-/* One past the run of announced cells that begins at `position`, at most `limit`. Announcements are never taken back. */
+/* One past the run of announced cells that begins at `position`, at most `limit`. Within it nothing is ever
+ * taken back. */
 uint64_t np_lane_announced_until(struct np_lane_shared *lane, uint32_t capacity, uint32_t kind, uint64_t position, uint64_t limit);
 
 /* What every rolling forward ends with: `tail`, and once the state, since `stamp`. */

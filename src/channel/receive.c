@@ -6,38 +6,62 @@
 #include "channel/small.h"
 #include "core/error.h"
 
-/* Takes messages of the common kind: in slots of the first node, never delivered before. Stops at the first that is not
- * there or of another kind; how many. */
-static inline unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena, unsigned place,
-                                   struct numapool_msg *messages, unsigned n)
+#define LOOKS_WITHOUT_CLOCK 256u /* at the next cell, at the beginning of a wait: less than half a microsecond */
+#define LOOKS_BETWEEN 4u         /* before all else is looked at again */
+
+/* The flags of a cell that a message of the common kind may have. */
+#define COMMON_FLAGS (NP_CELL_LABELLED | NP_CELL_KEYED)
+
+/* id and key, 0 where the cell has no label. */
+static inline void read_label(struct numapool_msg *message, const struct np_label *label, uint64_t what)
 {
-    /* In locals, for a store to a message might be one to any of these for all that the compiler knows. */
-    const struct np_cell *const cells = lane->cells;
-    const uint64_t mask = lane->mask, slots = arena->cell_slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
-    char *const data = arena->data;
-    uint64_t position = lane->head;
-    struct numapool_msg *message = messages, *const end = messages + (position < lane->redelivered_until ? 0 : n);
-    for (; message < end; message++, position++) {
-        const struct np_cell *cell = &cells[position & mask];
-        uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
-        if (!np_cell_is_announced(where, position))
-            break;
-        uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
-        uint64_t slot = np_cell_slot(where);
-        /* arena and flags are 0 where length, below 2^32, is in its place */
-        if (__builtin_expect((np_cell_without_type(what) > slot_bytes) | (slot >= slots), 0))
-            break;
-        message->data = data + slot * stride;
-        message->length = np_cell_length(what);
-        message->type = np_cell_type(what);
-        message->flags = 0;
-        message->id = np_load64(&cell->id, memory_order_relaxed); /* relaxed, both: ordered by the acquire of where */
-        message->key = np_load64(&cell->key, memory_order_relaxed);
-        message->lane_seq = position;
-        message->lane = place;
-        message->reserved = 0;
+    message->id = message->key = 0;
+    if (what & np_cell_flag_bits(NP_CELL_LABELLED)) {
+        message->id = np_load64(&label->id, memory_order_relaxed); /* relaxed, both: ordered by the acquire of where */
+        message->key = np_load64(&label->key, memory_order_relaxed);
     }
-    return (unsigned)(message - messages);
+}
+
+/* Takes the message at `position` if it is of the common kind: in a slot of the first node, directed to nobody. False: it is not there, or of
+ * another kind. */
+static inline __attribute__((always_inline)) bool take_one(const struct np_cell *cell, const struct np_label *label, uint64_t position,
+                                                           const struct np_arena *arena, uint32_t place, struct numapool_msg *message)
+{
+    uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
+    if (!np_cell_is_announced(where, position))
+        return false;
+    uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
+    uint64_t slot = np_cell_slot(where);
+    /* arena and other flags are 0 where length, below 2^32, is in its place */
+    if (__builtin_expect((np_cell_without_type(what & ~np_cell_flag_bits(COMMON_FLAGS)) > arena->slot_bytes) | (slot >= arena->cell_slots), 0))
+        return false;
+    message->data = arena->data + slot * arena->stride;
+    np_cell_describe(message, what, np_cell_flags(what) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0);
+    read_label(message, label, what);
+    message->lane_seq = position;
+    message->lane = place;
+    message->reserved = 0;
+    return true;
+}
+
+/* Takes messages of the common kind that were never delivered before. Stops at the first that is not there or of another kind; how
+ * many. */
+static inline __attribute__((always_inline)) unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena_here,
+                                                                  struct numapool_msg *messages, unsigned n)
+{
+    /* Copies, for a store to a message might be one to any of these for all that the compiler knows. */
+    const struct np_arena arena = { .data = arena_here->data, .cell_slots = arena_here->cell_slots, .slot_bytes = arena_here->slot_bytes,
+                                    .stride = arena_here->stride };
+    const struct np_cell *const cells = lane->cells;
+    const struct np_label *const labels = lane->labels;
+    const uint64_t mask = lane->mask, first = lane->head;
+    const uint32_t place = lane->place;
+    unsigned got = 0;
+    if (__builtin_expect(first < lane->redelivered_until, 0))
+        return 0;
+    while (got < n && take_one(&cells[(first + got) & mask], &labels[(first + got) & mask], first + got, &arena, place, &messages[got]))
+        got++;
+    return got;
 }
 
 /* A cell names an arena: one that is not known here belongs to a pool that has grown, or is a scribble, which the pool's
@@ -56,11 +80,11 @@ static bool know_arena(struct numapool_receiver *receiver, unsigned arena)
 }
 
 /* Moved on before the lane came here, or directed to somebody else, who is gone: the lane was his. */
-static bool is_passed_over(const struct numapool_receiver *receiver, const struct np_cell *cell, unsigned flags)
+static bool is_passed_over(const struct numapool_receiver *receiver, const struct np_label *label, unsigned flags)
 {
     /* relaxed: ordered by the acquire of where */
     return (flags & NP_CELL_SKIP) != 0 ||
-           ((flags & NP_CELL_DIRECTED) != 0 && np_load64(&cell->key, memory_order_relaxed) != np_receiver_address(receiver));
+           ((flags & NP_CELL_DIRECTED) != 0 && np_load64(&label->key, memory_order_relaxed) != np_receiver_address(receiver));
 }
 
 /* Whether it is in a block of malloc (slots is 0 for each of those): *data + slot x *stride then is where. */
@@ -90,7 +114,7 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
     const struct np_arena *arena = &arenas[0].arena;
     uint64_t slots = arena->cell_slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
     char *data = arena->data;
-    unsigned got = take_common(lane, arena, place, messages, limit - position < n ? (unsigned)(limit - position) : n), known_arena = 0;
+    unsigned got = take_common(lane, arena, messages, limit - position < n ? (unsigned)(limit - position) : n), known_arena = 0;
     position += got;
     while (got < n && position < limit) {
         const struct np_cell *cell = &cells[position & mask];
@@ -99,8 +123,9 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
             break;
         uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
         uint64_t slot = np_cell_slot(where), length = np_cell_length(what);
-        if (__builtin_expect((what >> 32 & 0xffff) != known_arena, 0)) { /* another node, or flags */
-            if (is_passed_over(receiver, cell, np_cell_flags(what))) {
+        const struct np_label *label = &lane->labels[position & mask];
+        if (__builtin_expect(what >> 48 != known_arena, 0)) { /* another node, or flags */
+            if (is_passed_over(receiver, label, np_cell_flags(what))) {
                 np_receiver_finish(lane, position++);
                 limit = lane->done + lane->mask + 1;
                 continue;
@@ -124,13 +149,13 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
                      (unsigned long long)slot, np_cell_arena(what), (unsigned long long)length, receiver->endpoint.pool->name);
             break;
         }
-        messages[got++] = (struct numapool_msg){
+        messages[got] = (struct numapool_msg){
             .data = data + slot * stride, .length = (uint32_t)length, .type = np_cell_type(what),
             .flags = (uint16_t)((position < redelivered_until ? NUMAPOOL_REDELIVERED : 0) |
                                 (np_cell_flags(what) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0)),
-            .id = np_load64(&cell->id, memory_order_relaxed), .key = np_load64(&cell->key, memory_order_relaxed),
             .lane_seq = position, .lane = place,
         };
+        read_label(&messages[got++], label, what);
         position++;
     }
     lane->head = position;
@@ -264,29 +289,70 @@ void np_receiver_lower_flags(struct numapool_receiver *receiver)
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns);
 
-static inline int receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+/* Of its only lane the next message, when there is nothing else to be thought of. */
+static inline __attribute__((always_inline)) bool receive_one(const struct numapool_receiver *receiver, struct numapool_msg *message)
 {
+    struct np_receiver_lane *lane = receiver->usual;
+    if (__builtin_expect(lane == NULL || receiver->kind == NP_LANE_SMALL, 0))
+        return false;
+    const uint64_t head = lane->head;
+    if (__builtin_expect((head - lane->done > lane->mask) | (head < lane->redelivered_until), 0) ||
+        !take_one(&lane->cells[head & lane->mask], &lane->labels[head & lane->mask], head, receiver->first, lane->place, message) ||
+        np_endpoint_has_news(&receiver->endpoint)) /* looked at last: what came may have overtaken a lane that is an orphan since */
+        return false;
+    lane->head = head + 1;
+    return true;
+}
+
+/* The same for so many. How many; 0: none is there, or it is not so simple. */
+static unsigned receive_usual(const struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n)
+{
+    struct np_receiver_lane *lane = receiver->usual;
+    if (__builtin_expect(lane == NULL, 0))
+        return 0;
+    const uint64_t room = lane->done + lane->mask + 1 - lane->head;
+    n = room < n ? (unsigned)room : n;
+    unsigned got = receiver->kind == NP_LANE_SMALL ? np_small_take(lane, lane->place, messages, n) : take_common(lane, receiver->first, messages, n);
+    if (__builtin_expect(np_endpoint_has_news(&receiver->endpoint), 0))
+        return 0;
+    lane->head += got;
+    return got;
+}
+
+/* Whether the next cell of its only lane is announced, or there is news, within so many looks at nothing but these two lines. */
+static inline bool comes_within(const struct numapool_receiver *receiver, unsigned looks, bool pauses)
+{
+    const struct np_receiver_lane *lane = receiver->usual;
+    if (!lane)
+        return false;
+    const np_shm64 *where = receiver->kind == NP_LANE_SMALL ? &np_small_cells(lane->shared)[lane->head & lane->mask].where
+                                                            : &lane->cells[lane->head & lane->mask].where;
+    while (looks-- > 0) {
+        /* relaxed: who is told so looks again */
+        if (np_cell_is_announced(np_load64(where, memory_order_relaxed), lane->head) || np_endpoint_has_news(&receiver->endpoint))
+            return true;
+        if (pauses)
+            np_pause();
+    }
+    return false;
+}
+
+/* Of whatever kind and number; of who has not been admitted yet as well. */
+static __attribute__((noinline)) int receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n,
+                                             int64_t timeout_ns, const void *return_address)
+{
+    if ((receiver == NULL || receiver->live != NP_RECEIVER_LIVE) && !np_receiver_admit(receiver, "numapool_receive", return_address))
+        return -EINVAL;
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "receive of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
-    if (receiver->usual) { /* the usual case: one sender, and nothing new */
-        struct np_receiver_lane *lane = &receiver->lanes[receiver->order[0]];
-        uint64_t room = lane->done + lane->mask + 1 - lane->head;
-        unsigned some = room < n ? (unsigned)room : n, place = receiver->order[0];
-        unsigned got = lane->kind == NP_LANE_SMALL ? np_small_take(lane, place, messages, some)
-                                                   : take_common(lane, &receiver->endpoint.pool->arenas[0].arena, place, messages, some);
-        if (got > 0 && !np_endpoint_has_news(&receiver->endpoint)) {
-            lane->head += got;
-            return (int)got;
-        }
-    }
-    return receive_or_wait(receiver, messages, n, timeout_ns);
-}
-
-static int receive_checked(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
-{
-    int got = receive(receiver, messages, n, timeout_ns);
-    for (int i = 0; i < got; i++)
+    int got = (int)receive_usual(receiver, messages, n);
+    /* The other end may be about to answer: before a clock is read. */
+    if (got == 0 && timeout_ns > 0 && receiver->endpoint.spin_ns > 0 && comes_within(receiver, LOOKS_WITHOUT_CLOCK, false))
+        got = (int)receive_usual(receiver, messages, n);
+    if (got == 0)
+        got = receive_or_wait(receiver, messages, n, timeout_ns);
+    for (int i = 0; __builtin_expect(np_receiver_is_checked(receiver), 0) && i < got; i++)
         if (!(messages[i].flags & NUMAPOOL_IN_CELL))
             np_guard_received(receiver->endpoint.pool, messages[i].data);
     return got;
@@ -294,11 +360,9 @@ static int receive_checked(struct numapool_receiver *receiver, struct numapool_m
 
 int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
 {
-    if (!np_receiver_is_live(receiver))
-        return -EINVAL;
-    if (np_receiver_is_checked(receiver))
-        return receive_checked(receiver, messages, n, timeout_ns);
-    return receive(receiver, messages, n, timeout_ns);
+    if (__builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE && n == 1 && timeout_ns >= 0 && receive_one(receiver, messages), 1))
+        return 1;
+    return receive(receiver, messages, n, timeout_ns, __builtin_return_address(0));
 }
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
@@ -338,7 +402,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
             np_receiver_lower_flags(receiver);
             armed = false;
         } else if (np_waiting_spins(&waiting)) {
-            if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE)
+            if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE && !comes_within(receiver, LOOKS_BETWEEN, true))
                 np_pause();
         } else {
             np_waiting_arm(&receiver->endpoint);

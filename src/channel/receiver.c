@@ -66,7 +66,7 @@ void np_receiver_set_order(struct numapool_receiver *receiver)
     }
     receiver->orphan_count = counts[ORPHANS];
     receiver->drain_count = counts[TO_DRAIN];
-    receiver->usual = receiver->order_count == 1 && receiver->orphan_count == 0;
+    receiver->usual = receiver->order_count == 1 && receiver->orphan_count == 0 ? &receiver->lanes[receiver->order[0]] : NULL;
     sort_by_age(receiver, receiver->orphan_count);
 }
 
@@ -87,14 +87,17 @@ void np_receiver_forget_lane(struct numapool_receiver *receiver, struct np_recei
     free(lane->done_bits);
     pool->authority->unmap_lane(pool->authority_context, lane->shared, lane->mask + 1, lane->kind);
     memset(lane, 0, sizeof *lane);
+    receiver->usual = NULL;
 }
 
 static int grow(struct numapool_receiver *receiver)
 {
     unsigned room = receiver->lane_room ? receiver->lane_room * 2 : 8;
     struct np_receiver_lane *lanes = realloc(receiver->lanes, room * sizeof *lanes);
-    if (lanes)
+    if (lanes) {
         receiver->lanes = lanes;
+        receiver->usual = NULL; /* it pointed into what was moved */
+    }
     unsigned *order = realloc(receiver->order, room * sizeof *order);
     if (order)
         receiver->order = order;
@@ -137,7 +140,8 @@ int np_receiver_lane_changed(void *self, const struct np_lane_grant *grant)
         receiver->lane_count++;
     struct np_lane_shared *shared = grant->memory;
     struct np_receiver_lane *lane = &receiver->lanes[place];
-    *lane = (struct np_receiver_lane){ .shared = shared, .cells = np_lane_cells(shared), .done_bits = done_bits,
+    *lane = (struct np_receiver_lane){ .shared = shared, .cells = np_lane_cells(shared),
+                                       .labels = np_lane_labels(shared, grant->capacity), .done_bits = done_bits, .place = place,
                                        .mask = grant->capacity - 1, .id = grant->lane, .generation = grant->generation,
                                        .kind = grant->kind };
     /* acquire: what an earlier receiver and the hand-over stored */
@@ -170,8 +174,14 @@ struct np_receiver_lane *np_receiver_lane_of(struct numapool_receiver *receiver,
     return lane;
 }
 
+/* Whether it is the oldest unreleased one of a lane on which none waits for an elder. */
+static inline bool is_next(const struct np_receiver_lane *lane, const struct numapool_msg *message)
+{
+    return (message->lane_seq == lane->done) & (message->lane == lane->place) & (lane->waiting == 0) & (lane->done < lane->head);
+}
+
 /* The lane whose next n to be released these are, in order; NULL: they are not so simple. */
-static struct np_receiver_lane *next_in_line(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+static inline struct np_receiver_lane *next_in_line(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
 {
     const uint32_t place = messages[0].lane;
     struct np_receiver_lane *lane = place < receiver->lane_count ? &receiver->lanes[place] : NULL;
@@ -215,9 +225,11 @@ int np_receiver_bad_message(struct numapool_receiver *receiver, const struct num
     return np_guard_bad_message(receiver->endpoint.pool, message, lane && lane->shared ? lane->id : 0);
 }
 
-int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+/* Of whatever kind and number; of who has not been admitted yet as well. */
+static __attribute__((noinline)) int release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
+                                             const void *return_address)
 {
-    if (!np_receiver_is_live(receiver))
+    if ((receiver == NULL || receiver->live != NP_RECEIVER_LIVE) && !np_receiver_admit(receiver, "numapool_release", return_address))
         return -EINVAL;
     if (np_receiver_is_checked(receiver))
         return release_checked(receiver, messages, n);
@@ -244,6 +256,19 @@ int numapool_release(struct numapool_receiver *receiver, const struct numapool_m
     return result;
 }
 
+int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+{
+    if (__builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE && n == 1, 1)) {
+        struct np_receiver_lane *lane = receiver->usual;
+        if (__builtin_expect(lane != NULL && is_next(lane, messages), 1)) {
+            lane->done++;
+            np_receiver_publish(receiver, lane);
+            return 0;
+        }
+    }
+    return release(receiver, messages, n, __builtin_return_address(0));
+}
+
 /* ---------------------------------------------------------------- opening and closing */
 
 int numapool_receiver_open(struct numapool_pool *pool, const char *channel, const struct numapool_channel_options *options,
@@ -264,6 +289,7 @@ int numapool_receiver_open(struct numapool_pool *pool, const char *channel, cons
         return result;
     }
     receiver->kind = np_channel_kind(known.flags);
+    receiver->first = &pool->arenas[0].arena;
     receiver->live = pool->checks ? NP_RECEIVER_CHECKED : NP_RECEIVER_LIVE;
     pthread_mutex_lock(&pool->lock);
     pool->receiver_count++;

@@ -15,6 +15,7 @@
 struct np_receiver_lane {
     struct np_lane_shared *shared; /* NULL: this place is free */
     struct np_cell *cells;
+    struct np_label *labels;
     uint64_t *done_bits;
     uint64_t head;      /* next to receive */
     uint64_t done;      /* one past the oldest complete run of released ones */
@@ -28,11 +29,14 @@ struct np_receiver_lane {
     uint32_t generation;
     uint32_t state;
     uint32_t kind; /* enum np_lane_kind */
+    uint32_t place; /* of this lane among its receiver's */
 };
 
 struct numapool_receiver {
     uint64_t live; /* zero in a forked child */
     struct np_endpoint endpoint;
+    const struct np_arena *first;   /* of the pool: what most messages are in */
+    struct np_receiver_lane *usual; /* its only lane, when that is no orphan; NULL: not so simple */
     struct np_receiver_lane *lanes; /* a message's `lane` is an index into it, stable while the message is unreleased */
     unsigned lane_count, lane_room;
     unsigned *order;                /* indices of lanes: orphans first, then those to be drained, then the others in turn */
@@ -44,7 +48,6 @@ struct numapool_receiver {
     bool is_part; /* of a requester or responder, with which it is closed */
     bool keeps_flags; /* its wait-set sleeps on it, so that its own waits leave the flags up (waitset.h) */
     uint32_t kind; /* of its lanes */
-    bool usual;    /* one lane, and no orphan */
 };
 
 /* False, with the sentence: closed, or the parent's of a forked process. */

@@ -8,7 +8,7 @@
 #include "channel/small.h"
 #include "core/error.h"
 
-#define CELLS_AHEAD 8u
+#define CELLS_AHEAD 8u /* beyond those just sent */
 
 static const char full_sentence[] = "every lane of this sender is full: its receivers have not released what they were sent";
 static const char key_sentence[] = "earlier messages with this key, or one that shares a bucket with it, have to be released first: their lane is full or changes its receiver";
@@ -49,23 +49,42 @@ static struct np_sender_lane *lane_to(struct numapool_sender *sender, uint64_t a
 
 /* ---------------------------------------------------------------- sending */
 
-/* Fills the cell of a message and, that done, stores its word: here it is sent. */
-static inline void fill_and_store(struct np_cell *cell, struct np_sent *sent, uint32_t lane, uint64_t position,
-                                  const struct numapool_msg *message, uint64_t arena, unsigned flags, uint64_t key, uint32_t slot,
-                                  np_shm64 *address, unsigned gen)
+/* Where and how a message goes: its place on the lane, its slot, and `where` of its cell before its word says SENT. */
+struct place {
+    uint64_t position, where;
+    np_shm64 *word;
+    uint64_t as_sent; /* what the word becomes */
+    uint64_t arena_and_flags;
+};
+
+/* Fills label and cell of a message and, that done, stores its word: here it is sent. */
+static inline __attribute__((always_inline)) void fill_and_store(const struct np_sender_lane *lane, const struct numapool_msg *message,
+                                                                 uint64_t key, struct place to)
 {
-    const uint64_t as_sent = np_word_sent(lane, position, gen);
+    const uint64_t at = to.position & lane->mask, id = message->id;
+    struct np_cell *cell = &lane->cells[at];
+    struct np_sent *sent = &lane->sent[at];
     if (NP_MUTANT(WORD_BEFORE_CELL))
-        np_store64(address, as_sent, memory_order_release);
-    /* relaxed: all before the word, by its release (L1) */
-    np_store64(&cell->what, np_cell_what(message->length, (unsigned)arena, flags, message->type), memory_order_relaxed);
-    np_store64(&cell->id, message->id, memory_order_relaxed);
-    np_store64(&cell->key, key, memory_order_relaxed);
-    np_store64(&cell->where, np_cell_where_unannounced(position, slot), memory_order_relaxed);
+        np_store64(to.word, to.as_sent, memory_order_release);
     sent->slot = message->data;
-    sent->word = address;
+    /* relaxed, all of these: before the word, by its release (L1) */
+    if ((id | key) != 0) {
+        struct np_label *label = &lane->labels[at];
+        to.arena_and_flags |= np_cell_flag_bits(NP_CELL_LABELLED);
+        np_store64(&label->id, id, memory_order_relaxed);
+        np_store64(&label->key, key, memory_order_relaxed);
+    }
+    np_store64(&cell->what, np_cell_what_of(message, to.arena_and_flags), memory_order_relaxed);
+    sent->word = to.word;
+    np_store64(&cell->where, to.where, memory_order_relaxed);
     /* release: pairs with the scavenger's and the hand-over's acquire load of the word */
-    np_store64(address, as_sent, memory_order_release);
+    np_store64(to.word, to.as_sent, memory_order_release);
+}
+
+/* `where` of a cell while its batch is being filled: only the first one's is not announced yet (L3). */
+static inline uint64_t where_in_batch(uint64_t position, uint64_t first, uint32_t slot)
+{
+    return position == first ? np_cell_where_unannounced(position, slot) : np_cell_where(position, slot);
 }
 
 np_shm64 *np_sender_claimed(struct numapool_sender *sender, const struct numapool_msg *message, uint64_t claim, struct np_claimed *claimed)
@@ -109,60 +128,94 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
     np_shm64 *address = np_sender_claimed(sender, message, claim, &claimed);
     if (!address)
         return false;
-    fill_and_store(&lane->cells[position & lane->mask], &lane->sent[position & lane->mask], lane->id, position, message, claimed.arena,
-                   flags, key, (uint32_t)claimed.index, address, claimed.generation);
+    fill_and_store(lane, message, key,
+                   (struct place){ position, where_in_batch(position, lane->head, (uint32_t)claimed.index), address,
+                                   np_word_sent_on(lane->word, position, claimed.generation),
+                                   np_cell_arena_bits(claimed.arena) | np_cell_flag_bits(flags) });
     return true;
 }
 
-/* Sends of the common kind: slots that this process holds, of the arena of the last one, of a stride that is a power of
- * two; all keyed or, with flags 0, none. Stops at the first that is of another kind; how many were sent. */
-static inline __attribute__((always_inline)) unsigned send_common(struct numapool_sender *sender, const struct np_sender_lane *lane,
-                                                                  const struct numapool_msg *messages, unsigned n, unsigned flags)
+/* Whether the message is of the common kind: in a slot that this process holds, of the arena of the last one, of a stride that is a power
+ * of two; keyed or not. Its slot and word go to *slot and *to. */
+static inline __attribute__((always_inline)) bool is_common(const struct numapool_sender *sender, const struct np_arena *home,
+                                                            const struct np_sender_lane *lane, const struct numapool_msg *message,
+                                                            unsigned keyed, uint64_t *slot, struct place *to)
 {
-    const struct np_arena *home = sender->home;
-    /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
-    struct np_cell *const cells = lane->cells;
-    struct np_sent *const sent = lane->sent;
-    const uint64_t mask = lane->mask;
-    const uint32_t id = lane->id;
-    const uintptr_t base = (uintptr_t)home->data;
-    const uint64_t slots = home->slots, slot_bytes = home->slot_bytes, arena = home->index;
-    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0);
+    const uint64_t offset = (uintptr_t)message->data - (uintptr_t)home->data;
     const unsigned shift = home->stride_shift;
-    np_shm64 *const words = home->words;
-    const struct numapool_msg *message = messages, *const end = messages + (shift ? n : 0);
-    for (uint64_t position = lane->head; message < end; message++, position++) {
-        uint64_t offset = (uintptr_t)message->data - base;
-        uint64_t index = offset >> shift | offset << (64 - shift); /* beyond all slots unless it is a slot's beginning */
-        unsigned keyed = message->flags & NUMAPOOL_KEYED;
-        if (__builtin_expect((index >= slots) | (message->length > slot_bytes) | (flags == 0 ? keyed : !keyed), 0))
-            break;
-        uint64_t gen = np_load64(&words[index], memory_order_relaxed) ^ held; /* relaxed: the claim is ours or it is refused */
-        if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
-            break;
-        fill_and_store(&cells[position & mask], &sent[position & mask], id, position, message, arena, flags, message->key,
-                       (uint32_t)index, &words[index], (unsigned)gen);
-    }
-    return (unsigned)(message - messages);
+    const uint64_t index = offset >> shift | offset << (-shift & 63); /* beyond all slots unless it is a slot's beginning */
+    if (__builtin_expect((index >= home->shifted_slots) | (message->length > home->slot_bytes) |
+                         ((message->flags & NUMAPOOL_KEYED) != keyed), 0))
+        return false;
+    to->word = &home->words[index];
+    const uint64_t gen = np_load64(to->word, memory_order_relaxed) ^ sender->held; /* relaxed: the claim is ours or it is refused */
+    to->as_sent = np_word_sent_on(lane->word, to->position, gen);
+    *slot = index;
+    return __builtin_expect(gen <= NP_WORD_GEN_MASK, 1);
 }
 
-/* Announces `sent` messages whose words say SENT, and wakes their receiver. */
-static inline void announce(struct numapool_sender *sender, struct np_sender_lane *lane, unsigned sent)
+/* Sends of the common kind; all keyed or, with flags 0, none. Stops at the first that is of another kind; how many were
+ * sent. */
+static inline __attribute__((always_inline)) unsigned send_common(const struct numapool_sender *sender, const struct np_sender_lane *lane_here,
+                                                                  const struct numapool_msg *messages, unsigned n, unsigned flags)
 {
-    const uint64_t first = lane->head, mask = lane->mask;
-    struct np_cell *const cells = lane->cells;
-    /* release: pairs with the receiver's acquire of the announcement. Last first (L5). */
-    for (uint64_t position = first + sent; position-- > first;) {
-        np_shm64 *where = &cells[position & mask].where;
-        uint32_t slot = np_cell_slot(np_load64(where, memory_order_relaxed)); /* relaxed: our own store */
-        np_store64(where, np_cell_where(position, slot), memory_order_release);
+    /* Copies, for a store to a word might be one to any of these for all that the compiler knows. */
+    const struct np_sender_lane lane = { .cells = lane_here->cells, .labels = lane_here->labels, .sent = lane_here->sent, .mask = lane_here->mask,
+                                         .word = lane_here->word };
+    const struct np_arena *home_here = sender->home;
+    const struct np_arena home = { .data = home_here->data, .words = home_here->words, .shifted_slots = home_here->shifted_slots,
+                                   .slot_bytes = home_here->slot_bytes, .stride_shift = home_here->stride_shift };
+    const uint64_t first = lane_here->head, arena_and_flags = np_cell_arena_bits(home_here->index) | np_cell_flag_bits(flags);
+    const unsigned keyed = flags & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0;
+    unsigned sent = 0;
+    for (; sent < n; sent++) {
+        uint64_t slot;
+        struct place to = { .position = first + sent, .arena_and_flags = arena_and_flags };
+        if (!is_common(sender, &home, &lane, &messages[sent], keyed, &slot, &to))
+            break;
+        to.where = where_in_batch(to.position, first, (uint32_t)slot);
+        fill_and_store(&lane, &messages[sent], messages[sent].key, to);
     }
-    for (unsigned i = 0; i < sent; i += 2) /* two cells a line */
-        np_prefetch_write(&cells[(first + sent + CELLS_AHEAD + i) & mask]);
-    lane->head = first + sent;
-    np_store64(&lane->shared->tail, lane->head, memory_order_release); /* for who counts */
-    np_endpoint_wake(&sender->endpoint, &lane->shared->receiver_sleeps, &lane->shared->receiver_bell,
-                     &lane->shared->receiver_ring);
+    return sent;
+}
+
+/* Announces the first of `sent` messages whose words say SENT, and with it all of them (L5), and wakes their receiver. */
+static inline __attribute__((always_inline)) void announce(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t where,
+                                                           unsigned sent)
+{
+    const uint64_t first = lane->head, next = first + sent;
+    struct np_cell *const cells = lane->cells;
+    struct np_lane_shared *const shared = lane->shared;
+    /* release: pairs with the receiver's acquire of the announcement */
+    np_store64(&cells[first & lane->mask].where, where, memory_order_release);
+    lane->head = next;
+    np_store64(&shared->tail, next, memory_order_release); /* for who counts */
+    np_endpoint_wake(&sender->endpoint, &shared->receiver_sleeps, &shared->receiver_bell, &shared->receiver_ring);
+    for (unsigned i = 0; i < sent; i += NP_CACHE_LINE / sizeof *cells)
+        np_prefetch_write(&cells[(next + CELLS_AHEAD + i) & lane->mask]);
+}
+
+/* The same by the slot that stands in the first one's cell. */
+static void announce_run(struct numapool_sender *sender, struct np_sender_lane *lane, unsigned sent)
+{
+    /* relaxed: our own store */
+    uint32_t slot = np_cell_slot(np_load64(&lane->cells[lane->head & lane->mask].where, memory_order_relaxed));
+    announce(sender, lane, np_cell_where(lane->head, slot), sent);
+}
+
+/* Sends one message of the common kind on a lane that has room. False: it is of another kind. */
+static inline __attribute__((always_inline)) bool send_one(struct numapool_sender *sender, struct np_sender_lane *lane,
+                                                           const struct numapool_msg *message)
+{
+    const struct np_arena *home = sender->home;
+    uint64_t slot;
+    struct place to = { .position = lane->head, .arena_and_flags = np_cell_arena_bits(home->index) };
+    if (!is_common(sender, home, lane, message, 0, &slot, &to))
+        return false;
+    to.where = np_cell_where_unannounced(to.position, (uint32_t)slot);
+    fill_and_store(lane, message, message->key, to);
+    announce(sender, lane, np_cell_where(to.position, (uint32_t)slot), 1);
+    return true;
 }
 
 /* Sends up to n on one lane that has room for them, until one is keyed. claims[i], or HELD by this client where claims is
@@ -179,7 +232,7 @@ static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane,
         sent++;
     if (__builtin_expect(sent == 0, 0))
         return -EINVAL;
-    announce(sender, lane, sent);
+    announce_run(sender, lane, sent);
     return (int)sent;
 }
 
@@ -200,7 +253,7 @@ static __attribute__((noinline)) int send_keyed(struct numapool_sender *sender, 
         sent++;
     if (sent == 0)
         return -EINVAL;
-    announce(sender, lane, sent);
+    announce_run(sender, lane, sent);
     np_keys_sent(sender, lane, messages, sent, first);
     return (int)sent;
 }
@@ -339,7 +392,7 @@ int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const st
                 return np_small_send_run(sender, lane, message, 1, NP_CELL_DIRECTED, address) < 0 ? -EINVAL : 0;
             if (!send_any(sender, lane, message, NP_CELL_DIRECTED, address, claim ? *claim : held, lane->head))
                 return -EINVAL;
-            announce(sender, lane, 1);
+            announce_run(sender, lane, 1);
             return 0;
         }
         if (!lane && np_endpoint_has_news(&sender->endpoint) && np_endpoint_may_ask(&sender->endpoint))
@@ -358,22 +411,56 @@ int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const st
     }
 }
 
-static inline int send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
+/* Of whatever kind; of who has not been admitted yet as well. */
+static __attribute__((noinline)) int send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n,
+                                               int64_t timeout_ns, const char *call, const void *return_address)
 {
+    if ((sender == NULL || sender->live != NP_SENDER_LIVE) && !np_sender_admit(sender, call, return_address))
+        return -EINVAL;
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "send_bulk of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
     return np_sender_send(sender, messages, NULL, n, timeout_ns);
 }
 
+static __attribute__((noinline)) struct np_sender_lane *make_room(struct numapool_sender *sender, struct np_sender_lane *lane)
+{
+    return np_sender_room(sender, lane) > 0 ? lane : NULL;
+}
+
+/* Its only lane, when there is nothing else to be thought of: no news, no question open, and room. */
+static inline struct np_sender_lane *usual_lane(struct numapool_sender *sender)
+{
+    if (__builtin_expect(sender == NULL || sender->live != NP_SENDER_LIVE, 0))
+        return NULL;
+    struct np_sender_lane *lane = sender->usual;
+    if (__builtin_expect(lane == NULL || np_endpoint_has_news(&sender->endpoint) || sender->endpoint.asked_in_vain, 0))
+        return NULL;
+    return np_sender_has_room(lane) ? lane : make_room(sender, lane);
+}
+
 int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
 {
-    return np_sender_is_live(sender) ? send_bulk(sender, messages, n, timeout_ns) : -EINVAL;
+    struct np_sender_lane *lane = usual_lane(sender);
+    unsigned sent = 0;
+    if (__builtin_expect(lane && n - 1 < NP_LANE_SLOTS_MAX && timeout_ns >= 0, 1)) {
+        uint64_t room = lane->recycled + lane->mask + 1 - lane->head;
+        sent = send_common(sender, lane, messages, n < room ? n : (unsigned)room, 0);
+        if (__builtin_expect(sent > 0, 1))
+            announce_run(sender, lane, sent);
+        if (__builtin_expect(sent == n, 1))
+            return (int)n;
+    }
+    int result = send_bulk(sender, messages + sent, n - sent, timeout_ns, __func__, __builtin_return_address(0));
+    return result >= 0 ? (int)sent + result : sent > 0 ? (int)sent : result;
 }
 
 int numapool_send(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns)
 {
-    int result = np_sender_is_live(sender) ? send_bulk(sender, message, 1, timeout_ns) : -EINVAL;
+    struct np_sender_lane *lane = usual_lane(sender);
+    if (__builtin_expect(lane && timeout_ns >= 0 && send_one(sender, lane, message), 1))
+        return 0;
+    int result = send_bulk(sender, message, 1, timeout_ns, __func__, __builtin_return_address(0));
     return result < 0 ? result : 0;
 }
 

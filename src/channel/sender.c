@@ -49,10 +49,12 @@ void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane
     }
 }
 
-/* Where the next loan looks first. With further magazines not every lane will do: a slow loan finds out. */
-static void any_loan_lane(struct numapool_sender *sender)
+/* After lanes have come, gone, moved or changed: where the next loan looks first (with further magazines not every lane will do: a
+ * slow loan finds out), and whether one lane is all there is. */
+static void lanes_changed(struct numapool_sender *sender)
 {
     sender->loan_lane = sender->lane_count > 0 && !sender->has_away ? sender->lanes : NULL;
+    sender->usual = sender->lane_count == 1 && sender->kind == NP_LANE_SLOTS && sender->lanes[0].state == NP_LANE_ACTIVE ? sender->lanes : NULL;
 }
 
 /* Of lanes to which no slots come back. */
@@ -82,17 +84,18 @@ unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_la
     /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
     struct np_sent *sent = lane->sent;
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), mask = lane->mask;
-    const uint32_t id = lane->id;
+    const uint64_t lane_word = lane->word;
     unsigned took = 0;
     for (uint64_t position = lane->reclaimed; position < released; position++) {
         struct np_sent *was = &sent[position & mask];
-        uint64_t word = np_load64(was->word, memory_order_relaxed); /* relaxed: ordered by the acquire of released */
-        if (__builtin_expect(!np_word_is_sent_as(word, id, position), 0)) {
+        /* relaxed: ordered by the acquire of released */
+        uint64_t gen = np_load64(was->word, memory_order_relaxed) ^ np_word_sent_on(lane_word, position, 0);
+        if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0)) { /* not SENT as this message any more */
             was->slot = NULL;
             continue;
         }
         /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
-        np_store64(was->word, held | np_word_gen(word), memory_order_relaxed);
+        np_store64(was->word, held | gen, memory_order_relaxed);
         took++;
     }
     lane->reclaimed = released;
@@ -117,7 +120,7 @@ static void drop_lane(struct numapool_sender *sender, unsigned which)
                           lane->kind);
     free(lane->sent);
     *lane = sender->lanes[--sender->lane_count];
-    any_loan_lane(sender);
+    lanes_changed(sender);
 }
 
 unsigned np_sender_take_back_all(struct numapool_sender *sender)
@@ -204,6 +207,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         known->state = grant->state;
         known->peer = np_peer_address(grant);
         np_sender_note_node(known);
+        lanes_changed(sender);
         return 0;
     }
     if (!grant->memory) /* one that cannot be sent on, and is to be left once it should be: else it would count as one to leave for ever */
@@ -219,7 +223,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         }
         sender->lanes = more;
         sender->lane_room = room;
-        any_loan_lane(sender); /* it pointed into what was moved */
+        lanes_changed(sender); /* it pointed into what was moved */
     }
     bool takes_back = grant->kind == NP_LANE_SLOTS || grant->kind == NP_LANE_HOME;
     struct np_sent *sent = takes_back ? calloc(grant->capacity, sizeof *sent) : NULL;
@@ -228,8 +232,9 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         return np_error(-ENOMEM, "no memory for a lane of %u messages", grant->capacity);
     }
     sender->lanes[sender->lane_count++] = (struct np_sender_lane){
-        .shared = grant->memory, .cells = np_lane_cells(grant->memory), .sent = sent, .mask = grant->capacity - 1,
-        .id = grant->lane, .generation = grant->generation, .state = grant->state, .kind = grant->kind,
+        .shared = grant->memory, .cells = np_lane_cells(grant->memory),
+        .labels = np_lane_labels(grant->memory, grant->capacity), .sent = sent, .mask = grant->capacity - 1,
+        .id = grant->lane, .word = np_word_sent(grant->lane, 0, 0), .generation = grant->generation, .state = grant->state, .kind = grant->kind,
         .take_back_at = recycles(sender) ? NP_TAKE_BACK_EVERY : 1,
         .peer = np_peer_address(grant),
     };
@@ -239,7 +244,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         sender->lanes[sender->lane_count - 1] = sender->lanes[0];
         sender->lanes[0] = home;
     }
-    any_loan_lane(sender);
+    lanes_changed(sender);
     /* relaxed: read by people, not by the protocol */
     np_store32(&grant->memory->sender_registered, sender->endpoint.registered, memory_order_relaxed);
     return 0;
@@ -286,6 +291,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
         return result;
     }
     sender->magazine = (struct np_magazine *)magazine;
+    sender->held = np_word_held(pool->client, 0);
     sender->home = &pool->arenas[sender->magazine->arena].arena;
     sender->kind = np_channel_kind(known.flags);
     sender->reclaimer = (struct np_reclaimer){ NULL, reclaimer_take_back, reclaimer_sleep_begin, reclaimer_sleep_end };

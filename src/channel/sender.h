@@ -23,11 +23,13 @@ struct np_sent {
 struct np_sender_lane {
     struct np_lane_shared *shared;
     struct np_cell *cells;
+    struct np_label *labels;
     struct np_sent *sent;  /* by position; NULL where no slots come back to this lane */
     uint64_t head;         /* next position */
     uint64_t reclaimed;    /* below it every word was re-marked or seen elsewhere (L2) */
     uint64_t recycled;     /* below it slots that were taken back have been loaned again or gone into the magazine */
     uint64_t take_back_at; /* head at which to look for released slots again */
+    uint64_t word;         /* of its message 0 of generation 0: np_word_sent_on */
     uint32_t mask;
     uint32_t id;
     uint32_t generation;
@@ -44,9 +46,11 @@ struct numapool_sender {
     uint64_t live; /* zero in a forked child */
     struct np_endpoint endpoint;
     struct np_magazine *magazine; /* loans and what is taken back */
+    uint64_t held;                /* what the word of a slot of this client says, but for its generation */
     const struct np_arena *home;  /* of the slot that was looked up last: the next one is most likely of the same */
     unsigned lane_count, lane_room;
     unsigned turn;
+    struct np_sender_lane *usual;     /* its only lane, when that is of the commonest kind: ACTIVE, of slots, nothing to check */
     struct np_sender_lane *loan_lane; /* that the last loan came from; NULL: none */
     bool owns_magazine;
     bool is_part; /* of a requester or responder, with which it is closed */
@@ -115,11 +119,17 @@ static inline void np_sender_note_node(struct np_sender_lane *lane)
     lane->node = (int)(np_load32(&lane->shared->receiver_node, memory_order_relaxed) - 1); /* relaxed: a hint */
 }
 
+/* Whether there is room for one more, and it is not yet time to look what has been released. */
+static inline bool np_sender_has_room(const struct np_sender_lane *lane)
+{
+    return __builtin_expect((lane->head - lane->recycled <= lane->mask) & (lane->head < lane->take_back_at), 1);
+}
+
 /* How many messages may be sent on the lane now. */
 static inline uint32_t np_sender_room(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
     uint64_t used = lane->head - lane->recycled;
-    if (__builtin_expect(used > lane->mask || lane->head >= lane->take_back_at, 0)) {
+    if (__builtin_expect(!np_sender_has_room(lane), 0)) {
         if (NP_MUTANT(ROOM_BY_RELEASED)) {
             used = lane->head - np_load64(&lane->shared->released, memory_order_acquire);
             return used > lane->mask ? 0 : (uint32_t)(lane->mask + 1 - used);

@@ -15,11 +15,6 @@ static inline uint64_t where_of(uint64_t position, uint32_t length, unsigned fla
     return (uint32_t)(position + 1) | (uint64_t)length << 32 | (uint64_t)(flags & 0xff) << 40 | (uint64_t)type << 48;
 }
 
-static inline unsigned flags_of(uint64_t where)
-{
-    return (unsigned)(where >> 40 & 0xff);
-}
-
 /* Fewer than 8 bytes as a word, by pieces: nothing beyond them is read. */
 static inline uint64_t last_word(const char *from, unsigned bytes)
 {
@@ -123,7 +118,7 @@ static inline void describe(struct numapool_msg *message, const struct np_small_
     message->length = length;
     message->type = (uint16_t)(where >> 48);
     message->flags = (uint16_t)(NUMAPOOL_IN_CELL | (position < redelivered_until ? NUMAPOOL_REDELIVERED : 0) |
-                                (flags_of(where) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0));
+                                (np_small_flags(where) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0));
     message->id = np_load64(&cell->id, memory_order_relaxed); /* relaxed, both: ordered by the acquire of where */
     message->key = length <= NP_SMALL_KEY_BYTES ? np_load64(&cell->data[NP_SMALL_WORDS - 1], memory_order_relaxed) : 0;
     message->lane_seq = position;
@@ -143,7 +138,7 @@ unsigned np_small_take(const struct np_receiver_lane *lane, unsigned place, stru
         uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
         if (!np_cell_is_announced(where, position))
             break;
-        if (__builtin_expect((flags_of(where) & ~NP_CELL_KEYED) != 0 || np_small_length(where) > NUMAPOOL_SMALL_BYTES, 0))
+        if (__builtin_expect((np_small_flags(where) & ~NP_CELL_KEYED) != 0 || np_small_length(where) > NUMAPOOL_SMALL_BYTES, 0))
             break;
         describe(message, cell, where, position, redelivered_until, place);
     }
@@ -167,7 +162,7 @@ unsigned np_small_poll(struct numapool_receiver *receiver, unsigned place, struc
         if (!np_cell_is_announced(where, lane->head))
             break;
         uint32_t length = np_small_length(where);
-        if (flags_of(where) == NP_CELL_DIRECTED && length <= NP_SMALL_KEY_BYTES) {
+        if (np_small_flags(where) == NP_CELL_DIRECTED && length <= NP_SMALL_KEY_BYTES) {
             uint64_t address = np_load64(&cell->data[NP_SMALL_WORDS - 1], memory_order_relaxed); /* relaxed: ordered by the acquire of where */
             if (address == np_receiver_address(receiver))
                 describe(&messages[got++], cell, where, lane->head++, lane->redelivered_until, place);
@@ -175,14 +170,14 @@ unsigned np_small_poll(struct numapool_receiver *receiver, unsigned place, struc
                 np_receiver_finish(lane, lane->head++); /* to somebody else, who is gone: the lane was his */
             continue;
         }
-        if ((flags_of(where) & ~NP_CELL_KEYED) == 0 && length <= NUMAPOOL_SMALL_BYTES)
+        if ((np_small_flags(where) & ~NP_CELL_KEYED) == 0 && length <= NUMAPOOL_SMALL_BYTES)
             continue; /* announced since np_small_take looked */
         *scribbled = true;
         if (!first || got > 0)
             break;
         np_receiver_finish(lane, lane->head++);
         np_error(-EBADMSG, "lane %u: the cell of small message %llu says that it has %u bytes and flags %x: its sender scribbled; the message was "
-                 "passed over", lane->id, (unsigned long long)(lane->head - 1), length, flags_of(where));
+                 "passed over", lane->id, (unsigned long long)(lane->head - 1), length, np_small_flags(where));
         break;
     }
     if (got == 0)

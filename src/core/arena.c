@@ -135,8 +135,10 @@ static void set_geometry(struct np_arena *arena, void *data, uint64_t slots, uin
     arena->stride_lines = arena->stride / NP_CACHE_LINE;
     if (arena->stride_lines > 1) /* ceil(2^64 / d) = floor((2^64 - 1) / d) + 1, for d of any kind: 2^64 - 1 = q d + r, r < d */
         arena->stride_inverse = UINT64_MAX / arena->stride_lines + 1;
-    if ((arena->stride & (arena->stride - 1)) == 0 && !special)
+    if ((arena->stride & (arena->stride - 1)) == 0 && !special) {
+        arena->shifted_slots = slots;
         arena->stride_shift = (unsigned)__builtin_ctzll(arena->stride);
+    }
     arena->data = data;
     arena->data_bytes = data ? slots * arena->stride : 0;
 }

@@ -105,7 +105,8 @@ struct np_arena {
     uint64_t stride;
     uint64_t stride_lines; /* stride / 64 */
     uint64_t stride_inverse; /* ceil(2^64 / stride_lines); 0 when stride_lines is 1 */
-    unsigned stride_shift; /* log2 of the stride; 0: it is not a power of two, or each send is checked */
+    uint64_t shifted_slots; /* slots, where the stride is a power of two and no send is checked; else 0 */
+    unsigned stride_shift;  /* log2 of the stride, there */
     char *data;
     size_t data_bytes; /* slots x stride: what a pointer is checked against; 0: see blocks */
     struct np_blocks *blocks; /* MALLOC */

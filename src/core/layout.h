@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Bumped when the meaning of shared memory changes though no offset does. */
-#define NP_LAYOUT_REVISION 3u
+#define NP_LAYOUT_REVISION 4u
 
 /* FNV-1a (Fowler, Noll, Vo) over sizes and offsets. */
 static inline uint64_t np_fingerprint(const uint64_t *values, size_t n)

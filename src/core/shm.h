@@ -39,6 +39,7 @@ enum np_mutant {
     NP_MUTANT_TAKE_EXCHANGES,         /* a refill takes a whole group's bits and puts the surplus back silently */
     NP_MUTANT_GET_WAIT_POOL_ONLY,     /* a blocked getter does not raise its flag in its own lanes */
     NP_MUTANT_SWEEP_NO_WAKE,          /* the scavenger wakes nobody */
+    NP_MUTANT_ANNOUNCEMENTS_STAY,     /* announced cells whose words do not say SENT are left so at a sender's death */
     NP_MUTANT_NO_ROLL_FORWARD,        /* a dead sender's unannounced words are not announced */
     NP_MUTANT_NO_SKIP,                /* a lane is handed over without marking what has moved on */
     NP_MUTANT_NO_ORPHAN_DUTY,         /* released slots of an orphan lane are not freed */

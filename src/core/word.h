@@ -72,6 +72,12 @@ static inline uint64_t np_word_sent(unsigned lane, uint64_t position, unsigned g
            (position & NP_WORD_SEQ_MASK) << 16 | (gen & NP_WORD_GEN_MASK);
 }
 
+/* The same, by the word of the lane's message 0 of generation 0; gen is below 2^16. */
+static inline uint64_t np_word_sent_on(uint64_t lane_word, uint64_t position, uint64_t gen)
+{
+    return lane_word | (position & NP_WORD_SEQ_MASK) << 16 | gen;
+}
+
 static inline uint64_t np_word_shared(unsigned home, uint64_t position, unsigned gen)
 {
     return (uint64_t)NP_WORD_SHARED << 60 | ((uint64_t)home & NP_WORD_OWNER_MASK) << 44 |
