@@ -242,6 +242,19 @@ static inline uint64_t np_cell_what_of(const struct numapool_msg *message, uint6
 #endif
 }
 
+/* Whether it is longer than that, or keyed and should not be, or the other way round: in one comparison. */
+static inline bool np_cell_misfits(const struct numapool_msg *message, bool keyed, uint64_t slot_bytes)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    const uint64_t keyed_bit = (uint64_t)NUMAPOOL_KEYED << 48;
+    uint64_t words;
+    memcpy(&words, &message->length, sizeof words);
+    return ((words & (keyed_bit | UINT32_MAX)) ^ (keyed ? keyed_bit : 0)) > slot_bytes;
+#else
+    return message->length > slot_bytes || ((message->flags & NUMAPOOL_KEYED) != 0) != keyed;
+#endif
+}
+
 /* Length and type of a message, and the flags that are given. */
 static inline void np_cell_describe(struct numapool_msg *message, uint64_t what, uint16_t flags)
 {

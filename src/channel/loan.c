@@ -117,12 +117,12 @@ int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
         const uint64_t mask = lane->mask, end = lane->reclaimed;
         uint64_t recycled = lane->recycled;
         while (got < n && recycled < end) {
-            slots[got] = sent[recycled & mask].slot;
-            got += slots[got] != NULL;
+            const struct np_sent *was = &sent[recycled & mask], *ahead = &sent[(recycled + LOANS_AHEAD) & mask];
+            slots[got] = was->slot;
+            got += was->slot != NULL;
+            fetch_slot(ahead->slot);
             recycled++;
         }
-        for (uint64_t ahead = recycled; ahead < end && ahead < recycled + got; ahead++)
-            fetch_slot(sent[ahead & mask].slot);
         lane->recycled = recycled;
     }
     while (got < n && (slots[got] = loan(sender)) != NULL)

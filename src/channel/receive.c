@@ -22,10 +22,23 @@ static inline void read_label(struct numapool_msg *message, const struct np_labe
     }
 }
 
+/* What does not change from one message of the common kind to the next. In locals, for a store to a message might be one to any of these
+ * for all that the compiler knows. */
+struct common {
+    char *data;
+    uint64_t slots, slot_bytes, stride;
+    uint32_t place;
+};
+
+static inline __attribute__((always_inline)) struct common common_of(const struct np_receiver_lane *lane, const struct np_arena *arena)
+{
+    return (struct common){ arena->data, arena->cell_slots, arena->slot_bytes, arena->stride, lane->place };
+}
+
 /* Takes the message at `position` if it is of the common kind: in a slot of the first node, directed to nobody. False: it is not there, or of
  * another kind. */
 static inline __attribute__((always_inline)) bool take_one(const struct np_cell *cell, const struct np_label *label, uint64_t position,
-                                                           const struct np_arena *arena, uint32_t place, struct numapool_msg *message)
+                                                           struct common common, struct numapool_msg *message)
 {
     uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
     if (!np_cell_is_announced(where, position))
@@ -33,33 +46,32 @@ static inline __attribute__((always_inline)) bool take_one(const struct np_cell 
     uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
     uint64_t slot = np_cell_slot(where);
     /* arena and other flags are 0 where length, below 2^32, is in its place */
-    if (__builtin_expect((np_cell_without_type(what & ~np_cell_flag_bits(COMMON_FLAGS)) > arena->slot_bytes) | (slot >= arena->cell_slots), 0))
+    if (__builtin_expect((np_cell_without_type(what & ~np_cell_flag_bits(COMMON_FLAGS)) > common.slot_bytes) | (slot >= common.slots), 0))
         return false;
-    message->data = arena->data + slot * arena->stride;
+    message->data = common.data + slot * common.stride;
     np_cell_describe(message, what, np_cell_flags(what) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0);
     read_label(message, label, what);
     message->lane_seq = position;
-    message->lane = place;
+    message->lane = common.place;
     message->reserved = 0;
     return true;
 }
 
-/* Takes messages of the common kind that were never delivered before. Stops at the first that is not there or of another kind; how
- * many. */
-static inline __attribute__((always_inline)) unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena_here,
+/* Takes messages of the common kind that were never delivered before, until the ring's end. Stops at the first that is not there or of
+ * another kind; how many. */
+static inline __attribute__((always_inline)) unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena,
                                                                   struct numapool_msg *messages, unsigned n)
 {
-    /* Copies, for a store to a message might be one to any of these for all that the compiler knows. */
-    const struct np_arena arena = { .data = arena_here->data, .cell_slots = arena_here->cell_slots, .slot_bytes = arena_here->slot_bytes,
-                                    .stride = arena_here->stride };
-    const struct np_cell *const cells = lane->cells;
-    const struct np_label *const labels = lane->labels;
-    const uint64_t mask = lane->mask, first = lane->head;
-    const uint32_t place = lane->place;
+    const struct common common = common_of(lane, arena);
+    const uint64_t first = lane->head;
+    const uint32_t until_end = lane->mask + 1 - ((uint32_t)first & lane->mask);
+    const struct np_cell *const cells = &lane->cells[first & lane->mask];
+    const struct np_label *const labels = &lane->labels[first & lane->mask];
     unsigned got = 0;
+    n = n < until_end ? n : until_end;
     if (__builtin_expect(first < lane->redelivered_until, 0))
         return 0;
-    while (got < n && take_one(&cells[(first + got) & mask], &labels[(first + got) & mask], first + got, &arena, place, &messages[got]))
+    while (got < n && take_one(&cells[got], &labels[got], first + got, common, &messages[got]))
         got++;
     return got;
 }
@@ -297,7 +309,7 @@ static inline __attribute__((always_inline)) bool receive_one(const struct numap
         return false;
     const uint64_t head = lane->head;
     if (__builtin_expect((head - lane->done > lane->mask) | (head < lane->redelivered_until), 0) ||
-        !take_one(&lane->cells[head & lane->mask], &lane->labels[head & lane->mask], head, receiver->first, lane->place, message) ||
+        !take_one(&lane->cells[head & lane->mask], &lane->labels[head & lane->mask], head, common_of(lane, receiver->first), message) ||
         np_endpoint_has_news(&receiver->endpoint)) /* looked at last: what came may have overtaken a lane that is an orphan since */
         return false;
     lane->head = head + 1;

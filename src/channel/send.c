@@ -49,42 +49,26 @@ static struct np_sender_lane *lane_to(struct numapool_sender *sender, uint64_t a
 
 /* ---------------------------------------------------------------- sending */
 
-/* Where and how a message goes: its place on the lane, its slot, and `where` of its cell before its word says SENT. */
-struct place {
-    uint64_t position, where;
-    np_shm64 *word;
-    uint64_t as_sent; /* what the word becomes */
-    uint64_t arena_and_flags;
-};
-
-/* Fills label and cell of a message and, that done, stores its word: here it is sent. */
-static inline __attribute__((always_inline)) void fill_and_store(const struct np_sender_lane *lane, const struct numapool_msg *message,
-                                                                 uint64_t key, struct place to)
+/* Fills label and cell of a message and, that done, stores its word: here it is sent. `what` has arena and flags, `where` the
+ * announcement or not yet (L3). */
+static inline __attribute__((always_inline)) void fill_and_store(struct np_cell *cell, struct np_label *label, struct np_sent *sent,
+                                                                 void *data, uint64_t id, uint64_t key, uint64_t what, uint64_t where,
+                                                                 np_shm64 *word, uint64_t as_sent)
 {
-    const uint64_t at = to.position & lane->mask, id = message->id;
-    struct np_cell *cell = &lane->cells[at];
-    struct np_sent *sent = &lane->sent[at];
     if (NP_MUTANT(WORD_BEFORE_CELL))
-        np_store64(to.word, to.as_sent, memory_order_release);
-    sent->slot = message->data;
+        np_store64(word, as_sent, memory_order_release);
+    sent->slot = data;
     /* relaxed, all of these: before the word, by its release (L1) */
     if ((id | key) != 0) {
-        struct np_label *label = &lane->labels[at];
-        to.arena_and_flags |= np_cell_flag_bits(NP_CELL_LABELLED);
+        what |= np_cell_flag_bits(NP_CELL_LABELLED);
         np_store64(&label->id, id, memory_order_relaxed);
         np_store64(&label->key, key, memory_order_relaxed);
     }
-    np_store64(&cell->what, np_cell_what_of(message, to.arena_and_flags), memory_order_relaxed);
-    sent->word = to.word;
-    np_store64(&cell->where, to.where, memory_order_relaxed);
+    np_store64(&cell->what, what, memory_order_relaxed);
+    sent->word = word;
+    np_store64(&cell->where, where, memory_order_relaxed);
     /* release: pairs with the scavenger's and the hand-over's acquire load of the word */
-    np_store64(to.word, to.as_sent, memory_order_release);
-}
-
-/* `where` of a cell while its batch is being filled: only the first one's is not announced yet (L3). */
-static inline uint64_t where_in_batch(uint64_t position, uint64_t first, uint32_t slot)
-{
-    return position == first ? np_cell_where_unannounced(position, slot) : np_cell_where(position, slot);
+    np_store64(word, as_sent, memory_order_release);
 }
 
 np_shm64 *np_sender_claimed(struct numapool_sender *sender, const struct numapool_msg *message, uint64_t claim, struct np_claimed *claimed)
@@ -98,7 +82,7 @@ np_shm64 *np_sender_claimed(struct numapool_sender *sender, const struct numapoo
             np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not sent", message->data, pool->name);
         return NULL;
     }
-    sender->home = &pa->arena;
+    np_sender_set_home(sender, &pa->arena);
     np_shm64 *address = &pa->arena.words[claimed->index];
     uint64_t word = np_load64(address, memory_order_relaxed); /* relaxed: the claim is ours or it is refused */
     if (__builtin_expect(message->length >= pa->arena.length_end, 0)) {
@@ -128,93 +112,108 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
     np_shm64 *address = np_sender_claimed(sender, message, claim, &claimed);
     if (!address)
         return false;
-    fill_and_store(lane, message, key,
-                   (struct place){ position, where_in_batch(position, lane->head, (uint32_t)claimed.index), address,
-                                   np_word_sent_on(lane->word, position, claimed.generation),
-                                   np_cell_arena_bits(claimed.arena) | np_cell_flag_bits(flags) });
+    const uint64_t at = position & lane->mask;
+    const uint32_t slot = (uint32_t)claimed.index;
+    fill_and_store(&lane->cells[at], &lane->labels[at], &lane->sent[at], message->data, message->id, key,
+                   np_cell_what(message->length, claimed.arena, flags, message->type),
+                   position == lane->head ? np_cell_where_unannounced(position, slot) : np_cell_where(position, slot), address,
+                   np_word_sent_on(lane->word, position, claimed.generation));
     return true;
 }
 
-/* Whether the message is of the common kind: in a slot that this process holds, of the arena of the last one, of a stride that is a power
- * of two; keyed or not. Its slot and word go to *slot and *to. */
-static inline __attribute__((always_inline)) bool is_common(const struct numapool_sender *sender, const struct np_arena *home,
-                                                            const struct np_sender_lane *lane, const struct numapool_msg *message,
-                                                            unsigned keyed, uint64_t *slot, struct place *to)
+/* What does not change from one message of the common kind to the next, as far as the ring's end: so the number in the word cannot
+ * overflow. In locals, for a store to a word might be one to any of these for all that the compiler knows. */
+struct stretch {
+    struct np_cell *cells; /* those of the next messages */
+    struct np_label *labels;
+    struct np_sent *sent;
+    uintptr_t data;
+    np_shm64 *words;
+    uint64_t slots, slot_bytes, held, arena_and_flags;
+    unsigned shift;
+};
+
+static inline __attribute__((always_inline)) struct stretch stretch_of(const struct numapool_sender *sender, const struct np_sender_lane *lane,
+                                                                       unsigned flags)
 {
-    const uint64_t offset = (uintptr_t)message->data - (uintptr_t)home->data;
-    const unsigned shift = home->stride_shift;
-    const uint64_t index = offset >> shift | offset << (-shift & 63); /* beyond all slots unless it is a slot's beginning */
-    if (__builtin_expect((index >= home->shifted_slots) | (message->length > home->slot_bytes) |
-                         ((message->flags & NUMAPOOL_KEYED) != keyed), 0))
-        return false;
-    to->word = &home->words[index];
-    const uint64_t gen = np_load64(to->word, memory_order_relaxed) ^ sender->held; /* relaxed: the claim is ours or it is refused */
-    to->as_sent = np_word_sent_on(lane->word, to->position, gen);
-    *slot = index;
-    return __builtin_expect(gen <= NP_WORD_GEN_MASK, 1);
+    const struct np_arena *home = sender->home;
+    const uint64_t at = lane->head & lane->mask;
+    return (struct stretch){
+        .cells = &lane->cells[at], .labels = &lane->labels[at], .sent = &lane->sent[at], .data = (uintptr_t)home->data, .words = home->words,
+        .slots = home->shifted_slots, .slot_bytes = home->slot_bytes, .held = sender->held,
+        .arena_and_flags = sender->home_bits | np_cell_flag_bits(flags), .shift = home->stride_shift,
+    };
 }
 
-/* Sends of the common kind; all keyed or, with flags 0, none. Stops at the first that is of another kind; how many were
- * sent. */
-static inline __attribute__((always_inline)) unsigned send_common(const struct numapool_sender *sender, const struct np_sender_lane *lane_here,
-                                                                  const struct numapool_msg *messages, unsigned n, unsigned flags)
+/* Sends one of the common kind: in a slot that this process holds, of the arena of the last one, of a stride that is a power of two;
+ * all keyed or none. False: it is of another kind. mark: the low half of `where`. */
+static inline __attribute__((always_inline)) bool send_common(const struct stretch *stretch, unsigned i, const struct numapool_msg *message,
+                                                              bool keyed, uint32_t mark, uint64_t as_sent)
 {
-    /* Copies, for a store to a word might be one to any of these for all that the compiler knows. */
-    const struct np_sender_lane lane = { .cells = lane_here->cells, .labels = lane_here->labels, .sent = lane_here->sent, .mask = lane_here->mask,
-                                         .word = lane_here->word };
-    const struct np_arena *home_here = sender->home;
-    const struct np_arena home = { .data = home_here->data, .words = home_here->words, .shifted_slots = home_here->shifted_slots,
-                                   .slot_bytes = home_here->slot_bytes, .stride_shift = home_here->stride_shift };
-    const uint64_t first = lane_here->head, arena_and_flags = np_cell_arena_bits(home_here->index) | np_cell_flag_bits(flags);
-    const unsigned keyed = flags & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0;
+    const uint64_t offset = (uintptr_t)message->data - stretch->data;
+    const uint64_t slot = offset >> stretch->shift | offset << (-stretch->shift & 63); /* beyond all slots unless it is a slot's beginning */
+    if (__builtin_expect(slot >= stretch->slots || np_cell_misfits(message, keyed, stretch->slot_bytes), 0))
+        return false;
+    np_shm64 *word = &stretch->words[slot];
+    const uint64_t gen = np_load64(word, memory_order_relaxed) ^ stretch->held; /* relaxed: the claim is ours or it is refused */
+    if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
+        return false;
+    fill_and_store(&stretch->cells[i], &stretch->labels[i], &stretch->sent[i], message->data, message->id, message->key,
+                   np_cell_what_of(message, stretch->arena_and_flags), slot << 32 | mark, word, as_sent | gen);
+    return true;
+}
+
+/* Sends those of the common kind at the front; all keyed or, with flags 0, none. How many were sent. */
+static inline __attribute__((always_inline)) unsigned send_stretch(const struct numapool_sender *sender, const struct np_sender_lane *lane,
+                                                                   const struct numapool_msg *messages, unsigned n, unsigned flags)
+{
+    const bool keyed = (flags & NP_CELL_KEYED) != 0;
+    const struct stretch stretch = stretch_of(sender, lane, flags);
+    const uint32_t until_end = lane->mask + 1 - ((uint32_t)lane->head & lane->mask);
+    uint64_t as_sent = np_word_sent_on(lane->word, lane->head, 0);
+    uint32_t mark = (uint32_t)lane->head, step = 2; /* the first is not announced, the second and all others are (L3) */
     unsigned sent = 0;
-    for (; sent < n; sent++) {
-        uint64_t slot;
-        struct place to = { .position = first + sent, .arena_and_flags = arena_and_flags };
-        if (!is_common(sender, &home, &lane, &messages[sent], keyed, &slot, &to))
-            break;
-        to.where = where_in_batch(to.position, first, (uint32_t)slot);
-        fill_and_store(&lane, &messages[sent], messages[sent].key, to);
+    n = n < until_end ? n : until_end;
+    for (; sent < n && send_common(&stretch, sent, &messages[sent], keyed, mark, as_sent); sent++) {
+        mark += step;
+        step = 1;
+        as_sent += UINT64_C(1) << 16;
     }
     return sent;
 }
 
 /* Announces the first of `sent` messages whose words say SENT, and with it all of them (L5), and wakes their receiver. */
-static inline __attribute__((always_inline)) void announce(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t where,
-                                                           unsigned sent)
+static inline __attribute__((always_inline)) void announce(struct numapool_sender *sender, struct np_sender_lane *lane, struct np_cell *cell,
+                                                           uint64_t where, unsigned sent)
 {
-    const uint64_t first = lane->head, next = first + sent;
-    struct np_cell *const cells = lane->cells;
+    const uint64_t next = lane->head + sent;
     struct np_lane_shared *const shared = lane->shared;
-    /* release: pairs with the receiver's acquire of the announcement */
-    np_store64(&cells[first & lane->mask].where, where, memory_order_release);
+    np_store64(&cell->where, where, memory_order_release); /* release: pairs with the receiver's acquire of the announcement */
     lane->head = next;
     np_store64(&shared->tail, next, memory_order_release); /* for who counts */
     np_endpoint_wake(&sender->endpoint, &shared->receiver_sleeps, &shared->receiver_bell, &shared->receiver_ring);
-    for (unsigned i = 0; i < sent; i += NP_CACHE_LINE / sizeof *cells)
-        np_prefetch_write(&cells[(next + CELLS_AHEAD + i) & lane->mask]);
+    for (unsigned i = 0; i < sent; i += NP_CACHE_LINE / sizeof *cell)
+        np_prefetch_write(&lane->cells[(next + CELLS_AHEAD + i) & lane->mask]);
 }
 
-/* The same by the slot that stands in the first one's cell. */
-static void announce_run(struct numapool_sender *sender, struct np_sender_lane *lane, unsigned sent)
+/* The same of so many as have been filled. */
+static inline __attribute__((always_inline)) void announce_run(struct numapool_sender *sender, struct np_sender_lane *lane, unsigned sent)
 {
-    /* relaxed: our own store */
-    uint32_t slot = np_cell_slot(np_load64(&lane->cells[lane->head & lane->mask].where, memory_order_relaxed));
-    announce(sender, lane, np_cell_where(lane->head, slot), sent);
+    struct np_cell *first = &lane->cells[lane->head & lane->mask];
+    uint32_t slot = np_cell_slot(np_load64(&first->where, memory_order_relaxed)); /* relaxed: our own store */
+    announce(sender, lane, first, np_cell_where(lane->head, slot), sent);
 }
 
 /* Sends one message of the common kind on a lane that has room. False: it is of another kind. */
 static inline __attribute__((always_inline)) bool send_one(struct numapool_sender *sender, struct np_sender_lane *lane,
                                                            const struct numapool_msg *message)
 {
-    const struct np_arena *home = sender->home;
-    uint64_t slot;
-    struct place to = { .position = lane->head, .arena_and_flags = np_cell_arena_bits(home->index) };
-    if (!is_common(sender, home, lane, message, 0, &slot, &to))
+    const struct stretch stretch = stretch_of(sender, lane, 0);
+    const uint64_t head = lane->head;
+    if (!send_common(&stretch, 0, message, false, (uint32_t)head, np_word_sent_on(lane->word, head, 0)))
         return false;
-    to.where = np_cell_where_unannounced(to.position, (uint32_t)slot);
-    fill_and_store(lane, message, message->key, to);
-    announce(sender, lane, np_cell_where(to.position, (uint32_t)slot), 1);
+    uint64_t slot = (uint64_t)((uintptr_t)message->data - stretch.data) >> stretch.shift;
+    announce(sender, lane, stretch.cells, np_cell_where(head, (uint32_t)slot), 1);
     return true;
 }
 
@@ -226,7 +225,7 @@ static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane,
     if (__builtin_expect(lane->kind == NP_LANE_SMALL, 0))
         return np_small_send_run(sender, lane, messages, n, 0, 0);
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head;
-    unsigned sent = claims ? 0 : send_common(sender, lane, messages, n, 0);
+    unsigned sent = claims ? 0 : send_stretch(sender, lane, messages, n, 0);
     while (__builtin_expect(sent < n, 0) && (messages[sent].flags & NUMAPOOL_KEYED) == 0 &&
            send_any(sender, lane, &messages[sent], 0, messages[sent].key, claims ? claims[sent] : held, first + sent))
         sent++;
@@ -247,7 +246,7 @@ static __attribute__((noinline)) int send_keyed(struct numapool_sender *sender, 
             np_keys_sent(sender, lane, messages, (unsigned)went, first);
         return went;
     }
-    unsigned sent = claims ? 0 : send_common(sender, lane, messages, n, NP_CELL_KEYED);
+    unsigned sent = claims ? 0 : send_stretch(sender, lane, messages, n, NP_CELL_KEYED);
     while (sent < n && send_any(sender, lane, &messages[sent], NP_CELL_KEYED, messages[sent].key, claims ? claims[sent] : held,
                                 first + sent))
         sent++;
@@ -445,7 +444,7 @@ int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg
     unsigned sent = 0;
     if (__builtin_expect(lane && n - 1 < NP_LANE_SLOTS_MAX && timeout_ns >= 0, 1)) {
         uint64_t room = lane->recycled + lane->mask + 1 - lane->head;
-        sent = send_common(sender, lane, messages, n < room ? n : (unsigned)room, 0);
+        sent = send_stretch(sender, lane, messages, n < room ? n : (unsigned)room, 0);
         if (__builtin_expect(sent > 0, 1))
             announce_run(sender, lane, sent);
         if (__builtin_expect(sent == n, 1))

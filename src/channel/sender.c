@@ -70,6 +70,24 @@ static unsigned take_back_other(struct numapool_sender *sender, struct np_sender
     return took;
 }
 
+/* Of n messages one after the other until the ring's end, so that the number in the word cannot overflow: those whose words still say
+ * so are HELD again. */
+static unsigned take_back_stretch(struct np_sent *sent, unsigned n, uint64_t as_sent, uint64_t held)
+{
+    unsigned took = 0;
+    for (struct np_sent *was = sent; was < sent + n; was++, as_sent += UINT64_C(1) << 16) {
+        uint64_t gen = np_load64(was->word, memory_order_relaxed) ^ as_sent; /* relaxed: ordered by the acquire of released */
+        if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0)) { /* kept or forwarded */
+            was->slot = NULL;
+            continue;
+        }
+        /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
+        np_store64(was->word, held | gen, memory_order_relaxed);
+        took++;
+    }
+    return took;
+}
+
 unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
     if (__builtin_expect(lane->kind != NP_LANE_SLOTS, 0))
@@ -81,24 +99,14 @@ unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_la
         sender->loan_lane = NULL; /* it may be one that keeps its slots from here on */
     if (released - lane->reclaimed > lane->head - lane->reclaimed)
         return 0; /* scribbled: nobody can release what was not sent */
-    /* In locals, for a store to a word might be one to any of these for all that the compiler knows. */
-    struct np_sent *sent = lane->sent;
-    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), mask = lane->mask;
-    const uint64_t lane_word = lane->word;
     unsigned took = 0;
-    for (uint64_t position = lane->reclaimed; position < released; position++) {
-        struct np_sent *was = &sent[position & mask];
-        /* relaxed: ordered by the acquire of released */
-        uint64_t gen = np_load64(was->word, memory_order_relaxed) ^ np_word_sent_on(lane_word, position, 0);
-        if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0)) { /* not SENT as this message any more */
-            was->slot = NULL;
-            continue;
-        }
-        /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
-        np_store64(was->word, held | gen, memory_order_relaxed);
-        took++;
+    while (lane->reclaimed != released) {
+        uint64_t until_end = lane->mask + 1 - (lane->reclaimed & lane->mask), n = released - lane->reclaimed;
+        n = n < until_end ? n : until_end;
+        took += take_back_stretch(&lane->sent[lane->reclaimed & lane->mask], (unsigned)n, np_word_sent_on(lane->word, lane->reclaimed, 0),
+                                  np_word_held(sender->endpoint.pool->client, 0));
+        lane->reclaimed += n;
     }
-    lane->reclaimed = released;
     np_sender_spill(sender, lane, recycles(sender) ? RECYCLE_MAX : 0);
     return took;
 }
@@ -292,7 +300,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     }
     sender->magazine = (struct np_magazine *)magazine;
     sender->held = np_word_held(pool->client, 0);
-    sender->home = &pool->arenas[sender->magazine->arena].arena;
+    np_sender_set_home(sender, &pool->arenas[sender->magazine->arena].arena);
     sender->kind = np_channel_kind(known.flags);
     sender->reclaimer = (struct np_reclaimer){ NULL, reclaimer_take_back, reclaimer_sleep_begin, reclaimer_sleep_end };
     np_magazine_add_reclaimer(sender->magazine, &sender->reclaimer);

@@ -48,6 +48,7 @@ struct numapool_sender {
     struct np_magazine *magazine; /* loans and what is taken back */
     uint64_t held;                /* what the word of a slot of this client says, but for its generation */
     const struct np_arena *home;  /* of the slot that was looked up last: the next one is most likely of the same */
+    uint64_t home_bits;           /* its number where a cell has it */
     unsigned lane_count, lane_room;
     unsigned turn;
     struct np_sender_lane *usual;     /* its only lane, when that is of the commonest kind: ACTIVE, of slots, nothing to check */
@@ -61,6 +62,12 @@ struct numapool_sender {
     bool has_away;
     struct numapool_magazine *away[NP_ARENAS_MAX]; /* by arena, opened by numapool_loan_for; NULL: not yet */
 };
+
+static inline void np_sender_set_home(struct numapool_sender *sender, const struct np_arena *home)
+{
+    sender->home = home;
+    sender->home_bits = np_cell_arena_bits(home->index);
+}
 
 /* Released slots are taken back every so many sends, so that an idle sender parks few and reads `released` seldom. */
 #define NP_TAKE_BACK_EVERY 32u
