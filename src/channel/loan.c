@@ -152,6 +152,8 @@ static struct np_sender_lane *next_lane(struct numapool_sender *sender, const st
             return lane;
     }
     struct np_sender_lane *full = NULL;
+    if ((message->flags & NUMAPOOL_KEYED) == 0 && sender->usual && np_sender_room(sender, sender->usual) > 0)
+        return sender->usual;
     for (unsigned tried = 0; tried < sender->lane_count; tried++) {
         struct np_sender_lane *lane = &sender->lanes[(sender->turn + 1 + tried) % sender->lane_count];
         if (lane->state == NP_LANE_ACTIVE && np_sender_room(sender, lane) > 0)

@@ -22,38 +22,26 @@ static inline void read_label(struct numapool_msg *message, const struct np_labe
     }
 }
 
-/* What does not change from one message of the common kind to the next. In locals, for a store to a message might be one to any of these
- * for all that the compiler knows. */
-struct common {
-    char *data;
-    uint64_t slots, slot_bytes, stride;
-    uint32_t place;
-};
-
-static inline __attribute__((always_inline)) struct common common_of(const struct np_receiver_lane *lane, const struct np_arena *arena)
-{
-    return (struct common){ arena->data, arena->cell_slots, arena->slot_bytes, arena->stride, lane->place };
-}
-
 /* Takes the message at `position` if it is of the common kind: in a slot of the first node, directed to nobody. False: it is not there, or of
- * another kind. */
-static inline __attribute__((always_inline)) bool take_one(const struct np_cell *cell, const struct np_label *label, uint64_t position,
-                                                           struct common common, struct numapool_msg *message)
+ * another kind. at: its place in the ring. */
+static inline __attribute__((always_inline)) bool take_one(const struct np_receiver_lane *lane, uint64_t at, uint64_t position,
+                                                           const struct np_arena *arena, struct numapool_msg *message)
 {
+    const struct np_cell *cell = &lane->cells[at];
     uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
     if (!np_cell_is_announced(where, position))
         return false;
     uint64_t what = np_load64(&cell->what, memory_order_relaxed); /* relaxed: ordered by the acquire of where */
     uint64_t slot = np_cell_slot(where);
     /* arena and other flags are 0 where length, below 2^32, is in its place */
-    if (__builtin_expect((np_cell_without_type(what & ~np_cell_flag_bits(COMMON_FLAGS)) > common.slot_bytes) | (slot >= common.slots), 0))
+    if (__builtin_expect(np_cell_without_type(what & ~np_cell_flag_bits(COMMON_FLAGS)) > arena->slot_bytes || slot >= arena->cell_slots, 0))
         return false;
-    message->data = common.data + slot * common.stride;
+    message->data = arena->data + slot * arena->stride;
     np_cell_describe(message, what, np_cell_flags(what) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0);
-    read_label(message, label, what);
     message->lane_seq = position;
-    message->lane = common.place;
+    message->lane = lane->place;
     message->reserved = 0;
+    read_label(message, &lane->labels[at], what);
     return true;
 }
 
@@ -62,16 +50,16 @@ static inline __attribute__((always_inline)) bool take_one(const struct np_cell 
 static inline __attribute__((always_inline)) unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena,
                                                                   struct numapool_msg *messages, unsigned n)
 {
-    const struct common common = common_of(lane, arena);
-    const uint64_t first = lane->head;
-    const uint32_t until_end = lane->mask + 1 - ((uint32_t)first & lane->mask);
-    const struct np_cell *const cells = &lane->cells[first & lane->mask];
-    const struct np_label *const labels = &lane->labels[first & lane->mask];
+    const uint64_t first = lane->head, at = first & lane->mask, until_end = lane->mask + 1 - at;
+    /* Copies, for a store to a message might be one to any of these for all that the compiler knows. */
+    const struct np_receiver_lane here = { .cells = &lane->cells[at], .labels = &lane->labels[at], .place = lane->place };
+    const struct np_arena common = { .data = arena->data, .cell_slots = arena->cell_slots, .slot_bytes = arena->slot_bytes,
+                                     .stride = arena->stride };
     unsigned got = 0;
-    n = n < until_end ? n : until_end;
+    n = n < until_end ? n : (unsigned)until_end;
     if (__builtin_expect(first < lane->redelivered_until, 0))
         return 0;
-    while (got < n && take_one(&cells[got], &labels[got], first + got, common, &messages[got]))
+    while (got < n && take_one(&here, got, first + got, &common, &messages[got]))
         got++;
     return got;
 }
@@ -309,7 +297,7 @@ static inline __attribute__((always_inline)) bool receive_one(const struct numap
         return false;
     const uint64_t head = lane->head;
     if (__builtin_expect((head - lane->done > lane->mask) | (head < lane->redelivered_until), 0) ||
-        !take_one(&lane->cells[head & lane->mask], &lane->labels[head & lane->mask], head, common_of(lane, receiver->first), message) ||
+        !take_one(lane, head & lane->mask, head, receiver->first, message) ||
         np_endpoint_has_news(&receiver->endpoint)) /* looked at last: what came may have overtaken a lane that is an orphan since */
         return false;
     lane->head = head + 1;
@@ -372,7 +360,7 @@ static __attribute__((noinline)) int receive(struct numapool_receiver *receiver,
 
 int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
 {
-    if (__builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE && n == 1 && timeout_ns >= 0 && receive_one(receiver, messages), 1))
+    if (__builtin_expect(receiver != NULL && n == 1 && timeout_ns >= 0 && receive_one(receiver, messages), 1))
         return 1;
     return receive(receiver, messages, n, timeout_ns, __builtin_return_address(0));
 }

@@ -66,7 +66,7 @@ void np_receiver_set_order(struct numapool_receiver *receiver)
     }
     receiver->orphan_count = counts[ORPHANS];
     receiver->drain_count = counts[TO_DRAIN];
-    receiver->usual = receiver->order_count == 1 && receiver->orphan_count == 0 ? &receiver->lanes[receiver->order[0]] : NULL;
+    receiver->usual = receiver->order_count == 1 && receiver->orphan_count == 0 && receiver->live == NP_RECEIVER_LIVE ? &receiver->lanes[receiver->order[0]] : NULL;
     sort_by_age(receiver, receiver->orphan_count);
 }
 
@@ -258,13 +258,11 @@ static __attribute__((noinline)) int release(struct numapool_receiver *receiver,
 
 int numapool_release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
 {
-    if (__builtin_expect(receiver != NULL && receiver->live == NP_RECEIVER_LIVE && n == 1, 1)) {
-        struct np_receiver_lane *lane = receiver->usual;
-        if (__builtin_expect(lane != NULL && is_next(lane, messages), 1)) {
-            lane->done++;
-            np_receiver_publish(receiver, lane);
-            return 0;
-        }
+    struct np_receiver_lane *lane;
+    if (__builtin_expect(receiver != NULL && n == 1 && (lane = receiver->usual) != NULL && is_next(lane, messages), 1)) {
+        lane->done++;
+        np_receiver_publish(receiver, lane);
+        return 0;
     }
     return release(receiver, messages, n, __builtin_return_address(0));
 }

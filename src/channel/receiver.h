@@ -36,7 +36,7 @@ struct numapool_receiver {
     uint64_t live; /* zero in a forked child */
     struct np_endpoint endpoint;
     const struct np_arena *first;   /* of the pool: what most messages are in */
-    struct np_receiver_lane *usual; /* its only lane, when that is no orphan; NULL: not so simple */
+    struct np_receiver_lane *usual; /* its only lane, when that is no orphan and nothing is to be checked; NULL: not so simple */
     struct np_receiver_lane *lanes; /* a message's `lane` is an index into it, stable while the message is unreleased */
     unsigned lane_count, lane_room;
     unsigned *order;                /* indices of lanes: orphans first, then those to be drained, then the others in turn */

@@ -121,60 +121,43 @@ static bool send_any(struct numapool_sender *sender, struct np_sender_lane *lane
     return true;
 }
 
-/* What does not change from one message of the common kind to the next, as far as the ring's end: so the number in the word cannot
- * overflow. In locals, for a store to a word might be one to any of these for all that the compiler knows. */
-struct stretch {
-    struct np_cell *cells; /* those of the next messages */
-    struct np_label *labels;
-    struct np_sent *sent;
-    uintptr_t data;
-    np_shm64 *words;
-    uint64_t slots, slot_bytes, held, arena_and_flags;
-    unsigned shift;
-};
-
-static inline __attribute__((always_inline)) struct stretch stretch_of(const struct numapool_sender *sender, const struct np_sender_lane *lane,
-                                                                       unsigned flags)
-{
-    const struct np_arena *home = sender->home;
-    const uint64_t at = lane->head & lane->mask;
-    return (struct stretch){
-        .cells = &lane->cells[at], .labels = &lane->labels[at], .sent = &lane->sent[at], .data = (uintptr_t)home->data, .words = home->words,
-        .slots = home->shifted_slots, .slot_bytes = home->slot_bytes, .held = sender->held,
-        .arena_and_flags = sender->home_bits | np_cell_flag_bits(flags), .shift = home->stride_shift,
-    };
-}
-
 /* Sends one of the common kind: in a slot that this process holds, of the arena of the last one, of a stride that is a power of two;
- * all keyed or none. False: it is of another kind. mark: the low half of `where`. */
-static inline __attribute__((always_inline)) bool send_common(const struct stretch *stretch, unsigned i, const struct numapool_msg *message,
-                                                              bool keyed, uint32_t mark, uint64_t as_sent)
+ * all keyed or none. False: it is of another kind. at: its place in the ring; mark: the low half of `where`; *slot: the number of its slot. */
+static inline __attribute__((always_inline)) bool send_common(const struct np_sender_lane *lane, uint64_t at, const struct np_arena *home,
+                                                              uint64_t arena_and_flags, uint64_t held, const struct numapool_msg *message,
+                                                              bool keyed, uint32_t mark, uint64_t as_sent, uint64_t *slot)
 {
-    const uint64_t offset = (uintptr_t)message->data - stretch->data;
-    const uint64_t slot = offset >> stretch->shift | offset << (-stretch->shift & 63); /* beyond all slots unless it is a slot's beginning */
-    if (__builtin_expect(slot >= stretch->slots || np_cell_misfits(message, keyed, stretch->slot_bytes), 0))
+    const uint64_t offset = (uintptr_t)message->data - (uintptr_t)home->data;
+    const uint64_t index = offset >> home->stride_shift | offset << (-home->stride_shift & 63); /* beyond all slots unless it is a slot's beginning */
+    if (__builtin_expect(index >= home->shifted_slots || np_cell_misfits(message, keyed, home->slot_bytes), 0))
         return false;
-    np_shm64 *word = &stretch->words[slot];
-    const uint64_t gen = np_load64(word, memory_order_relaxed) ^ stretch->held; /* relaxed: the claim is ours or it is refused */
+    np_shm64 *word = &home->words[index];
+    const uint64_t gen = np_load64(word, memory_order_relaxed) ^ held; /* relaxed: the claim is ours or it is refused */
     if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
         return false;
-    fill_and_store(&stretch->cells[i], &stretch->labels[i], &stretch->sent[i], message->data, message->id, message->key,
-                   np_cell_what_of(message, stretch->arena_and_flags), slot << 32 | mark, word, as_sent | gen);
+    fill_and_store(&lane->cells[at], &lane->labels[at], &lane->sent[at], message->data, message->id, message->key,
+                   np_cell_what_of(message, arena_and_flags), index << 32 | mark, word, as_sent | gen);
+    *slot = index;
     return true;
 }
 
-/* Sends those of the common kind at the front; all keyed or, with flags 0, none. How many were sent. */
+/* Sends those of the common kind at the front, as far as the ring's end, so that the number in the word cannot overflow; all keyed or, with
+ * flags 0, none. How many were sent. */
 static inline __attribute__((always_inline)) unsigned send_stretch(const struct numapool_sender *sender, const struct np_sender_lane *lane,
                                                                    const struct numapool_msg *messages, unsigned n, unsigned flags)
 {
+    /* Copies, for a store to a word might be one to any of these for all that the compiler knows. */
+    const uint64_t at = lane->head & lane->mask, held = sender->held;
+    const struct np_sender_lane here = { .cells = &lane->cells[at], .labels = &lane->labels[at], .sent = &lane->sent[at] };
+    const struct np_arena home = { .data = sender->home->data, .words = sender->home->words, .shifted_slots = sender->home->shifted_slots,
+                                   .slot_bytes = sender->home->slot_bytes, .stride_shift = sender->home->stride_shift };
+    const uint64_t arena_and_flags = sender->home_bits | np_cell_flag_bits(flags), until_end = lane->mask + 1 - at;
     const bool keyed = (flags & NP_CELL_KEYED) != 0;
-    const struct stretch stretch = stretch_of(sender, lane, flags);
-    const uint32_t until_end = lane->mask + 1 - ((uint32_t)lane->head & lane->mask);
-    uint64_t as_sent = np_word_sent_on(lane->word, lane->head, 0);
+    uint64_t as_sent = np_word_sent_on(lane->word, lane->head, 0), slot;
     uint32_t mark = (uint32_t)lane->head, step = 2; /* the first is not announced, the second and all others are (L3) */
     unsigned sent = 0;
-    n = n < until_end ? n : until_end;
-    for (; sent < n && send_common(&stretch, sent, &messages[sent], keyed, mark, as_sent); sent++) {
+    n = n < until_end ? n : (unsigned)until_end;
+    for (; sent < n && send_common(&here, sent, &home, arena_and_flags, held, &messages[sent], keyed, mark, as_sent, &slot); sent++) {
         mark += step;
         step = 1;
         as_sent += UINT64_C(1) << 16;
@@ -184,9 +167,9 @@ static inline __attribute__((always_inline)) unsigned send_stretch(const struct 
 
 /* Announces the first of `sent` messages whose words say SENT, and with it all of them (L5), and wakes their receiver. */
 static inline __attribute__((always_inline)) void announce(struct numapool_sender *sender, struct np_sender_lane *lane, struct np_cell *cell,
-                                                           uint64_t where, unsigned sent)
+                                                           uint64_t where, uint64_t head, unsigned sent)
 {
-    const uint64_t next = lane->head + sent;
+    const uint64_t next = head + sent;
     struct np_lane_shared *const shared = lane->shared;
     np_store64(&cell->where, where, memory_order_release); /* release: pairs with the receiver's acquire of the announcement */
     lane->head = next;
@@ -201,19 +184,20 @@ static inline __attribute__((always_inline)) void announce_run(struct numapool_s
 {
     struct np_cell *first = &lane->cells[lane->head & lane->mask];
     uint32_t slot = np_cell_slot(np_load64(&first->where, memory_order_relaxed)); /* relaxed: our own store */
-    announce(sender, lane, first, np_cell_where(lane->head, slot), sent);
+    announce(sender, lane, first, np_cell_where(lane->head, slot), lane->head, sent);
 }
 
 /* Sends one message of the common kind on a lane that has room. False: it is of another kind. */
 static inline __attribute__((always_inline)) bool send_one(struct numapool_sender *sender, struct np_sender_lane *lane,
                                                            const struct numapool_msg *message)
 {
-    const struct stretch stretch = stretch_of(sender, lane, 0);
-    const uint64_t head = lane->head;
-    if (!send_common(&stretch, 0, message, false, (uint32_t)head, np_word_sent_on(lane->word, head, 0)))
+    const uint64_t head = lane->head, at = head & lane->mask;
+    uint64_t slot;
+    if (!send_common(lane, at, sender->home, sender->home_bits, sender->held, message, false, (uint32_t)head,
+                     np_word_sent_on(lane->word, head, 0), &slot))
         return false;
-    uint64_t slot = (uint64_t)((uintptr_t)message->data - stretch.data) >> stretch.shift;
-    announce(sender, lane, stretch.cells, np_cell_where(head, (uint32_t)slot), 1);
+    sender->usual = lane->next;
+    announce(sender, lane, &lane->cells[at], np_cell_where(head, (uint32_t)slot), head, 1);
     return true;
 }
 
@@ -419,31 +403,35 @@ static __attribute__((noinline)) int send_bulk(struct numapool_sender *sender, c
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "send_bulk of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
+    if (sender->usual)
+        sender->usual = sender->usual->next;
     return np_sender_send(sender, messages, NULL, n, timeout_ns);
 }
 
-static __attribute__((noinline)) struct np_sender_lane *make_room(struct numapool_sender *sender, struct np_sender_lane *lane)
+static __attribute__((noinline)) int send_slowly(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns,
+                                                 const void *return_address)
 {
-    return np_sender_room(sender, lane) > 0 ? lane : NULL;
+    int result = send_bulk(sender, message, 1, timeout_ns, "numapool_send", return_address);
+    return result < 0 ? result : 0;
 }
 
-/* Its only lane, when there is nothing else to be thought of: no news, no question open, and room. */
-static inline struct np_sender_lane *usual_lane(struct numapool_sender *sender)
+/* The next lane in turn, when there is nothing else to be thought of: it has room, there is no news, no question is open. A sender that has
+ * such lanes is live. */
+static inline __attribute__((always_inline)) struct np_sender_lane *usual_lane(const struct numapool_sender *sender)
 {
-    if (__builtin_expect(sender == NULL || sender->live != NP_SENDER_LIVE, 0))
-        return NULL;
     struct np_sender_lane *lane = sender->usual;
     if (__builtin_expect(lane == NULL || np_endpoint_has_news(&sender->endpoint) || sender->endpoint.asked_in_vain, 0))
         return NULL;
-    return np_sender_has_room(lane) ? lane : make_room(sender, lane);
+    return __builtin_expect(lane->head < lane->room_until, 1) ? lane : NULL;
 }
 
 int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
 {
-    struct np_sender_lane *lane = usual_lane(sender);
+    struct np_sender_lane *lane = sender ? usual_lane(sender) : NULL;
     unsigned sent = 0;
-    if (__builtin_expect(lane && n - 1 < NP_LANE_SLOTS_MAX && timeout_ns >= 0, 1)) {
-        uint64_t room = lane->recycled + lane->mask + 1 - lane->head;
+    if (__builtin_expect(lane != NULL && n - 1 < NP_LANE_SLOTS_MAX && timeout_ns >= 0, 1)) {
+        uint64_t room = lane->room_until - lane->head;
+        sender->usual = lane->next;
         sent = send_stretch(sender, lane, messages, n < room ? n : (unsigned)room, 0);
         if (__builtin_expect(sent > 0, 1))
             announce_run(sender, lane, sent);
@@ -456,11 +444,10 @@ int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg
 
 int numapool_send(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns)
 {
-    struct np_sender_lane *lane = usual_lane(sender);
-    if (__builtin_expect(lane && timeout_ns >= 0 && send_one(sender, lane, message), 1))
+    struct np_sender_lane *lane;
+    if (__builtin_expect(sender != NULL && timeout_ns >= 0 && (lane = usual_lane(sender)) != NULL && send_one(sender, lane, message), 1))
         return 0;
-    int result = send_bulk(sender, message, 1, timeout_ns, __func__, __builtin_return_address(0));
-    return result < 0 ? result : 0;
+    return send_slowly(sender, message, timeout_ns, __builtin_return_address(0));
 }
 
 int numapool_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, int64_t timeout_ns)

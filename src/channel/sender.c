@@ -50,11 +50,22 @@ void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane
 }
 
 /* After lanes have come, gone, moved or changed: where the next loan looks first (with further magazines not every lane will do: a
- * slow loan finds out), and whether one lane is all there is. */
+ * slow loan finds out), and the circle of those that are sent on in turn. */
 static void lanes_changed(struct numapool_sender *sender)
 {
+    struct np_sender_lane *last = NULL;
     sender->loan_lane = sender->lane_count > 0 && !sender->has_away ? sender->lanes : NULL;
-    sender->usual = sender->lane_count == 1 && sender->kind == NP_LANE_SLOTS && sender->lanes[0].state == NP_LANE_ACTIVE ? sender->lanes : NULL;
+    sender->usual = NULL;
+    for (unsigned i = 0; i < sender->lane_count && sender->live == NP_SENDER_LIVE && sender->kind == NP_LANE_SLOTS; i++) {
+        struct np_sender_lane *lane = &sender->lanes[i];
+        if (lane->state != NP_LANE_ACTIVE)
+            continue;
+        sender->usual = sender->usual ? sender->usual : lane;
+        if (last)
+            last->next = lane;
+        last = lane;
+        lane->next = sender->usual;
+    }
 }
 
 /* Of lanes to which no slots come back. */

@@ -29,6 +29,8 @@ struct np_sender_lane {
     uint64_t reclaimed;    /* below it every word was re-marked or seen elsewhere (L2) */
     uint64_t recycled;     /* below it slots that were taken back have been loaned again or gone into the magazine */
     uint64_t take_back_at; /* head at which to look for released slots again */
+    uint64_t room_until;   /* below it head may go without a look at anything else: <= take_back_at, <= recycled + capacity */
+    struct np_sender_lane *next; /* of its sender's usual lanes, in a circle */
     uint64_t word;         /* of its message 0 of generation 0: np_word_sent_on */
     uint32_t mask;
     uint32_t id;
@@ -51,7 +53,7 @@ struct numapool_sender {
     uint64_t home_bits;           /* its number where a cell has it */
     unsigned lane_count, lane_room;
     unsigned turn;
-    struct np_sender_lane *usual;     /* its only lane, when that is of the commonest kind: ACTIVE, of slots, nothing to check */
+    struct np_sender_lane *usual; /* the next in turn of its ACTIVE lanes, where these carry slots and nothing is to be checked */
     struct np_sender_lane *loan_lane; /* that the last loan came from; NULL: none */
     bool owns_magazine;
     bool is_part; /* of a requester or responder, with which it is closed */
@@ -126,17 +128,17 @@ static inline void np_sender_note_node(struct np_sender_lane *lane)
     lane->node = (int)(np_load32(&lane->shared->receiver_node, memory_order_relaxed) - 1); /* relaxed: a hint */
 }
 
-/* Whether there is room for one more, and it is not yet time to look what has been released. */
-static inline bool np_sender_has_room(const struct np_sender_lane *lane)
+static inline void np_sender_note_room(struct np_sender_lane *lane)
 {
-    return __builtin_expect((lane->head - lane->recycled <= lane->mask) & (lane->head < lane->take_back_at), 1);
+    uint64_t full_at = lane->recycled + lane->mask + 1;
+    lane->room_until = full_at < lane->take_back_at ? full_at : lane->take_back_at;
 }
 
 /* How many messages may be sent on the lane now. */
 static inline uint32_t np_sender_room(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
     uint64_t used = lane->head - lane->recycled;
-    if (__builtin_expect(!np_sender_has_room(lane), 0)) {
+    if (__builtin_expect(used > lane->mask || lane->head >= lane->take_back_at, 0)) {
         if (NP_MUTANT(ROOM_BY_RELEASED)) {
             used = lane->head - np_load64(&lane->shared->released, memory_order_acquire);
             return used > lane->mask ? 0 : (uint32_t)(lane->mask + 1 - used);
@@ -146,6 +148,7 @@ static inline uint32_t np_sender_room(struct numapool_sender *sender, struct np_
             np_sender_spill(sender, lane, 0);
         used = lane->head - lane->recycled;
     }
+    np_sender_note_room(lane);
     return (uint32_t)(lane->mask + 1 - used);
 }
 
