@@ -26,11 +26,11 @@ static uint64_t released_by_all(struct numapool_sender *sender)
     for (unsigned i = 1; i < sender->lane_count; i++) {
         struct np_sender_lane *lane = &sender->lanes[i];
         uint64_t released = np_load64(&lane->shared->released, memory_order_acquire); /* pairs with the receiver's release store */
-        if (released - lane->reclaimed <= lane->head - lane->reclaimed) /* else scribbled: nobody can release what was not sent */
-            lane->reclaimed = lane->recycled = released;
-        if (lane->start != 0 && lane->start - 1 + lane->reclaimed < until && !is_closed(lane))
-            until = lane->start - 1 + lane->reclaimed;
-        if (NP_MUTANT(BROADCAST_TAKES_EARLY) && lane->reclaimed == lane->head)
+        if (released - lane->released <= lane->head - lane->released) /* else scribbled: nobody can release what was not sent */
+            lane->released = lane->recycled = released;
+        if (lane->start != 0 && lane->start - 1 + lane->released < until && !is_closed(lane))
+            until = lane->start - 1 + lane->released;
+        if (NP_MUTANT(BROADCAST_TAKES_EARLY) && lane->released == lane->head)
             return head;
     }
     return until;
@@ -39,21 +39,9 @@ static uint64_t released_by_all(struct numapool_sender *sender)
 unsigned np_broadcast_take_back(struct numapool_sender *sender)
 {
     struct np_sender_lane *home = np_broadcast_home(sender);
-    const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), until = released_by_all(sender);
-    unsigned took = 0;
-    for (uint64_t q = home->reclaimed; q < until; q++) {
-        struct np_sent *was = &home->sent[q & home->mask];
-        uint64_t word = np_load64(was->word, memory_order_relaxed); /* relaxed: ordered by the acquires of released */
-        if (np_word_claim(word) != np_word_shared(home->id, q, 0)) {
-            was->slot = NULL; /* scribbled over: the broker's matter */
-            continue;
-        }
-        /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
-        np_store64(was->word, held | np_word_gen(word), memory_order_relaxed);
-        took++;
-    }
-    if (until > home->reclaimed)
-        home->reclaimed = until;
+    const uint64_t until = released_by_all(sender);
+    unsigned took = until > home->released ? (unsigned)(until - home->released) : 0;
+    home->released += took;
     return took;
 }
 

@@ -43,7 +43,7 @@ static struct np_sender_lane *busy_lane(struct numapool_sender *sender, const st
     if (bucket->until == 0)
         return NULL;
     struct np_sender_lane *lane = np_sender_find_lane(sender, bucket->lane, bucket->generation);
-    return lane && bucket->until > lane->reclaimed ? lane : NULL;
+    return lane && bucket->until > lane->released ? lane : NULL;
 }
 
 struct np_sender_lane *np_keys_lane(struct numapool_sender *sender, uint64_t key)
@@ -53,7 +53,7 @@ struct np_sender_lane *np_keys_lane(struct numapool_sender *sender, uint64_t key
     if (!lane)
         return NULL;
     np_sender_take_back(sender, lane);
-    return bucket->until > lane->reclaimed && !NP_MUTANT(KEYS_LEAVE_THEIR_LANE) ? lane : NULL;
+    return bucket->until > lane->released && !NP_MUTANT(KEYS_LEAVE_THEIR_LANE) ? lane : NULL;
 }
 
 unsigned np_keys_run(struct numapool_sender *sender, const struct np_sender_lane *lane, const struct numapool_msg *messages, unsigned n)

@@ -35,8 +35,8 @@ static void *recycle(struct numapool_sender *sender)
 {
     for (unsigned i = 0; i < sender->lane_count; i++) {
         struct np_sender_lane *lane = &sender->lanes[i];
-        while (lane->recycled < lane->reclaimed && !is_away(sender, lane)) {
-            void *slot = lane->sent[lane->recycled++ & lane->mask].slot;
+        while (lane->sent && lane->recycled < lane->released && !is_away(sender, lane)) {
+            void *slot = np_sender_recycle(lane, sender->held);
             if (slot) {
                 sender->loan_lane = lane;
                 return slot;
@@ -75,24 +75,19 @@ static inline void fetch_slot(const char *slot)
     np_prefetch_write((const char *)((uintptr_t)slot + NP_CACHE_LINE)); /* slot may be NULL: a hint, nothing is accessed */
 }
 
-/* The next of those that were taken back on the lane of the last loan, or NULL. */
-static inline void *loan_next(struct np_sender_lane *lane)
+/* The next of those that were released on the lane of the last loan, or NULL. */
+static inline void *loan_next(const struct numapool_sender *sender, struct np_sender_lane *lane)
 {
-    uint64_t recycled = lane->recycled;
-    if (__builtin_expect(recycled >= lane->reclaimed, 0))
+    if (__builtin_expect(lane->recycled == lane->released, 0))
         return NULL;
-    void *slot = lane->sent[recycled & lane->mask].slot;
-    char *ahead = lane->sent[(recycled + LOANS_AHEAD) & lane->mask].slot;
-    lane->recycled = recycled + 1;
-    if (__builtin_expect(slot != NULL, 1))
-        fetch_slot(ahead);
-    return slot;
+    fetch_slot(lane->sent[(lane->recycled + LOANS_AHEAD) & lane->mask].slot);
+    return np_sender_recycle(lane, sender->held);
 }
 
 /* For who has been admitted. */
 static void *loan(struct numapool_sender *sender)
 {
-    void *slot = sender->loan_lane ? loan_next(sender->loan_lane) : NULL;
+    void *slot = sender->loan_lane ? loan_next(sender, sender->loan_lane) : NULL;
     return slot ? slot : loan_more(sender);
 }
 
@@ -104,6 +99,25 @@ static __attribute__((noinline)) void *loan_slow(struct numapool_sender *sender,
     return loan_more(sender);
 }
 
+/* np_sender_recycle for n of them, as far as the ring's end, so that the number in the word cannot overflow; how many were slots. */
+static inline unsigned recycle_stretch(struct np_sender_lane *lane, uint64_t held, void **slots, unsigned n)
+{
+    const uint64_t mask = lane->mask;
+    const struct np_sent *const sent = lane->sent;
+    uint64_t recycled = lane->recycled, as_sent = np_word_sent_on(lane->word, recycled, 0);
+    unsigned got = 0;
+    for (const struct np_sent *was = &sent[recycled & mask], *end = was + n; was < end; was++, as_sent += UINT64_C(1) << 16) {
+        fetch_slot(sent[(++recycled + LOANS_AHEAD) & mask].slot);
+        uint64_t gen = np_load64(was->word, memory_order_relaxed) ^ as_sent; /* relaxed, both: as np_sender_recycle */
+        if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
+            continue;
+        np_store64(was->word, held | gen, memory_order_relaxed);
+        slots[got++] = was->slot;
+    }
+    lane->recycled = recycled;
+    return got;
+}
+
 int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
 {
     if (!np_sender_is_live(sender) || !has_slots(sender))
@@ -113,17 +127,9 @@ int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
     struct np_sender_lane *lane = sender->loan_lane;
     unsigned got = 0;
     if (__builtin_expect(lane != NULL, 1)) {
-        const struct np_sent *sent = lane->sent;
-        const uint64_t mask = lane->mask, end = lane->reclaimed;
-        uint64_t recycled = lane->recycled;
-        while (got < n && recycled < end) {
-            const struct np_sent *was = &sent[recycled & mask], *ahead = &sent[(recycled + LOANS_AHEAD) & mask];
-            slots[got] = was->slot;
-            got += was->slot != NULL;
-            fetch_slot(ahead->slot);
-            recycled++;
-        }
-        lane->recycled = recycled;
+        uint64_t until_end = lane->mask + 1 - (lane->recycled & lane->mask), most = lane->released - lane->recycled;
+        most = most < until_end ? most : until_end;
+        got = recycle_stretch(lane, sender->held, slots, most < n ? (unsigned)most : n);
     }
     while (got < n && (slots[got] = loan(sender)) != NULL)
         got++;
@@ -133,7 +139,7 @@ int numapool_loan_bulk(struct numapool_sender *sender, void **slots, unsigned n)
 void *numapool_loan(struct numapool_sender *sender)
 {
     if (__builtin_expect(sender != NULL && sender->live == NP_SENDER_LIVE && sender->loan_lane != NULL, 1)) {
-        void *slot = loan_next(sender->loan_lane);
+        void *slot = loan_next(sender, sender->loan_lane);
         if (__builtin_expect(slot != NULL, 1))
             return slot;
     }
@@ -167,8 +173,8 @@ static struct np_sender_lane *next_lane(struct numapool_sender *sender, const st
 /* The oldest slot of that node that came back on the lane; others go home. */
 static void *recycle_away(struct numapool_sender *sender, struct np_sender_lane *lane, int node)
 {
-    while (lane->recycled < lane->reclaimed) {
-        void *slot = lane->sent[lane->recycled++ & lane->mask].slot;
+    while (lane->recycled < lane->released) {
+        void *slot = np_sender_recycle(lane, sender->held);
         uint64_t index;
         const struct np_pool_arena *pa = slot ? np_pool_locate(sender->endpoint.pool, slot, &index) : NULL;
         if (pa && pa->arena.node == node)

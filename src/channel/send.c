@@ -187,12 +187,24 @@ static inline __attribute__((always_inline)) void announce_run(struct numapool_s
     announce(sender, lane, first, np_cell_where(lane->head, slot), lane->head, sent);
 }
 
-/* Sends one message of the common kind on a lane that has room. False: it is of another kind. */
-static inline __attribute__((always_inline)) bool send_one(struct numapool_sender *sender, struct np_sender_lane *lane,
-                                                           const struct numapool_msg *message)
+/* The next lane in turn, when there is nothing else to be thought of than whether it has room: no news, no open question. A sender that has
+ * such lanes is live. */
+static inline __attribute__((always_inline)) struct np_sender_lane *next_usual(const struct numapool_sender *sender)
 {
-    const uint64_t head = lane->head, at = head & lane->mask;
+    struct np_sender_lane *lane = sender->usual;
+    if (__builtin_expect(lane == NULL || np_endpoint_has_news(&sender->endpoint) || sender->endpoint.asked_in_vain, 0))
+        return NULL;
+    return lane;
+}
+
+/* Sends one message of the common kind on the next lane, if that has room. False: it is not so simple. */
+static inline __attribute__((always_inline)) bool send_one(struct numapool_sender *sender, const struct numapool_msg *message)
+{
+    struct np_sender_lane *lane = next_usual(sender);
     uint64_t slot;
+    if (__builtin_expect(lane == NULL || lane->head >= lane->room_until, 0))
+        return false;
+    const uint64_t head = lane->head, at = head & lane->mask;
     if (!send_common(lane, at, sender->home, sender->home_bits, sender->held, message, false, (uint32_t)head,
                      np_word_sent_on(lane->word, head, 0), &slot))
         return false;
@@ -408,21 +420,25 @@ static __attribute__((noinline)) int send_bulk(struct numapool_sender *sender, c
     return np_sender_send(sender, messages, NULL, n, timeout_ns);
 }
 
+/* Looks what has been released; NULL: there is no room. */
+static __attribute__((noinline)) struct np_sender_lane *make_room(struct numapool_sender *sender, struct np_sender_lane *lane)
+{
+    return np_sender_room(sender, lane) > 0 ? lane : NULL;
+}
+
+static inline struct np_sender_lane *usual_lane(struct numapool_sender *sender)
+{
+    struct np_sender_lane *lane = next_usual(sender);
+    return lane == NULL || __builtin_expect(lane->head < lane->room_until, 1) ? lane : make_room(sender, lane);
+}
+
 static __attribute__((noinline)) int send_slowly(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns,
                                                  const void *return_address)
 {
+    if (sender && timeout_ns >= 0 && usual_lane(sender) && send_one(sender, message))
+        return 0; /* there was no room but for a look */
     int result = send_bulk(sender, message, 1, timeout_ns, "numapool_send", return_address);
     return result < 0 ? result : 0;
-}
-
-/* The next lane in turn, when there is nothing else to be thought of: it has room, there is no news, no question is open. A sender that has
- * such lanes is live. */
-static inline __attribute__((always_inline)) struct np_sender_lane *usual_lane(const struct numapool_sender *sender)
-{
-    struct np_sender_lane *lane = sender->usual;
-    if (__builtin_expect(lane == NULL || np_endpoint_has_news(&sender->endpoint) || sender->endpoint.asked_in_vain, 0))
-        return NULL;
-    return __builtin_expect(lane->head < lane->room_until, 1) ? lane : NULL;
 }
 
 int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n, int64_t timeout_ns)
@@ -444,8 +460,7 @@ int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg
 
 int numapool_send(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns)
 {
-    struct np_sender_lane *lane;
-    if (__builtin_expect(sender != NULL && timeout_ns >= 0 && (lane = usual_lane(sender)) != NULL && send_one(sender, lane, message), 1))
+    if (__builtin_expect(sender != NULL && timeout_ns >= 0 && send_one(sender, message), 1))
         return 0;
     return send_slowly(sender, message, timeout_ns, __builtin_return_address(0));
 }

@@ -42,8 +42,8 @@ static bool recycles(const struct numapool_sender *sender)
 
 void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep)
 {
-    for (; lane->reclaimed - lane->recycled > keep; lane->recycled++) {
-        void *slot = lane->sent[lane->recycled & lane->mask].slot;
+    while (lane->sent && lane->released - lane->recycled > keep) {
+        void *slot = np_sender_recycle(lane, sender->held);
         if (slot)
             np_magazine_return(sender->magazine, slot);
     }
@@ -81,24 +81,6 @@ static unsigned take_back_other(struct numapool_sender *sender, struct np_sender
     return took;
 }
 
-/* Of n messages one after the other until the ring's end, so that the number in the word cannot overflow: those whose words still say
- * so are HELD again. */
-static unsigned take_back_stretch(struct np_sent *sent, unsigned n, uint64_t as_sent, uint64_t held)
-{
-    unsigned took = 0;
-    for (struct np_sent *was = sent; was < sent + n; was++, as_sent += UINT64_C(1) << 16) {
-        uint64_t gen = np_load64(was->word, memory_order_relaxed) ^ as_sent; /* relaxed: ordered by the acquire of released */
-        if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0)) { /* kept or forwarded */
-            was->slot = NULL;
-            continue;
-        }
-        /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
-        np_store64(was->word, held | gen, memory_order_relaxed);
-        took++;
-    }
-    return took;
-}
-
 unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane)
 {
     if (__builtin_expect(lane->kind != NP_LANE_SLOTS, 0))
@@ -108,16 +90,10 @@ unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_la
     np_sender_note_node(lane); /* beside `released` */
     if (__builtin_expect(sender->has_away, 0))
         sender->loan_lane = NULL; /* it may be one that keeps its slots from here on */
-    if (released - lane->reclaimed > lane->head - lane->reclaimed)
+    if (released - lane->released > lane->head - lane->released)
         return 0; /* scribbled: nobody can release what was not sent */
-    unsigned took = 0;
-    while (lane->reclaimed != released) {
-        uint64_t until_end = lane->mask + 1 - (lane->reclaimed & lane->mask), n = released - lane->reclaimed;
-        n = n < until_end ? n : until_end;
-        took += take_back_stretch(&lane->sent[lane->reclaimed & lane->mask], (unsigned)n, np_word_sent_on(lane->word, lane->reclaimed, 0),
-                                  np_word_held(sender->endpoint.pool->client, 0));
-        lane->reclaimed += n;
-    }
+    unsigned took = (unsigned)(released - lane->released);
+    lane->released = released;
     np_sender_spill(sender, lane, recycles(sender) ? RECYCLE_MAX : 0);
     return took;
 }
@@ -148,7 +124,7 @@ unsigned np_sender_take_back_all(struct numapool_sender *sender)
     for (unsigned i = sender->lane_count; i-- > 0;) {
         struct np_sender_lane *lane = &sender->lanes[i];
         took += np_sender_take_back(sender, lane);
-        bool is_over = (lane->kind == NP_LANE_BROADCAST && lane->state == NP_LANE_CLOSED) || (lane->state == NP_LANE_DRAIN && lane->reclaimed == lane->head);
+        bool is_over = (lane->kind == NP_LANE_BROADCAST && lane->state == NP_LANE_CLOSED) || (lane->state == NP_LANE_DRAIN && lane->released == lane->head);
         if (is_over && np_endpoint_may_ask(&sender->endpoint)) {
             struct numapool_pool *pool = sender->endpoint.pool;
             if (np_endpoint_asked(&sender->endpoint,
@@ -172,7 +148,7 @@ static unsigned reclaimer_take_back(struct np_reclaimer *self)
     unsigned took = 0;
     np_sender_take_back_all(sender);
     for (unsigned i = 0; i < sender->lane_count; i++) {
-        took += (unsigned)(sender->lanes[i].reclaimed - sender->lanes[i].recycled);
+        took += (unsigned)(sender->lanes[i].released - sender->lanes[i].recycled);
         np_sender_spill(sender, &sender->lanes[i], 0);
     }
     for (unsigned i = 0; sender->has_away && i < NP_ARENAS_MAX; i++)
@@ -253,7 +229,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
     sender->lanes[sender->lane_count++] = (struct np_sender_lane){
         .shared = grant->memory, .cells = np_lane_cells(grant->memory),
         .labels = np_lane_labels(grant->memory, grant->capacity), .sent = sent, .mask = grant->capacity - 1,
-        .id = grant->lane, .word = np_word_sent(grant->lane, 0, 0), .generation = grant->generation, .state = grant->state, .kind = grant->kind,
+        .id = grant->lane, .word = grant->kind == NP_LANE_HOME ? np_word_shared(grant->lane, 0, 0) : np_word_sent(grant->lane, 0, 0), .generation = grant->generation, .state = grant->state, .kind = grant->kind,
         .take_back_at = recycles(sender) ? NP_TAKE_BACK_EVERY : 1,
         .peer = np_peer_address(grant),
     };
@@ -336,7 +312,7 @@ static uint64_t unreleased(struct numapool_sender *sender)
     np_sender_take_back_all(sender);
     for (unsigned i = 0; i < sender->lane_count; i++)
         if (sender->lanes[i].kind != NP_LANE_BROADCAST) /* whose home counts */
-            left += sender->lanes[i].head - sender->lanes[i].reclaimed;
+            left += sender->lanes[i].head - sender->lanes[i].released;
     return left;
 }
 

@@ -15,23 +15,24 @@ struct np_sent {
 
 /* A lane as its sender sees it.
  *
- *     recycled <= reclaimed <= shared->released <= head <= recycled + capacity
+ *     recycled <= released <= head <= recycled + capacity
  *
- * Slots of [recycled, reclaimed) are HELD by this client and loaned again in that order: slots that went out one after
- * the other come out one after the other, which is what the processors at both ends fetch ahead. Private: room and
- * take-back are computed from here, not from what a receiver could scribble over. */
+ * Words of [recycled, released) still say SENT, and are this sender's to change. Each is re-marked when its slot is loaned again, or goes
+ * into the magazine: in that order, so that slots that went out one after the other go out again one after the other, which is what the
+ * processors at both ends fetch ahead. Private: room and what comes back are computed from here, not from what a receiver could scribble
+ * over. */
 struct np_sender_lane {
     struct np_lane_shared *shared;
     struct np_cell *cells;
     struct np_label *labels;
     struct np_sent *sent;  /* by position; NULL where no slots come back to this lane */
     uint64_t head;         /* next position */
-    uint64_t reclaimed;    /* below it every word was re-marked or seen elsewhere (L2) */
-    uint64_t recycled;     /* below it slots that were taken back have been loaned again or gone into the magazine */
+    uint64_t released;     /* what the receiver has released, when last looked */
+    uint64_t recycled;     /* below it every word was re-marked or seen elsewhere (L2) */
     uint64_t take_back_at; /* head at which to look for released slots again */
     uint64_t room_until;   /* below it head may go without a look at anything else: <= take_back_at, <= recycled + capacity */
     struct np_sender_lane *next; /* of its sender's usual lanes, in a circle */
-    uint64_t word;         /* of its message 0 of generation 0: np_word_sent_on */
+    uint64_t word;         /* of its message 0 of generation 0, SENT, of a home SHARED: np_word_sent_on */
     uint32_t mask;
     uint32_t id;
     uint32_t generation;
@@ -94,11 +95,24 @@ static inline bool np_sender_is_open(const struct numapool_sender *sender)
 /* Its lane of that number and generation, or NULL: it has left it. */
 struct np_sender_lane *np_sender_find_lane(struct numapool_sender *sender, uint32_t id, uint32_t generation);
 
-/* Re-marks what has been released on the lane; how many slots came back. */
+/* Looks what has been released on the lane; how many more there are to be recycled, of which some may have been kept or forwarded. */
 unsigned np_sender_take_back(struct numapool_sender *sender, struct np_sender_lane *lane);
 /* The same on every lane; leaves lanes that were to be drained and are. */
 unsigned np_sender_take_back_all(struct numapool_sender *sender);
-/* Slots that were taken back, but the youngest `keep`, go into the magazine. */
+/* The oldest released slot, HELD again, or NULL: it was kept or forwarded. There is one. */
+static inline void *np_sender_recycle(struct np_sender_lane *lane, uint64_t held)
+{
+    const struct np_sent *was = &lane->sent[lane->recycled & lane->mask];
+    uint64_t gen = np_load64(was->word, memory_order_relaxed) ^ np_word_sent_on(lane->word, lane->recycled, 0); /* relaxed: ordered by the acquire of released */
+    lane->recycled++;
+    if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
+        return NULL;
+    /* relaxed: from one state of ours to another, seen by nobody but a scavenger after our death */
+    np_store64(was->word, held | gen, memory_order_relaxed);
+    return was->slot;
+}
+
+/* Released slots, but the youngest `keep`, go into the magazine. */
 void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane, uint64_t keep);
 /* "The sender sleeps", on every lane: on that bell, whose word is named already, or on the lane where its receiver has no
  * bells. */

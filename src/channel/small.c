@@ -103,9 +103,9 @@ void np_small_take_back(struct np_sender_lane *lane)
     lane->take_back_at = UINT64_MAX; /* room is looked for when there seems to be none */
     if (NP_MUTANT(SMALL_ROOM_IGNORED))
         released = lane->head;
-    if (released - lane->reclaimed > lane->head - lane->reclaimed)
+    if (released - lane->released > lane->head - lane->released)
         return; /* scribbled: nobody can release what was not sent */
-    lane->reclaimed = lane->recycled = released;
+    lane->released = lane->recycled = released;
 }
 
 /* ---------------------------------------------------------------- receiving */

@@ -134,7 +134,7 @@ static void check_sender(const struct process *p)
     for (unsigned i = 0; i < sender->lane_count; i++) {
         const struct np_sender_lane *lane = &sender->lanes[i];
         /* a lane to be drained gives no room, except to one who leaves and waits for all, or whose key is on it */
-        if (released_of(lane->shared) > lane->reclaimed && (lane->state == NP_LANE_ACTIVE || p->leaving || world.run.scenario->keyed))
+        if (released_of(lane->shared) > lane->released && (lane->state == NP_LANE_ACTIVE || p->leaving || world.run.scenario->keyed))
             model_fail("%s sleeps for room, and lane %u has been released up to %llu", p->name, lane->id,
                        (unsigned long long)released_of(lane->shared));
     }
