@@ -225,37 +225,23 @@ static inline unsigned np_cell_flags(uint64_t what)
     return (unsigned)(what >> 56);
 }
 
-/* length, type and flags of a message lie as in `what`, but that its flags are 16 bits where arena and flags are: one load or store
- * moves all three. */
+/* `what` of a message, by arena and flags that are 0 or shifted into their places already. Field by field: a caller has just stored them, and
+ * one load of what two stores wrote waits until both have left the processor's store buffer, behind all payload. */
+static inline uint64_t np_cell_what_of(const struct numapool_msg *message, uint64_t arena_and_flags)
+{
+    return message->length | (uint64_t)message->type << 32 | arena_and_flags;
+}
+
+/* Whether it is longer than that, or keyed and should not be, or the other way round. */
+static inline bool np_cell_misfits(const struct numapool_msg *message, bool keyed, uint64_t slot_bytes)
+{
+    return message->length > slot_bytes || ((message->flags & NUMAPOOL_KEYED) != 0) != keyed;
+}
+
 _Static_assert(offsetof(struct numapool_msg, length) == 8 && offsetof(struct numapool_msg, type) == 12 &&
                offsetof(struct numapool_msg, flags) == 14, "a message's length, type and flags are eight bytes");
 
-/* `what` of a message, by arena and flags that are 0 or shifted into their places already. */
-static inline uint64_t np_cell_what_of(const struct numapool_msg *message, uint64_t arena_and_flags)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t words;
-    memcpy(&words, &message->length, sizeof words);
-    return (words & UINT64_C(0xffffffffffff)) | arena_and_flags;
-#else
-    return message->length | (uint64_t)message->type << 32 | arena_and_flags;
-#endif
-}
-
-/* Whether it is longer than that, or keyed and should not be, or the other way round: in one comparison. */
-static inline bool np_cell_misfits(const struct numapool_msg *message, bool keyed, uint64_t slot_bytes)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    const uint64_t keyed_bit = (uint64_t)NUMAPOOL_KEYED << 48;
-    uint64_t words;
-    memcpy(&words, &message->length, sizeof words);
-    return ((words & (keyed_bit | UINT32_MAX)) ^ (keyed ? keyed_bit : 0)) > slot_bytes;
-#else
-    return message->length > slot_bytes || ((message->flags & NUMAPOOL_KEYED) != 0) != keyed;
-#endif
-}
-
-/* Length and type of a message, and the flags that are given. */
+/* Length and type of a message, and the flags that are given: they lie as in `what`, so that one store writes all three. */
 static inline void np_cell_describe(struct numapool_msg *message, uint64_t what, uint16_t flags)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
