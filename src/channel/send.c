@@ -208,7 +208,6 @@ static inline __attribute__((always_inline)) bool send_one(struct numapool_sende
     if (!send_common(lane, at, sender->home, sender->home_bits, sender->held, message, false, (uint32_t)head,
                      np_word_sent_on(lane->word, head, 0), &slot))
         return false;
-    sender->usual = lane->next;
     announce(sender, lane, &lane->cells[at], np_cell_where(head, (uint32_t)slot), head, 1);
     return true;
 }
