@@ -45,12 +45,12 @@ static inline __attribute__((always_inline)) bool take_one(const struct np_recei
     return true;
 }
 
-/* Takes messages of the common kind that were never delivered before, until the ring's end. Stops at the first that is not there or of
+/* Takes messages of the common kind that were never delivered before, from position `first` until the ring's end. Stops at the first that is not there or of
  * another kind; how many. */
-static inline __attribute__((always_inline)) unsigned take_common(const struct np_receiver_lane *lane, const struct np_arena *arena,
-                                                                  struct numapool_msg *messages, unsigned n)
+static inline unsigned take_common(const struct np_receiver_lane *lane, uint64_t first, const struct np_arena *arena,
+                                   struct numapool_msg *messages, unsigned n)
 {
-    const uint64_t first = lane->head, at = first & lane->mask, until_end = lane->mask + 1 - at;
+    const uint64_t at = first & lane->mask, until_end = lane->mask + 1 - at;
     /* Copies, for a store to a message might be one to any of these for all that the compiler knows. */
     const struct np_receiver_lane here = { .cells = &lane->cells[at], .labels = &lane->labels[at], .place = lane->place };
     const struct np_arena common = { .data = arena->data, .cell_slots = arena->cell_slots, .slot_bytes = arena->slot_bytes,
@@ -114,7 +114,7 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
     const struct np_arena *arena = &arenas[0].arena;
     uint64_t slots = arena->cell_slots, slot_bytes = arena->slot_bytes, stride = arena->stride;
     char *data = arena->data;
-    unsigned got = take_common(lane, arena, messages, limit - position < n ? (unsigned)(limit - position) : n), known_arena = 0;
+    unsigned got = take_common(lane, position, arena, messages, limit - position < n ? (unsigned)(limit - position) : n), known_arena = 0;
     position += got;
     while (got < n && position < limit) {
         const struct np_cell *cell = &cells[position & mask];
@@ -312,7 +312,10 @@ static unsigned receive_usual(const struct numapool_receiver *receiver, struct n
         return 0;
     const uint64_t room = lane->done + lane->mask + 1 - lane->head;
     n = room < n ? (unsigned)room : n;
-    unsigned got = receiver->kind == NP_LANE_SMALL ? np_small_take(lane, lane->place, messages, n) : take_common(lane, receiver->first, messages, n);
+    unsigned got = receiver->kind == NP_LANE_SMALL ? np_small_take(lane, lane->place, messages, n)
+                                                   : take_common(lane, lane->head, receiver->first, messages, n);
+    if (__builtin_expect(got < n && got > 0 && ((lane->head + got) & lane->mask) == 0 && receiver->kind != NP_LANE_SMALL, 0))
+        got += take_common(lane, lane->head + got, receiver->first, messages + got, n - got); /* from the ring's beginning on */
     if (__builtin_expect(np_endpoint_has_news(&receiver->endpoint), 0))
         return 0;
     lane->head += got;

@@ -17,10 +17,18 @@ static const char directed_sentence[] = "the lane to this receiver is full, or n
 /* The next lane in turn that has room, or NULL. */
 static struct np_sender_lane *pick_lane(struct numapool_sender *sender, uint32_t *room)
 {
+    struct np_sender_lane *lane = sender->usual;
+    for (unsigned tried = 0; lane && tried < sender->lane_count; tried++, lane = lane->next)
+        if ((*room = np_sender_room(sender, lane)) > 0) {
+            sender->usual = lane->next;
+            return lane;
+        }
+    if (sender->usual)
+        return NULL;
     for (unsigned tried = 0; tried < sender->lane_count; tried++) {
         if (++sender->turn >= sender->lane_count)
             sender->turn = 0;
-        struct np_sender_lane *lane = &sender->lanes[sender->turn];
+        lane = &sender->lanes[sender->turn];
         if (lane->state == NP_LANE_ACTIVE && (*room = np_sender_room(sender, lane)) > 0)
             return lane;
     }
@@ -208,6 +216,7 @@ static inline __attribute__((always_inline)) bool send_one(struct numapool_sende
     if (!send_common(lane, at, sender->home, sender->home_bits, sender->held, message, false, (uint32_t)head,
                      np_word_sent_on(lane->word, head, 0), &slot))
         return false;
+    sender->usual = lane->next;
     announce(sender, lane, &lane->cells[at], np_cell_where(head, (uint32_t)slot), head, 1);
     return true;
 }
@@ -414,8 +423,6 @@ static __attribute__((noinline)) int send_bulk(struct numapool_sender *sender, c
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "send_bulk of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
-    if (sender->usual)
-        sender->usual = sender->usual->next;
     return np_sender_send(sender, messages, NULL, n, timeout_ns);
 }
 

@@ -53,18 +53,18 @@ void np_sender_spill(struct numapool_sender *sender, struct np_sender_lane *lane
  * slow loan finds out), and the circle of those that are sent on in turn. */
 static void lanes_changed(struct numapool_sender *sender)
 {
-    struct np_sender_lane *last = NULL;
+    struct np_sender_lane *first = NULL;
     sender->loan_lane = sender->lane_count > 0 && !sender->has_away ? sender->lanes : NULL;
     sender->usual = NULL;
     for (unsigned i = 0; i < sender->lane_count && sender->live == NP_SENDER_LIVE && sender->kind == NP_LANE_SLOTS; i++) {
         struct np_sender_lane *lane = &sender->lanes[i];
         if (lane->state != NP_LANE_ACTIVE)
             continue;
-        sender->usual = sender->usual ? sender->usual : lane;
-        if (last)
-            last->next = lane;
-        last = lane;
-        lane->next = sender->usual;
+        first = first ? first : lane;
+        if (sender->usual)
+            sender->usual->next = lane;
+        lane->next = first;
+        sender->usual = lane; /* the youngest comes first */
     }
 }
 
@@ -126,6 +126,7 @@ unsigned np_sender_take_back_all(struct numapool_sender *sender)
         took += np_sender_take_back(sender, lane);
         bool is_over = (lane->kind == NP_LANE_BROADCAST && lane->state == NP_LANE_CLOSED) || (lane->state == NP_LANE_DRAIN && lane->released == lane->head);
         if (is_over && np_endpoint_may_ask(&sender->endpoint)) {
+            np_sender_spill(sender, lane, 0); /* who has left it may change no more words of it */
             struct numapool_pool *pool = sender->endpoint.pool;
             if (np_endpoint_asked(&sender->endpoint,
                                   pool->authority->leave_lane(pool->authority_context, sender->endpoint.id, lane->id,
@@ -234,6 +235,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
         .peer = np_peer_address(grant),
     };
     np_sender_note_node(&sender->lanes[sender->lane_count - 1]);
+    np_sender_note_room(&sender->lanes[sender->lane_count - 1]);
     if (grant->kind == NP_LANE_HOME) { /* np_broadcast_home looks for it there */
         struct np_sender_lane home = sender->lanes[sender->lane_count - 1];
         sender->lanes[sender->lane_count - 1] = sender->lanes[0];
@@ -349,6 +351,8 @@ int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns)
     if (drain_ns > 0)
         wait_until_released(sender, drain_ns);
     uint64_t left = unreleased(sender);
+    for (unsigned i = 0; i < sender->lane_count; i++)
+        np_sender_spill(sender, &sender->lanes[i], 0); /* from the close on the broker is the sender, and these words are its */
     int result = pool->authority->endpoint_close(pool->authority_context, sender->endpoint.id);
     while (sender->lane_count > 0)
         drop_lane(sender, sender->lane_count - 1);

@@ -74,8 +74,8 @@ static void send_and_die_at_word(struct numapool_sender *sender, uint64_t id, un
     struct np_pool_arena *pa = np_pool_locate(sender->endpoint.pool, slot, &index);
     struct np_cell *cell = &lane->cells[position & lane->mask];
     uint64_t word = np_load64(&pa->arena.words[index], memory_order_relaxed);
-    np_store64(&cell->what, np_cell_what(8, pa->arena.index, 0, 0), memory_order_relaxed);
-    np_store64(&cell->id, id, memory_order_relaxed);
+    np_store64(&cell->what, np_cell_what(8, pa->arena.index, NP_CELL_LABELLED, 0), memory_order_relaxed);
+    np_store64(&lane->labels[position & lane->mask].id, id, memory_order_relaxed);
     np_store64(&cell->where, np_cell_where_unannounced(position, (uint32_t)index), memory_order_relaxed);
     np_store64(&pa->arena.words[index], np_word_sent(lane->id, position, np_word_gen(word)), memory_order_release);
 }
@@ -220,8 +220,8 @@ START_TEST(killed_keeper_and_forwarder_leave_each_message_once)
         struct np_cell *cell = &lane->cells[position & lane->mask];
         uint64_t word = np_load64(&pa->arena.words[index], memory_order_relaxed);
         ck_assert(np_word_is_sent_as(word, from->id, messages[5].lane_seq));
-        np_store64(&cell->what, np_cell_what(8, pa->arena.index, 0, 0), memory_order_relaxed);
-        np_store64(&cell->id, 5, memory_order_relaxed);
+        np_store64(&cell->what, np_cell_what(8, pa->arena.index, NP_CELL_LABELLED, 0), memory_order_relaxed);
+        np_store64(&lane->labels[position & lane->mask].id, 5, memory_order_relaxed);
         np_store64(&cell->where, np_cell_where_unannounced(position, (uint32_t)index), memory_order_relaxed);
         np_store64(&pa->arena.words[index], np_word_sent(lane->id, position, np_word_gen(word)), memory_order_release);
     }

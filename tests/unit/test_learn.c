@@ -251,8 +251,8 @@ END_TEST
 static void send_from(unsigned arena, uint64_t position, uint32_t slot)
 {
     struct np_cell *cell = &np_lane_cells(fake.lane.address)[position % LANE_SLOTS];
-    np_store64(&cell->what, np_cell_what(5, arena, 0, 0), memory_order_relaxed);
-    np_store64(&cell->id, position, memory_order_relaxed);
+    np_store64(&cell->what, np_cell_what(5, arena, NP_CELL_LABELLED, 0), memory_order_relaxed);
+    np_store64(&np_lane_labels(fake.lane.address, LANE_SLOTS)[position % LANE_SLOTS].id, position, memory_order_relaxed);
     np_store64(&cell->where, np_cell_where(position, slot), memory_order_release);
 }
 
