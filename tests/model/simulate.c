@@ -53,6 +53,7 @@ static const struct mutant mutants[] = {
     MUTANT(GET_WAIT_POOL_ONLY, "pipe", "parked"),
     MUTANT(SWEEP_NO_WAKE, "last", "getters"),
     MUTANT(NO_ROLL_FORWARD, "pipe", "batches"),
+    MUTANT(ANNOUNCEMENTS_STAY, "batches"),
     MUTANT(NO_SKIP, "keep", "chain", "spares"),
     MUTANT(NO_ORPHAN_DUTY, "orphan", "pipe"),
     MADE_GOOD(NO_LANE_RING, "np_broker_lane_changed, which rings both ends, and the sweep, which rings the pool's sleepers",
