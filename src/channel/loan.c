@@ -92,7 +92,7 @@ static void *loan(struct numapool_sender *sender)
 }
 
 /* For who has not. */
-static __attribute__((noinline)) void *loan_slow(struct numapool_sender *sender, const void *return_address)
+static __attribute__((noinline)) void *numapool_loan_slow(struct numapool_sender *sender, const void *return_address)
 {
     if ((sender == NULL || sender->live != NP_SENDER_LIVE) && !np_sender_admit(sender, "numapool_loan", return_address))
         return NULL;
@@ -143,7 +143,7 @@ void *numapool_loan(struct numapool_sender *sender)
         if (__builtin_expect(slot != NULL, 1))
             return slot;
     }
-    return loan_slow(sender, __builtin_return_address(0));
+    return numapool_loan_slow(sender, __builtin_return_address(0));
 }
 
 /* ---------------------------------------------------------------- for a receiver */

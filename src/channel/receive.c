@@ -340,8 +340,8 @@ static inline bool comes_within(const struct numapool_receiver *receiver, unsign
     return false;
 }
 
-/* Of whatever kind and number; of who has not been admitted yet as well. */
-static __attribute__((noinline)) int receive(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n,
+/* Of whatever kind and number; of who has not been admitted yet as well. Called at the end, so that this is the name that a trace shows. */
+static __attribute__((noinline)) int numapool_receive_slow(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n,
                                              int64_t timeout_ns, const void *return_address)
 {
     if ((receiver == NULL || receiver->live != NP_RECEIVER_LIVE) && !np_receiver_admit(receiver, "numapool_receive", return_address))
@@ -365,7 +365,7 @@ int numapool_receive(struct numapool_receiver *receiver, struct numapool_msg *me
 {
     if (__builtin_expect(receiver != NULL && n == 1 && timeout_ns >= 0 && receive_one(receiver, messages), 1))
         return 1;
-    return receive(receiver, messages, n, timeout_ns, __builtin_return_address(0));
+    return numapool_receive_slow(receiver, messages, n, timeout_ns, __builtin_return_address(0));
 }
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns)

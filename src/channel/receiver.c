@@ -226,7 +226,7 @@ int np_receiver_bad_message(struct numapool_receiver *receiver, const struct num
 }
 
 /* Of whatever kind and number; of who has not been admitted yet as well. */
-static __attribute__((noinline)) int release(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
+static __attribute__((noinline)) int numapool_release_slow(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
                                              const void *return_address)
 {
     if ((receiver == NULL || receiver->live != NP_RECEIVER_LIVE) && !np_receiver_admit(receiver, "numapool_release", return_address))
@@ -264,7 +264,7 @@ int numapool_release(struct numapool_receiver *receiver, const struct numapool_m
         np_receiver_publish(receiver, lane);
         return 0;
     }
-    return release(receiver, messages, n, __builtin_return_address(0));
+    return numapool_release_slow(receiver, messages, n, __builtin_return_address(0));
 }
 
 /* ---------------------------------------------------------------- opening and closing */

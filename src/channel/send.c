@@ -438,7 +438,7 @@ static inline struct np_sender_lane *usual_lane(struct numapool_sender *sender)
     return lane == NULL || __builtin_expect(lane->head < lane->room_until, 1) ? lane : make_room(sender, lane);
 }
 
-static __attribute__((noinline)) int send_slowly(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns,
+static __attribute__((noinline)) int numapool_send_slow(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns,
                                                  const void *return_address)
 {
     if (sender && timeout_ns >= 0 && usual_lane(sender) && send_one(sender, message))
@@ -468,7 +468,7 @@ int numapool_send(struct numapool_sender *sender, const struct numapool_msg *mes
 {
     if (__builtin_expect(sender != NULL && timeout_ns >= 0 && send_one(sender, message), 1))
         return 0;
-    return send_slowly(sender, message, timeout_ns, __builtin_return_address(0));
+    return numapool_send_slow(sender, message, timeout_ns, __builtin_return_address(0));
 }
 
 int numapool_send_to(struct numapool_sender *sender, uint64_t address, const struct numapool_msg *message, int64_t timeout_ns)
