@@ -65,6 +65,12 @@ int numapool_keep(struct numapool_receiver *receiver, const struct numapool_msg 
     return np_receiver_is_checked(receiver) ? keep_checked(receiver, message) : keep(receiver, message);
 }
 
+/* Whether it is an unreleased message of this lane, on which none waits for an elder. */
+static inline bool is_simply_of(const struct np_receiver_lane *lane, const struct numapool_msg *message)
+{
+    return (message->lane == lane->place) & (lane->waiting == 0) & (message->lane_seq - lane->done < lane->head - lane->done);
+}
+
 static int forward(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n, struct numapool_sender *sender,
                    int64_t timeout_ns)
 {
@@ -84,11 +90,14 @@ static int forward(struct numapool_receiver *receiver, const struct numapool_msg
         return np_error_static(-EINVAL, "small messages cannot be forwarded to a channel with slots, nor the other way round: copy");
     while (done < n) {
         unsigned some = 0;
+        const struct np_receiver_lane *of = NULL; /* of the message before */
         for (; some < AT_ONCE && done + some < n; some++) {
-            struct np_receiver_lane *lane = np_receiver_lane_of(receiver, &messages[done + some]);
-            if (!lane)
+            const struct numapool_msg *message = &messages[done + some];
+            if (!of || !is_simply_of(of, message))
+                of = np_receiver_lane_of(receiver, message);
+            if (!of)
                 break;
-            claims[some] = np_word_sent(lane->id, messages[done + some].lane_seq, 0);
+            claims[some] = np_word_sent(of->id, message->lane_seq, 0);
         }
         if (some == 0)
             return done > 0 ? (int)done : np_receiver_bad_message(receiver, &messages[done]);

@@ -150,9 +150,11 @@ static inline __attribute__((always_inline)) bool send_common(const struct np_se
 }
 
 /* Sends those of the common kind at the front, as far as the ring's end, so that the number in the word cannot overflow; all keyed or, with
- * flags 0, none. How many were sent. */
+ * flags 0, none. claims[i]: what the word says but for its generation, where it is not HELD by this client (claims NULL). How many were
+ * sent. */
 static inline __attribute__((always_inline)) unsigned send_stretch(const struct numapool_sender *sender, const struct np_sender_lane *lane,
-                                                                   const struct numapool_msg *messages, unsigned n, unsigned flags)
+                                                                   const struct numapool_msg *messages, const uint64_t *claims, unsigned n,
+                                                                   unsigned flags)
 {
     /* Copies, for a store to a word might be one to any of these for all that the compiler knows. */
     const uint64_t at = lane->head & lane->mask, held = sender->held;
@@ -165,7 +167,7 @@ static inline __attribute__((always_inline)) unsigned send_stretch(const struct 
     uint32_t mark = (uint32_t)lane->head, step = 2; /* the first is not announced, the second and all others are (L3) */
     unsigned sent = 0;
     n = n < until_end ? n : (unsigned)until_end;
-    for (; sent < n && send_common(&here, sent, &home, arena_and_flags, held, &messages[sent], keyed, mark, as_sent, &slot); sent++) {
+    for (; sent < n && send_common(&here, sent, &home, arena_and_flags, claims ? claims[sent] : held, &messages[sent], keyed, mark, as_sent, &slot); sent++) {
         mark += step;
         step = 1;
         as_sent += UINT64_C(1) << 16;
@@ -229,7 +231,7 @@ static int send_run(struct numapool_sender *sender, struct np_sender_lane *lane,
     if (__builtin_expect(lane->kind == NP_LANE_SMALL, 0))
         return np_small_send_run(sender, lane, messages, n, 0, 0);
     const uint64_t held = np_word_held(sender->endpoint.pool->client, 0), first = lane->head;
-    unsigned sent = claims ? 0 : send_stretch(sender, lane, messages, n, 0);
+    unsigned sent = claims ? send_stretch(sender, lane, messages, claims, n, 0) : send_stretch(sender, lane, messages, NULL, n, 0);
     while (__builtin_expect(sent < n, 0) && (messages[sent].flags & NUMAPOOL_KEYED) == 0 &&
            send_any(sender, lane, &messages[sent], 0, messages[sent].key, claims ? claims[sent] : held, first + sent))
         sent++;
@@ -250,7 +252,7 @@ static __attribute__((noinline)) int send_keyed(struct numapool_sender *sender, 
             np_keys_sent(sender, lane, messages, (unsigned)went, first);
         return went;
     }
-    unsigned sent = claims ? 0 : send_stretch(sender, lane, messages, n, NP_CELL_KEYED);
+    unsigned sent = send_stretch(sender, lane, messages, claims, n, NP_CELL_KEYED);
     while (sent < n && send_any(sender, lane, &messages[sent], NP_CELL_KEYED, messages[sent].key, claims ? claims[sent] : held,
                                 first + sent))
         sent++;
@@ -454,7 +456,7 @@ int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg
     if (__builtin_expect(lane != NULL && n - 1 < NP_LANE_SLOTS_MAX && timeout_ns >= 0, 1)) {
         uint64_t room = lane->room_until - lane->head;
         sender->usual = lane->next;
-        sent = send_stretch(sender, lane, messages, n < room ? n : (unsigned)room, 0);
+        sent = send_stretch(sender, lane, messages, NULL, n < room ? n : (unsigned)room, 0);
         if (__builtin_expect(sent > 0, 1))
             announce_run(sender, lane, sent);
         if (__builtin_expect(sent == n, 1))
