@@ -293,9 +293,17 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
 static inline __attribute__((always_inline)) bool receive_one(const struct numapool_receiver *receiver, struct numapool_msg *message)
 {
     struct np_receiver_lane *lane = receiver->usual;
-    if (__builtin_expect(lane == NULL || receiver->kind == NP_LANE_SMALL, 0))
+    if (__builtin_expect(lane == NULL, 0))
         return false;
     const uint64_t head = lane->head;
+    if (__builtin_expect(receiver->kind == NP_LANE_SMALL, 0)) {
+        if (__builtin_expect(head - lane->done > lane->mask, 0) ||
+            !np_small_take_one(&np_small_cells(lane->shared)[head & lane->mask], head, lane->redelivered_until, lane->place, message) ||
+            np_endpoint_has_news(&receiver->endpoint))
+            return false;
+        lane->head = head + 1;
+        return true;
+    }
     if (__builtin_expect((head - lane->done > lane->mask) | (head < lane->redelivered_until), 0) ||
         !take_one(lane, head & lane->mask, head, receiver->first, message) ||
         np_endpoint_has_news(&receiver->endpoint)) /* looked at last: what came may have overtaken a lane that is an orphan since */

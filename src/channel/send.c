@@ -416,6 +416,12 @@ int np_sender_send_to(struct numapool_sender *sender, uint64_t address, const st
     }
 }
 
+/* Looks what has been released; NULL: there is no room. */
+static __attribute__((noinline)) struct np_sender_lane *make_room(struct numapool_sender *sender, struct np_sender_lane *lane)
+{
+    return np_sender_room(sender, lane) > 0 ? lane : NULL;
+}
+
 /* Of whatever kind; of who has not been admitted yet as well. */
 static __attribute__((noinline)) int send_bulk(struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n,
                                                int64_t timeout_ns, const char *call, const void *return_address)
@@ -425,13 +431,15 @@ static __attribute__((noinline)) int send_bulk(struct numapool_sender *sender, c
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "send_bulk of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
-    return np_sender_send(sender, messages, NULL, n, timeout_ns);
-}
-
-/* Looks what has been released; NULL: there is no room. */
-static __attribute__((noinline)) struct np_sender_lane *make_room(struct numapool_sender *sender, struct np_sender_lane *lane)
-{
-    return np_sender_room(sender, lane) > 0 ? lane : NULL;
+    int sent = 0;
+    if (sender->small != NULL && (messages->flags & NUMAPOOL_KEYED) == 0 && np_small_is_ready(sender)) {
+        uint64_t room = sender->small->room_until - sender->small->head;
+        sent = np_small_send_run(sender, sender->small, messages, n < room ? n : (unsigned)room, 0, 0);
+        if (sent < 0 || sent == (int)n)
+            return sent;
+    }
+    int result = np_sender_send(sender, messages + sent, NULL, n - (unsigned)sent, timeout_ns);
+    return result >= 0 ? sent + result : sent > 0 ? sent : result;
 }
 
 static inline struct np_sender_lane *usual_lane(struct numapool_sender *sender)
@@ -443,6 +451,8 @@ static inline struct np_sender_lane *usual_lane(struct numapool_sender *sender)
 static __attribute__((noinline)) int numapool_send_slow(struct numapool_sender *sender, const struct numapool_msg *message, int64_t timeout_ns,
                                                  const void *return_address)
 {
+    if (sender != NULL && sender->small != NULL && timeout_ns >= 0 && np_small_send_one(sender, message))
+        return 0;
     if (sender && timeout_ns >= 0 && usual_lane(sender) && send_one(sender, message))
         return 0; /* there was no room but for a look */
     int result = send_bulk(sender, message, 1, timeout_ns, "numapool_send", return_address);

@@ -66,6 +66,8 @@ static void lanes_changed(struct numapool_sender *sender)
         lane->next = first;
         sender->usual = lane; /* the youngest comes first */
     }
+    bool small = sender->lane_count == 1 && sender->live == NP_SENDER_LIVE && sender->kind == NP_LANE_SMALL;
+    sender->small = small && sender->lanes->state == NP_LANE_ACTIVE ? sender->lanes : NULL;
 }
 
 /* Of lanes to which no slots come back. */

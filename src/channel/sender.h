@@ -55,6 +55,7 @@ struct numapool_sender {
     unsigned lane_count, lane_room;
     unsigned turn;
     struct np_sender_lane *usual; /* the next in turn of its ACTIVE lanes, where these carry slots and nothing is to be checked */
+    struct np_sender_lane *small; /* its only lane, when that is ACTIVE and carries small messages, and nothing is to be checked */
     struct np_sender_lane *loan_lane; /* that the last loan came from; NULL: none */
     bool owns_magazine;
     bool is_part; /* of a requester or responder, with which it is closed */

@@ -28,6 +28,46 @@ static inline uint32_t np_small_length(uint64_t where)
     return (uint32_t)(where >> 32 & 0xff);
 }
 
+/* A length that fits, and no flag but KEYED, by one comparison: flags lie above the length. */
+static inline bool np_small_is_common(uint64_t where)
+{
+    return (where >> 32 & (0xff | (0xff & ~NP_CELL_KEYED) << 8)) <= NUMAPOOL_SMALL_BYTES;
+}
+
+static inline __attribute__((always_inline)) void np_small_describe(struct numapool_msg *message, const struct np_small_cell *cell,
+                                                                    uint64_t where, uint64_t position, uint64_t redelivered_until,
+                                                                    uint32_t place)
+{
+    uint32_t length = np_small_length(where);
+    message->data = (void *)(uintptr_t)cell->data;
+    message->length = length;
+    message->type = (uint16_t)(where >> 48);
+    message->flags = (uint16_t)(NUMAPOOL_IN_CELL | (position < redelivered_until ? NUMAPOOL_REDELIVERED : 0) |
+                                (np_small_flags(where) & NP_CELL_KEYED ? NUMAPOOL_KEYED : 0));
+    message->id = np_load64(&cell->id, memory_order_relaxed); /* relaxed, both: ordered by the acquire of where */
+    message->key = length <= NP_SMALL_KEY_BYTES ? np_load64(&cell->data[NP_SMALL_WORDS - 1], memory_order_relaxed) : 0;
+    message->lane_seq = position;
+    message->lane = place;
+    message->reserved = 0;
+}
+
+/* Takes the message at `position` if it is of the common kind: directed to nobody. False: it is not there, or of another kind. */
+static inline __attribute__((always_inline)) bool np_small_take_one(const struct np_small_cell *cell, uint64_t position,
+                                                                    uint64_t redelivered_until, uint32_t place,
+                                                                    struct numapool_msg *message)
+{
+    uint64_t where = np_load64(&cell->where, memory_order_acquire); /* pairs with the sender's announcement */
+    if (!np_cell_is_announced(where, position) || __builtin_expect(!np_small_is_common(where), 0))
+        return false;
+    np_small_describe(message, cell, where, position, redelivered_until, place);
+    return true;
+}
+
+/* Of a sender that has one lane, of small messages (sender->small): no news, no question open, and room. */
+bool np_small_is_ready(struct numapool_sender *sender);
+/* Sends one message that is neither keyed nor directed on sender->small, its only lane. False: there is more to be thought of. */
+bool np_small_send_one(struct numapool_sender *sender, const struct numapool_msg *message);
+
 /* Sends up to n on one lane that has room for them, as long as they are of the kind of cell_flags: 0, KEYED, or DIRECTED,
  * one message whose key becomes `address`. How many; -EINVAL with the sentence: not even the first. */
 int np_small_send_run(struct numapool_sender *sender, struct np_sender_lane *lane, const struct numapool_msg *messages, unsigned n,

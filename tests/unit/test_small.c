@@ -180,6 +180,48 @@ START_TEST(batches_go_whole_or_as_far_as_there_is_room)
 }
 END_TEST
 
+/* Between any two accesses of the sender its receiver looks. */
+static struct numapool_receiver *looker;
+static int looker_got;
+static bool looks_now;
+
+static void look_between(enum np_shm_kind kind, const volatile void *address, unsigned bytes, uint64_t value)
+{
+    (void)kind, (void)address, (void)bytes, (void)value;
+    struct numapool_msg messages[8];
+    if (looks_now || looker_got > 0)
+        return;
+    looks_now = true;
+    int got = numapool_receive(looker, messages, 8, 0);
+    if (got > 0) {
+        looker_got = got;
+        for (int i = 0; i < got; i++)
+            assert_is(&messages[i], 48 - 8 * (uint32_t)i, 1 + (uint64_t)i, 0);
+        ck_assert_int_eq(numapool_release(looker, messages, (unsigned)got), 0);
+    }
+    looks_now = false;
+}
+
+START_TEST(who_looks_while_a_batch_is_sent_gets_all_of_it_or_nothing)
+{
+    unsigned char bytes[4][NUMAPOOL_SMALL_BYTES];
+    struct numapool_msg batch[4];
+    struct numapool_sender *sender = open_sender(pool, "c", 8);
+    looker = open_receiver(pool, "c");
+    looker_got = 0;
+    for (unsigned i = 0; i < 4; i++)
+        batch[i] = made(bytes[i], 48 - 8 * i, 1 + i);
+    ck_assert_int_eq(numapool_receive(looker, batch + 3, 1, 0), -EAGAIN); /* it knows its lane */
+    batch[3] = made(bytes[3], 24, 4);
+    np_shm_hook = look_between;
+    ck_assert_int_eq(numapool_send_bulk(sender, batch, 4, 0), 4);
+    np_shm_hook = NULL;
+    ck_assert_int_eq(looker_got, 4);
+    ck_assert_int_eq(numapool_receiver_close(looker), 0);
+    ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
+}
+END_TEST
+
 START_TEST(what_has_no_slot_is_refused_with_a_sentence)
 {
     struct numapool_sender *sender = open_sender(pool, "s", 8), *plain;
@@ -516,6 +558,7 @@ int main(void)
     tcase_add_test(one, room_is_what_was_released);
     tcase_add_test(one, a_lane_has_a_megabyte_at_most);
     tcase_add_test(one, batches_go_whole_or_as_far_as_there_is_room);
+    tcase_add_test(one, who_looks_while_a_batch_is_sent_gets_all_of_it_or_nothing);
     tcase_add_test(one, what_has_no_slot_is_refused_with_a_sentence);
     tcase_add_test(one, all_ends_of_a_channel_are_of_one_kind);
     tcase_add_test(one, forwarding_between_small_channels_copies);
