@@ -257,10 +257,30 @@ static void put_back(struct numapool_receiver *receiver, const struct numapool_m
         receiver->lanes[messages[n].lane].head = messages[n].lane_seq;
 }
 
+/* Whether the next cell of its only lane is announced, or there is news, within so many looks at nothing but these two lines. */
+static inline bool comes_within(const struct numapool_receiver *receiver, unsigned looks, bool pauses)
+{
+    const struct np_receiver_lane *lane = receiver->usual;
+    if (!lane)
+        return false;
+    const np_shm64 *where = receiver->kind == NP_LANE_SMALL ? &np_small_cells(lane->shared)[lane->head & lane->mask].where
+                                                            : &lane->cells[lane->head & lane->mask].where;
+    while (looks-- > 0) {
+        /* relaxed: who is told so looks again */
+        if (np_cell_is_announced(np_load64(where, memory_order_relaxed), lane->head) || np_endpoint_has_news(&receiver->endpoint))
+            return true;
+        if (pauses)
+            np_pause();
+    }
+    return false;
+}
+
 bool np_receiver_peek(struct numapool_receiver *receiver)
 {
     struct numapool_msg message;
     bool scribbled = false;
+    if (receiver->usual && !comes_within(receiver, 1, false))
+        return false;
     if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint))
         np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver);
     unsigned turn = receiver->turn;
@@ -328,24 +348,6 @@ static unsigned receive_usual(const struct numapool_receiver *receiver, struct n
         return 0;
     lane->head += got;
     return got;
-}
-
-/* Whether the next cell of its only lane is announced, or there is news, within so many looks at nothing but these two lines. */
-static inline bool comes_within(const struct numapool_receiver *receiver, unsigned looks, bool pauses)
-{
-    const struct np_receiver_lane *lane = receiver->usual;
-    if (!lane)
-        return false;
-    const np_shm64 *where = receiver->kind == NP_LANE_SMALL ? &np_small_cells(lane->shared)[lane->head & lane->mask].where
-                                                            : &lane->cells[lane->head & lane->mask].where;
-    while (looks-- > 0) {
-        /* relaxed: who is told so looks again */
-        if (np_cell_is_announced(np_load64(where, memory_order_relaxed), lane->head) || np_endpoint_has_news(&receiver->endpoint))
-            return true;
-        if (pauses)
-            np_pause();
-    }
-    return false;
 }
 
 /* Of whatever kind and number; of who has not been admitted yet as well. Called at the end, so that this is the name that a trace shows. */
