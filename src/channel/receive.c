@@ -6,7 +6,8 @@
 #include "channel/small.h"
 #include "core/error.h"
 
-#define LOOKS_WITHOUT_CLOCK 256u /* at the next cell, at the beginning of a wait: less than half a microsecond */
+#define LOOKS_WITHOUT_CLOCK 64u  /* at the next cell, at the beginning of a wait: a microsecond or two */
+#define LOOK_NS 32               /* about what such a look and its pause take */
 #define LOOKS_BETWEEN 4u         /* before all else is looked at again */
 
 /* The flags of a cell that a message of the common kind may have. */
@@ -257,29 +258,36 @@ static void put_back(struct numapool_receiver *receiver, const struct numapool_m
         receiver->lanes[messages[n].lane].head = messages[n].lane_seq;
 }
 
-/* Whether the next cell of its only lane is announced, or there is news, within so many looks at nothing but these two lines. */
-static inline bool comes_within(const struct numapool_receiver *receiver, unsigned looks, bool pauses)
+/* Whether the next cell of its only lane is announced, or there is news, within so many looks at nothing but these two lines. Each look
+ * is followed by a pause: without it more looks are under way when the line is taken by who is about to announce, and it comes back later. */
+static inline bool comes_within(const struct numapool_receiver *receiver, int64_t looks)
 {
     const struct np_receiver_lane *lane = receiver->usual;
     if (!lane)
         return false;
     const np_shm64 *where = receiver->kind == NP_LANE_SMALL ? &np_small_cells(lane->shared)[lane->head & lane->mask].where
                                                             : &lane->cells[lane->head & lane->mask].where;
-    while (looks-- > 0) {
+    for (; looks > 0; looks--) {
         /* relaxed: who is told so looks again */
         if (np_cell_is_announced(np_load64(where, memory_order_relaxed), lane->head) || np_endpoint_has_news(&receiver->endpoint))
             return true;
-        if (pauses)
-            np_pause();
+        np_pause();
     }
     return false;
+}
+
+/* The same at the beginning of a wait: the other end may be about to answer, and a clock takes longer to read. */
+static inline bool comes_at_once(const struct numapool_receiver *receiver)
+{
+    int64_t looks = receiver->endpoint.spin_ns / LOOK_NS;
+    return comes_within(receiver, looks < LOOKS_WITHOUT_CLOCK ? looks : LOOKS_WITHOUT_CLOCK);
 }
 
 bool np_receiver_peek(struct numapool_receiver *receiver)
 {
     struct numapool_msg message;
     bool scribbled = false;
-    if (receiver->usual && !comes_within(receiver, 1, false))
+    if (receiver->usual && !comes_within(receiver, 1))
         return false;
     if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint))
         np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver);
@@ -359,10 +367,9 @@ static __attribute__((noinline)) int numapool_receive_slow(struct numapool_recei
     if (n == 0 || n > NP_LANE_SLOTS_MAX || timeout_ns < 0)
         return np_error(-EINVAL, "receive of %u messages with timeout %lld: 1 to %u, and 0 or more", n, (long long)timeout_ns,
                         NP_LANE_SLOTS_MAX);
-    int got = (int)receive_usual(receiver, messages, n);
-    /* The other end may be about to answer: before a clock is read. */
-    if (got == 0 && timeout_ns > 0 && receiver->endpoint.spin_ns > 0 && comes_within(receiver, LOOKS_WITHOUT_CLOCK, false))
-        got = (int)receive_usual(receiver, messages, n);
+    int got = n == 1 ? 0 : (int)receive_usual(receiver, messages, n); /* one has just been looked for */
+    if (got == 0 && timeout_ns > 0 && comes_at_once(receiver))
+        got = n == 1 && receive_one(receiver, messages) ? 1 : (int)receive_usual(receiver, messages, n);
     if (got == 0)
         got = receive_or_wait(receiver, messages, n, timeout_ns);
     for (int i = 0; __builtin_expect(np_receiver_is_checked(receiver), 0) && i < got; i++)
@@ -415,7 +422,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
             np_receiver_lower_flags(receiver);
             armed = false;
         } else if (np_waiting_spins(&waiting)) {
-            if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE && !comes_within(receiver, LOOKS_BETWEEN, true))
+            if (waiting.looks > NP_LOOKS_WITHOUT_PAUSE && !comes_within(receiver, LOOKS_BETWEEN))
                 np_pause();
         } else {
             np_waiting_arm(&receiver->endpoint);

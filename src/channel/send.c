@@ -71,6 +71,7 @@ static inline __attribute__((always_inline)) void fill_and_store(struct np_cell 
         what |= np_cell_flag_bits(NP_CELL_LABELLED);
         np_store64(&label->id, id, memory_order_relaxed);
         np_store64(&label->key, key, memory_order_relaxed);
+        np_prefetch_write(label + CELLS_AHEAD); /* behind the ring's end it is a hint that leads nowhere */
     }
     np_store64(&cell->what, what, memory_order_relaxed);
     sent->word = word;
