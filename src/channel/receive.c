@@ -8,6 +8,7 @@
 
 #define LOOKS_WITHOUT_CLOCK 64u  /* at the next cell, at the beginning of a wait: a microsecond or two */
 #define LOOK_NS 32               /* about what such a look and its pause take */
+#define CELLS_A_LINE (NP_CACHE_LINE / sizeof(struct np_cell))
 #define LOOKS_BETWEEN 4u         /* before all else is looked at again */
 
 /* The flags of a cell that a message of the common kind may have. */
@@ -317,6 +318,19 @@ void np_receiver_lower_flags(struct numapool_receiver *receiver)
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns);
 
+/* Begins to fetch the payload of a message that is there already, before it is received: its sender's processor has it. False: it is not. */
+static inline __attribute__((always_inline)) bool fetch_ahead(const struct np_receiver_lane *lane, const struct np_arena *arena, uint64_t position)
+{
+    /* relaxed: nothing is believed that is read here */
+    uint64_t where = np_load64(&lane->cells[position & lane->mask].where, memory_order_relaxed), slot = np_cell_slot(where);
+    if (!np_cell_is_announced(where, position) || slot >= arena->cell_slots)
+        return false;
+    const char *payload = arena->data + slot * arena->stride;
+    np_prefetch(payload);
+    np_prefetch((const char *)((uintptr_t)payload + NP_CACHE_LINE));
+    return true;
+}
+
 /* Of its only lane the next message, when there is nothing else to be thought of. */
 static inline __attribute__((always_inline)) bool receive_one(const struct numapool_receiver *receiver, struct numapool_msg *message)
 {
@@ -355,6 +369,9 @@ static unsigned receive_usual(const struct numapool_receiver *receiver, struct n
     if (__builtin_expect(np_endpoint_has_news(&receiver->endpoint), 0))
         return 0;
     lane->head += got;
+    for (unsigned i = 0; i < got && receiver->kind != NP_LANE_SMALL && fetch_ahead(lane, receiver->first, lane->head + i); i++)
+        if (i % CELLS_A_LINE == 0)
+            np_prefetch(&lane->cells[(lane->head + got + i) & lane->mask]); /* for the next such look ahead */
     return got;
 }
 

@@ -8,6 +8,7 @@
 #include "channel/small.h"
 #include "core/error.h"
 
+#define PAUSES_WHEN_FULL_MAX 32u /* less than a microsecond */
 #define CELLS_AHEAD 8u /* beyond those just sent */
 
 static const char full_sentence[] = "every lane of this sender is full: its receivers have not released what they were sent";
@@ -286,12 +287,21 @@ static bool look_again(struct numapool_sender *sender, const struct wanted *want
     return sender->lane_count != lanes;
 }
 
+/* How long to let a full lane alone before the next look: its receiver has enough to do, and each look takes the line from it where it
+ * says what it has released. */
+static unsigned pauses_when_full(const struct numapool_sender *sender)
+{
+    const unsigned part = sender->usual ? (sender->usual->mask + 1) / 32 : 1;
+    return part < 1 ? 1 : part > PAUSES_WHEN_FULL_MAX ? PAUSES_WHEN_FULL_MAX : part;
+}
+
 /* Nothing has room: waits until something has. 0: look again. The flag goes up on all lanes, whatever is wanted: which of
  * them will be the one may change meanwhile. */
 static int wait_for_room(struct numapool_sender *sender, struct np_waiting *waiting, const struct wanted *wanted)
 {
     if (np_waiting_spins(waiting)) {
-        np_pause();
+        for (unsigned i = 0, pauses = pauses_when_full(sender); i < pauses; i++)
+            np_pause();
         return 0;
     }
     np_waiting_arm(&sender->endpoint);

@@ -145,6 +145,12 @@ static inline void np_pause(void)
 #endif
 }
 
+/* Begins to fetch the line for reading; a hint, whatever the address. */
+static inline void np_prefetch(const void *address)
+{
+    __builtin_prefetch(address, 0, 3);
+}
+
 /* Begins to fetch a line that is going to be written, from whoever has it. */
 static inline void np_prefetch_write(const volatile void *address)
 {
