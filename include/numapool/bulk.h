@@ -29,7 +29,8 @@ extern __inline__ __attribute__((gnu_inline)) int numapool_get_bulk(struct numap
 }
 
 /* Copied before it is known whose they are, for above the top is nobody's. None of them is farther from the base than all
- * their distances or-ed together: two by two, by the way, since reading them again takes as long as the copy. */
+ * their distances or-ed together: two by two, by the way, since reading them again takes as long as the copy. Where the span is no
+ * power of two that can be too far though each is here: then they are read again, by the slow half. */
 typedef uintptr_t numapool_two __attribute__((vector_size(16), aligned(8), may_alias));
 extern __inline__ __attribute__((gnu_inline)) int numapool_put_bulk(struct numapool_magazine *magazine, void *const *slots, unsigned n)
 {

@@ -8,6 +8,7 @@
 #ifndef NP_CORE_COPY_H
 #define NP_CORE_COPY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef uintptr_t np_pointers __attribute__((vector_size(16), aligned(8), may_alias)); /* two, anywhere in an array of them */
@@ -33,6 +34,32 @@ static inline uintptr_t np_copy_distances(void **to, void *const *from, unsigned
         distances |= (uintptr_t)one - base;
     }
     return distances;
+}
+
+/* The same, and says exactly whether all of them lie in the span that begins at `base`. */
+static inline bool np_copy_of_span(void **to, void *const *from, unsigned n, uintptr_t base, uintptr_t span)
+{
+    const np_pointers bases = { base, base }, lasts = { span - 1, span - 1 };
+    np_pointers even = lasts, odd = lasts; /* whose highest bit says so of nothing, where there is no span */
+    void *const *const end = from + n;
+    for (void *const *const stop = from + n / 4 * 4; from < stop; from += 4, to += 4) {
+        np_pointers first = *(const np_pointers *)from, second = *(const np_pointers *)(from + 2);
+        *(np_pointers *)to = first;
+        *(np_pointers *)(to + 2) = second;
+        first -= bases;
+        second -= bases;
+        even |= first | (lasts - first); /* negative, either of them, for who is outside */
+        odd |= second | (lasts - second);
+    }
+    even |= odd;
+    uintptr_t outside = even[0] | even[1];
+    while (from < end) {
+        void *one = *from++;
+        *to++ = one;
+        uintptr_t distance = (uintptr_t)one - base;
+        outside |= distance | (span - 1 - distance);
+    }
+    return (intptr_t)outside >= 0;
 }
 
 static inline void np_copy_pointers(void **to, void *const *from, unsigned n)

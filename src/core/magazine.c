@@ -450,24 +450,29 @@ int numapool_put_call(struct numapool_magazine *fast, void *slot)
     return 0;
 }
 
-/* A bulk of this arena for which there is no room: older slots make some, as for a put of one. False: not so. */
-static bool put_bulk_after_spill(struct np_magazine *magazine, void *const *slots, unsigned n)
+/* A bulk of this arena. Where there is no room for it older slots make some, as for a put of one. False: not so. */
+static bool put_bulk_here(struct np_magazine *magazine, void *const *slots, unsigned n)
 {
-    if (np_magazine_is_exact(magazine) || n > magazine->capacity / 2)
+    if (np_magazine_is_exact(magazine))
         return false;
-    np_magazine_adapt(magazine);
-    if (n > magazine->capacity / 2)
-        return false;
-    if (n > magazine->capacity - np_magazine_count(magazine))
-        np_magazine_spill(magazine, magazine->capacity / 2);
+    if (n > magazine->capacity - np_magazine_count(magazine)) {
+        if (n > magazine->capacity / 2)
+            return false;
+        np_magazine_adapt(magazine);
+        if (n > magazine->capacity / 2)
+            return false;
+        if (n > magazine->capacity - np_magazine_count(magazine))
+            np_magazine_spill(magazine, magazine->capacity / 2);
+    }
     void **top = magazine->fast.top;
-    if (np_copy_distances(top, slots, n, magazine->fast.base) >= magazine->fast.span)
+    if (!np_copy_of_span(top, slots, n, magazine->fast.base, magazine->fast.span))
         return false;
     magazine->fast.top = top + n;
     return true;
 }
 
-/* More than there is room for, some of another arena or of none, or a magazine as in get_bulk_slow. */
+/* More than there is room for, some of another arena or of none or an arena whose size is no power of two, or a magazine as in
+ * get_bulk_slow. */
 static __attribute__((noinline)) int put_bulk_slow(struct numapool_magazine *fast, void *const *slots, unsigned n,
                                                    const void *return_address)
 {
@@ -477,7 +482,7 @@ static __attribute__((noinline)) int put_bulk_slow(struct numapool_magazine *fas
         return -EINVAL;
     if (magazine->pool->checks)
         np_call_enter("numapool_put_bulk", return_address);
-    if (put_bulk_after_spill(magazine, slots, n))
+    if (put_bulk_here(magazine, slots, n))
         return 0;
     for (unsigned i = 0; i < n; i++) {
         int one = np_magazine_put_slow(magazine, slots[i]);

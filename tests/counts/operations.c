@@ -68,6 +68,43 @@ static void run_bulk(unsigned rounds)
     }
 }
 
+static struct numapool_pool *odd_pool;
+static struct numapool_magazine *odd_magazine;
+
+/* No power of two, and its slots come from all over it. */
+static void open_odd(void)
+{
+    enum { SLOTS = 50000, TAKEN = 45001, STEP = 25013 };
+    static void *slots[TAKEN];
+    struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
+    options.name = "odd";
+    options.slot_bytes = 128;
+    options.slots = SLOTS;
+    counts_check(numapool_create(&odd_pool, &options) == 0, "create");
+    counts_check(numapool_magazine_open(odd_pool, NUMAPOOL_ANY_NODE, 256, &odd_magazine) == 0, "magazine_open");
+    for (unsigned i = 0; i < TAKEN; i++)
+        counts_check((slots[i] = numapool_get(odd_magazine)) != NULL, "get");
+    for (unsigned i = 0; i < TAKEN; i++)
+        numapool_put(odd_magazine, slots[(unsigned long)i * STEP % TAKEN]);
+}
+
+static void close_odd(void)
+{
+    counts_check(numapool_magazine_close(odd_magazine) == 0 && numapool_close(odd_pool) == 0, "close");
+}
+
+static void run_bulk_scattered(unsigned rounds)
+{
+    struct numapool_magazine *one = counts_opaque(odd_magazine);
+    void *slots[BULK];
+    for (unsigned i = 0; i < rounds; i++) {
+        counts_check(numapool_get_bulk(one, slots, BULK) == 0, "get_bulk");
+        counts_opaque(slots);
+        numapool_put_bulk(one, slots, BULK);
+        counts_opaque(slots);
+    }
+}
+
 /* By pointers that nobody can see through: inline calls would be inlined otherwise. */
 static void run_bulk_call(unsigned rounds)
 {
@@ -105,6 +142,7 @@ const struct counts_operation counts_local[] = {
     { "get_put_inline", "pair", "nothing", 1, false, NULL, run_inline, NULL },
     { "get_put_call", "pair", "nothing", 1, false, NULL, run_call, NULL },
     { "bulk_32", "slot", "nothing", BULK, false, NULL, run_bulk, NULL },
+    { "bulk_32_scattered", "slot", "nothing", BULK, false, open_odd, run_bulk_scattered, close_odd },
     { "bulk_32_call", "slot", "nothing", BULK, false, NULL, run_bulk_call, NULL },
     { "get_wait_put", "pair", "nothing", 1, false, NULL, run_wait, NULL },
     { "thread_magazine", "call", "nothing", 1, false, NULL, run_thread_magazine, NULL },

@@ -4,7 +4,7 @@
 
 #include "core/copy.h"
 
-enum { SLOTS = 65536, MOST = 300 };
+enum { SLOTS = 65536, ODD_SLOTS = 40000 /* no power of two */, MOST = 300 };
 
 /* In the library's code, as who cannot inline calls them. */
 static int (*volatile get_bulk_call)(struct numapool_magazine *magazine, void **slots, unsigned n) = numapool_get_bulk;
@@ -64,11 +64,25 @@ START_TEST(bulks_of_any_size_are_whole_and_nobody_elses)
 }
 END_TEST
 
+/* So that the next bulks are of slots from all over the pool. */
+static void scatter(struct numapool_magazine *magazine)
+{
+    enum { TAKEN = 32000, STEP = 7919 };
+    void **taken = malloc(TAKEN * sizeof *taken);
+    ck_assert_ptr_nonnull(taken);
+    for (unsigned i = 0; i < TAKEN; i++)
+        ck_assert_ptr_nonnull(taken[i] = numapool_get(magazine));
+    for (unsigned i = 0; i < TAKEN; i++)
+        ck_assert_int_eq(numapool_put(magazine, taken[(uint64_t)i * STEP % TAKEN]), 0);
+    free(taken);
+}
+
 START_TEST(a_foreign_pointer_anywhere_in_a_bulk_is_the_only_one_that_is_not_put)
 {
-    struct numapool_pool *pool = make_pool(SLOTS, 0);
+    struct numapool_pool *pool = make_pool(_i < 2 ? SLOTS : ODD_SLOTS, 0);
     struct numapool_magazine *magazine = open_magazine(pool, 0);
     const uintptr_t base = magazine->base;
+    scatter(magazine);
     void *slots[33], *kept, *again[33];
     void *const foreign[] = { NULL, &kept, (void *)(base - 1), (void *)(base + magazine->span), (void *)UINTPTR_MAX };
     for (unsigned n = 1; n <= 33; n++)
@@ -77,7 +91,7 @@ START_TEST(a_foreign_pointer_anywhere_in_a_bulk_is_the_only_one_that_is_not_put)
             const size_t count = count_of(magazine);
             kept = slots[place];
             slots[place] = foreign[(n + place) % 5];
-            ASSERT_REFUSED(put_bulk(_i, magazine, slots, n), -EINVAL, "pay");
+            ASSERT_REFUSED(put_bulk(_i % 2, magazine, slots, n), -EINVAL, "pay");
             ck_assert_uint_eq(count_of(magazine), count + n - 1);
             ck_assert_int_eq(numapool_put(magazine, kept), 0);
             ck_assert_int_eq(numapool_get_bulk(magazine, again, n), 0);
@@ -189,6 +203,33 @@ START_TEST(a_default_magazine_leaves_much_to_others)
 }
 END_TEST
 
+START_TEST(a_copy_of_a_span_says_exactly_who_is_outside)
+{
+    static const uintptr_t bases[] = { 0x7f0000000000, 0, 0x1000 }, spans[] = { 0x5000, 0x4000, 0x1 };
+    for (unsigned place = 0; place < 10; place++)
+        for (unsigned i = 0; i < 9; i++) {
+            const uintptr_t base = bases[i % 3], span = spans[i / 3];
+            const struct {
+                uintptr_t address;
+                bool inside;
+            } cases[] = { { base, true },           { base + span - 1, true },      { base + span, false },
+                          { base - 1, false },      { base + ((uintptr_t)1 << 63), false }, { base + ((uintptr_t)1 << 63) + span, false } };
+            for (unsigned n = place + 1; n <= 10; n++)
+                for (unsigned c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+                    void *from[10], *to[10] = { NULL };
+                    for (unsigned j = 0; j < n; j++)
+                        from[j] = (void *)(j == place ? cases[c].address : base + j % 2 * (span - 1));
+                    ck_assert_int_eq(np_copy_of_span(to, from, n, base, span), cases[c].inside);
+                    ck_assert_mem_eq(to, from, n * sizeof *to);
+                    ck_assert(!np_copy_of_span(to, from, n, base, 0));
+                }
+        }
+    void *none[1];
+    ck_assert(np_copy_of_span(none, none, 0, bases[0], 1));
+    ck_assert(!np_copy_of_span(none, none, 0, 0, 0));
+}
+END_TEST
+
 START_TEST(copies_are_exact_for_any_number_and_any_place)
 {
     void *from[80], *to[80];
@@ -217,12 +258,13 @@ int main(void)
     Suite *suite = suite_create("bulk");
     TCase *bulk = tcase_create("bulk");
     tcase_add_loop_test(bulk, bulks_of_any_size_are_whole_and_nobody_elses, 0, 5);
-    tcase_add_loop_test(bulk, a_foreign_pointer_anywhere_in_a_bulk_is_the_only_one_that_is_not_put, 0, 2);
+    tcase_add_loop_test(bulk, a_foreign_pointer_anywhere_in_a_bulk_is_the_only_one_that_is_not_put, 0, 4);
     tcase_add_loop_test(bulk, none_is_no_bulk_and_no_magazine_has_none, 0, 2);
     tcase_add_loop_test(bulk, a_bulk_for_which_there_is_no_room_goes_where_there_is, 0, 2);
     tcase_add_test(bulk, one_get_takes_no_more_than_a_group_out_of_the_arena);
     tcase_add_loop_test(bulk, a_bulk_takes_no_more_than_asked_for_out_of_the_arena, 0, 2);
     tcase_add_test(bulk, a_default_magazine_leaves_much_to_others);
+    tcase_add_test(bulk, a_copy_of_a_span_says_exactly_who_is_outside);
     tcase_add_test(bulk, copies_are_exact_for_any_number_and_any_place);
     suite_add_tcase(suite, bulk);
     return run_suite(suite);

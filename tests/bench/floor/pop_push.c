@@ -90,6 +90,19 @@ static void thousand(void *state)
         push_call(stack, slots[i]);
 }
 
+static void thousand_inline(void *state)
+{
+    struct stack *stack = bench_opaque(state);
+    void *slots[BENCH_THOUSAND];
+    bench_align_loop();
+    for (unsigned i = 0; i < BENCH_THOUSAND; i++)
+        slots[i] = pop(stack);
+    bench_opaque(slots);
+    bench_align_loop();
+    for (unsigned i = 0; i < BENCH_THOUSAND; i++)
+        push(stack, slots[i]);
+}
+
 const struct bench_variant floor_pop_push = {
     .name = "bare pop and push", .open = stack_open, .close = stack_close, .chunk = pairs, .operations = BENCH_PAIRS,
 };
@@ -98,4 +111,7 @@ const struct bench_variant floor_pop_push_call = {
 };
 const struct bench_variant floor_pop_push_thousand = {
     .name = "bare pop and push by call", .open = stack_open, .close = stack_close, .chunk = thousand, .operations = BENCH_THOUSAND,
+};
+const struct bench_variant floor_pop_push_thousand_inline = {
+    .name = "bare pop and push", .open = stack_open, .close = stack_close, .chunk = thousand_inline, .operations = BENCH_THOUSAND,
 };

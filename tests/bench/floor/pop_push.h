@@ -11,5 +11,6 @@
 extern const struct bench_variant floor_pop_push;          /* pairs, inline */
 extern const struct bench_variant floor_pop_push_call;     /* pairs, each a function call */
 extern const struct bench_variant floor_pop_push_thousand; /* 1,000 pops, then 1,000 pushes, each a function call */
+extern const struct bench_variant floor_pop_push_thousand_inline; /* the same, inline */
 
 #endif
