@@ -362,7 +362,7 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     pool->client = EMBEDDED_CLIENT;
     pool->flags = options->flags;
     pool->slot_bytes = np_arena_stride_of(options->slot_bytes, options->flags);
-    pool->magazine_slots = options->magazine_slots ? options->magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
+    pool->magazine_slots = options->magazine_slots;
     pool->own_node = np_node_of_this_thread;
     pool->authority = &embedded_authority;
     pool->authority_context = embedded;

@@ -41,11 +41,12 @@ int np_magazine_choose(const struct numapool_pool *pool, int node, unsigned *are
 /* Under pool.lock. */
 static uint32_t granted_capacity(const struct numapool_pool *pool, unsigned arena, unsigned wanted)
 {
-    uint64_t capacity = wanted ? wanted : pool->magazine_slots;
+    const bool told = wanted || pool->magazine_slots;
+    uint64_t capacity = wanted ? wanted : told ? pool->magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
     uint64_t share = pool->arenas[arena].arena.slots / 32;
     uint64_t half = pool->cache_slots_max / 2;
     uint64_t left = half > pool->magazine_slots_used ? half - pool->magazine_slots_used : 0;
-    if (!wanted && capacity == NP_MAGAZINE_SLOTS_DEFAULT && capacity > left / NP_MAGAZINE_DEFAULT_SHARE) {
+    if (!told && capacity > left / NP_MAGAZINE_DEFAULT_SHARE) {
         capacity = left / NP_MAGAZINE_DEFAULT_SHARE;
         capacity = capacity < NP_MAGAZINE_SLOTS_LEAST ? NP_MAGAZINE_SLOTS_LEAST : capacity;
     }

@@ -76,7 +76,7 @@ struct numapool_pool {
     unsigned client;
     uint64_t flags;
     uint64_t slot_bytes; /* from one to the next */
-    uint32_t magazine_slots;
+    uint32_t magazine_slots; /* that a magazine is to hold, where who opens it does not say; 0: the default */
     unsigned sharers; /* processes to share what may be cached among */
     _Atomic unsigned arena_count;    /* np_pool_arena_count(); never shrinks */
     struct np_pool_arena *arenas;    /* [NP_ARENAS_MAX]; complete below arena_count, and where they are they stay */

@@ -175,7 +175,7 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     pool->flags = answer->of.pool_open.flags;
     direct->slot_bytes = answer->of.pool_open.slot_bytes;
     pool->slot_bytes = np_arena_stride_of(direct->slot_bytes, pool->flags);
-    pool->magazine_slots = answer->of.pool_open.magazine_slots ? answer->of.pool_open.magazine_slots : NP_MAGAZINE_SLOTS_DEFAULT;
+    pool->magazine_slots = answer->of.pool_open.magazine_slots;
     pool->bells = direct->readonly ? client->page : client->bells;
     pool->bell_count = direct->readonly ? NP_PAGE_BELLS : client->bell_count;
     pool->own_node = np_node_of_this_thread;

@@ -58,7 +58,7 @@ static struct range earlier_range(const json_t *entry)
 
 static struct range range_now(const struct bench_result *result)
 {
-    if (result->slices > 0)
+    if (result->ratio_high > 0)
         return (struct range){ .ratio = result->ratio, .low = result->ratio_low, .high = result->ratio_high };
     return (struct range){ .ratio = result->ratio, .low = result->ratio * (1 - OWN_SPREAD),
                            .high = result->ratio * (1 + OWN_SPREAD) };

@@ -104,7 +104,7 @@ struct bench_result {
     double median, p99, p999, floor, ratio;
     double floor_p99, floor_p999;
     double ratio_max, p99_ratio_max, p999_ratio_max, median_max; /* figures to reach; 0: none */
-    double ratio_low, ratio_high; /* spread over the slices: 10 % and 90 % */
+    double ratio_low, ratio_high; /* spread over the slices: 10 % and 90 %; 0: it has none */
     double line_ns;     /* several ends: median round trip of the bare line */
     double cpu_ns[BENCH_ENDS_MAX], floor_cpu_ns[BENCH_ENDS_MAX]; /* groups that sleep: CPU time of each end for an operation */
     unsigned ends;      /* that have one; 0: none */

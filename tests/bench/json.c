@@ -35,6 +35,8 @@ static json_t *params_of(const struct bench_result *result)
         set(params, "slices_dropped_mixed", json_integer(result->mixed));
         set(params, "slices_dropped_disturbed", json_integer(result->disturbed));
         set(params, "machine_busy", json_boolean(result->busy));
+    }
+    if (result->ratio_high > 0) {
         set(params, "ratio_p10", json_real(result->ratio_low));
         set(params, "ratio_p90", json_real(result->ratio_high));
     }

@@ -49,7 +49,7 @@ static void write_row(FILE *file, const struct bench_result *result)
     bench_number_write(result->floor, floor, sizeof floor);
     fprintf(file, "| `%s` | %s%s | %s %s | %s %s, %s | %.2f |", result->name, result->cpus, result->busy ? " (busy)" : "", median,
             result->unit, floor, result->unit, result->floor_name, result->ratio);
-    if (result->slices > 0)
+    if (result->ratio_high > 0)
         fprintf(file, " %.2f..%.2f |", result->ratio_low, result->ratio_high);
     else
         fputs(" |", file);

@@ -45,7 +45,7 @@ void bench_table_row(const struct bench_result *result)
     char median[32], floor[32], spread[48] = "", p99[32], p99_ratio[32], p999[32], p999_ratio[32], figures[256];
     bench_number_write(result->median, median, sizeof median);
     bench_number_write(result->floor, floor, sizeof floor);
-    if (result->slices > 0)
+    if (result->ratio_high > 0)
         snprintf(spread, sizeof spread, "%.2f..%.2f", result->ratio_low, result->ratio_high);
     write_tail(result->p99, result->floor_p99, p99, p99_ratio);
     write_tail(result->p999, result->floor_p999, p999, p999_ratio);

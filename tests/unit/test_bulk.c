@@ -203,6 +203,24 @@ START_TEST(a_default_magazine_leaves_much_to_others)
 }
 END_TEST
 
+START_TEST(what_a_pool_is_told_of_magazines_is_granted_whatever_the_default_is)
+{
+    struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
+    struct numapool_pool *pool;
+    struct numapool_magazine *magazines[8];
+    options.name = "pay", options.slot_bytes = SLOT_BYTES, options.slots = SLOTS;
+    options.magazine_slots = NP_MAGAZINE_SLOTS_DEFAULT;
+    ck_assert_int_eq(numapool_create(&pool, &options), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        magazines[i] = open_magazine(pool, 0);
+        ck_assert_int_eq(magazines[i]->limit - magazines[i]->bottom, NP_MAGAZINE_SLOTS_DEFAULT);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        close_magazine(magazines[i]);
+    close_pool(pool);
+}
+END_TEST
+
 START_TEST(a_copy_of_a_span_says_exactly_who_is_outside)
 {
     static const uintptr_t bases[] = { 0x7f0000000000, 0, 0x1000 }, spans[] = { 0x5000, 0x4000, 0x1 };
@@ -264,6 +282,7 @@ int main(void)
     tcase_add_test(bulk, one_get_takes_no_more_than_a_group_out_of_the_arena);
     tcase_add_loop_test(bulk, a_bulk_takes_no_more_than_asked_for_out_of_the_arena, 0, 2);
     tcase_add_test(bulk, a_default_magazine_leaves_much_to_others);
+    tcase_add_test(bulk, what_a_pool_is_told_of_magazines_is_granted_whatever_the_default_is);
     tcase_add_test(bulk, a_copy_of_a_span_says_exactly_who_is_outside);
     tcase_add_test(bulk, copies_are_exact_for_any_number_and_any_place);
     suite_add_tcase(suite, bulk);
