@@ -6,6 +6,8 @@
 #include "channel/small.h"
 #include "core/error.h"
 
+static const char nothing_sentence[] = "no message is there";
+
 #define LOOKS_WITHOUT_CLOCK 64u  /* at the next cell, at the beginning of a wait: a microsecond or two */
 #define LOOK_NS 32               /* about what such a look and its pause take */
 #define CELLS_A_LINE (NP_CACHE_LINE / sizeof(struct np_cell))
@@ -204,6 +206,14 @@ static unsigned poll_lanes_to_drain(struct numapool_receiver *receiver, struct n
     return got;
 }
 
+/* Whether the lane's next cell is announced. relaxed: who is told so looks again. */
+static inline bool has_next(const struct np_receiver_lane *lane)
+{
+    const np_shm64 *where = lane->kind == NP_LANE_SMALL ? &np_small_cells(lane->shared)[lane->head & lane->mask].where
+                                                        : &lane->cells[lane->head & lane->mask].where;
+    return np_cell_is_announced(np_load64(where, memory_order_relaxed), lane->head);
+}
+
 /* takes: a scribbled cell is passed over and told; else it stays, and is only seen. */
 static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, bool takes, bool *scribbled)
 {
@@ -225,7 +235,9 @@ static unsigned poll_lanes(struct numapool_receiver *receiver, struct numapool_m
     for (unsigned tried = 0; tried < others && got < n && !*scribbled; tried++) {
         if (++receiver->turn >= others)
             receiver->turn = 0;
-        got += poll_lane(receiver, receiver->order[firsts + receiver->turn], messages + got, n - got, takes && got == 0, scribbled);
+        unsigned place = receiver->order[firsts + receiver->turn];
+        if (has_next(&receiver->lanes[place]))
+            got += poll_lane(receiver, place, messages + got, n - got, takes && got == 0, scribbled);
     }
     if (*scribbled && got > 0)
         receiver->turn = (receiver->turn + others - 1) % (others ? others : 1);
@@ -259,18 +271,19 @@ static void put_back(struct numapool_receiver *receiver, const struct numapool_m
         receiver->lanes[messages[n].lane].head = messages[n].lane_seq;
 }
 
-/* Whether the next cell of its only lane is announced, or there is news, within so many looks at nothing but these two lines. Each look
- * is followed by a pause: without it more looks are under way when the line is taken by who is about to announce, and it comes back later. */
+/* Whether the next cell of its only lane is announced, or there is news: a look at nothing but these two lines. Without such a lane there
+ * may always be something. */
+static inline bool may_be_there(const struct numapool_receiver *receiver)
+{
+    return !receiver->usual || has_next(receiver->usual) || np_endpoint_has_news(&receiver->endpoint);
+}
+
+/* The same within so many looks, of which each is followed by a pause: without it more looks are under way when the line is taken by who is
+ * about to announce, and it comes back later. */
 static inline bool comes_within(const struct numapool_receiver *receiver, int64_t looks)
 {
-    const struct np_receiver_lane *lane = receiver->usual;
-    if (!lane)
-        return false;
-    const np_shm64 *where = receiver->kind == NP_LANE_SMALL ? &np_small_cells(lane->shared)[lane->head & lane->mask].where
-                                                            : &lane->cells[lane->head & lane->mask].where;
-    for (; looks > 0; looks--) {
-        /* relaxed: who is told so looks again */
-        if (np_cell_is_announced(np_load64(where, memory_order_relaxed), lane->head) || np_endpoint_has_news(&receiver->endpoint))
+    for (; receiver->usual && looks > 0; looks--) {
+        if (may_be_there(receiver))
             return true;
         np_pause();
     }
@@ -288,7 +301,7 @@ bool np_receiver_peek(struct numapool_receiver *receiver)
 {
     struct numapool_msg message;
     bool scribbled = false;
-    if (receiver->usual && !comes_within(receiver, 1))
+    if (!may_be_there(receiver))
         return false;
     if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint))
         np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver);
@@ -387,6 +400,8 @@ static __attribute__((noinline)) int numapool_receive_slow(struct numapool_recei
     int got = n == 1 ? 0 : (int)receive_usual(receiver, messages, n); /* one has just been looked for */
     if (got == 0 && timeout_ns > 0 && comes_at_once(receiver))
         got = n == 1 && receive_one(receiver, messages) ? 1 : (int)receive_usual(receiver, messages, n);
+    if (got == 0 && timeout_ns == 0 && !may_be_there(receiver))
+        return np_error_static(-EAGAIN, nothing_sentence);
     if (got == 0)
         got = receive_or_wait(receiver, messages, n, timeout_ns);
     for (int i = 0; __builtin_expect(np_receiver_is_checked(receiver), 0) && i < got; i++)
@@ -427,7 +442,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
             return got > 0 ? (int)got : -EBADMSG;
         }
         if (timeout_ns == 0)
-            return np_error_static(-EAGAIN, "no message is there");
+            return np_error_static(-EAGAIN, nothing_sentence);
         if (result == -ETIMEDOUT)
             return np_error_static(-ETIMEDOUT, "no message came in time");
         if (!waits)
