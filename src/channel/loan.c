@@ -68,11 +68,13 @@ static __attribute__((noinline)) void *loan_more(struct numapool_sender *sender)
     return np_magazine_get(sender->magazine);
 }
 
-/* Begins to fetch a slot's beginning from its receiver's processor. */
-static inline void fetch_slot(const char *slot)
+/* Begins to fetch from its receiver's processor as much of a slot's beginning as was sent last. */
+static inline void fetch_slot(const struct np_sender_lane *lane, const char *slot)
 {
-    np_prefetch_write(slot);
-    np_prefetch_write((const char *)((uintptr_t)slot + NP_CACHE_LINE)); /* slot may be NULL: a hint, nothing is accessed */
+    if (lane->sent_bytes > 0)
+        np_prefetch_write(slot);
+    if (lane->sent_bytes > NP_CACHE_LINE)
+        np_prefetch_write((const char *)((uintptr_t)slot + NP_CACHE_LINE)); /* slot may be NULL: a hint, nothing is accessed */
 }
 
 /* The next of those that were released on the lane of the last loan, or NULL. */
@@ -80,7 +82,7 @@ static inline void *loan_next(const struct numapool_sender *sender, struct np_se
 {
     if (__builtin_expect(lane->recycled == lane->released, 0))
         return NULL;
-    fetch_slot(lane->sent[(lane->recycled + LOANS_AHEAD) & lane->mask].slot);
+    fetch_slot(lane, lane->sent[(lane->recycled + LOANS_AHEAD) & lane->mask].slot);
     return np_sender_recycle(lane, sender->held);
 }
 
@@ -107,7 +109,7 @@ static inline unsigned recycle_stretch(struct np_sender_lane *lane, uint64_t hel
     uint64_t recycled = lane->recycled, as_sent = np_word_sent_on(lane->word, recycled, 0);
     unsigned got = 0;
     for (const struct np_sent *was = &sent[recycled & mask], *end = was + n; was < end; was++, as_sent += UINT64_C(1) << 16) {
-        fetch_slot(sent[(++recycled + LOANS_AHEAD) & mask].slot);
+        fetch_slot(lane, sent[(++recycled + LOANS_AHEAD) & mask].slot);
         uint64_t gen = np_load64(was->word, memory_order_relaxed) ^ as_sent; /* relaxed, both: as np_sender_recycle */
         if (__builtin_expect(gen > NP_WORD_GEN_MASK, 0))
             continue;

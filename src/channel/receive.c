@@ -334,13 +334,17 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
 /* Begins to fetch the payload of a message that is there already, before it is received: its sender's processor has it. False: it is not. */
 static inline __attribute__((always_inline)) bool fetch_ahead(const struct np_receiver_lane *lane, const struct np_arena *arena, uint64_t position)
 {
-    /* relaxed: nothing is believed that is read here */
-    uint64_t where = np_load64(&lane->cells[position & lane->mask].where, memory_order_relaxed), slot = np_cell_slot(where);
+    /* relaxed, both: nothing is believed that is read here */
+    const struct np_cell *cell = &lane->cells[position & lane->mask];
+    uint64_t where = np_load64(&cell->where, memory_order_relaxed), slot = np_cell_slot(where);
     if (!np_cell_is_announced(where, position) || slot >= arena->cell_slots)
         return false;
     const char *payload = arena->data + slot * arena->stride;
-    np_prefetch(payload);
-    np_prefetch((const char *)((uintptr_t)payload + NP_CACHE_LINE));
+    uint32_t length = np_cell_length(np_load64(&cell->what, memory_order_relaxed));
+    if (length > 0)
+        np_prefetch(payload);
+    if (length > NP_CACHE_LINE)
+        np_prefetch((const char *)((uintptr_t)payload + NP_CACHE_LINE));
     return true;
 }
 

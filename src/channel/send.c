@@ -221,6 +221,8 @@ static inline __attribute__((always_inline)) bool send_one(struct numapool_sende
                      np_word_sent_on(lane->word, head, 0), &slot))
         return false;
     sender->usual = lane->next;
+    if (__builtin_expect(lane->sent_bytes != message->length, 0))
+        lane->sent_bytes = message->length;
     announce(sender, lane, &lane->cells[at], np_cell_where(head, (uint32_t)slot), head, 1);
     return true;
 }
@@ -478,8 +480,10 @@ int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg
         uint64_t room = lane->room_until - lane->head;
         sender->usual = lane->next;
         sent = send_stretch(sender, lane, messages, NULL, n < room ? n : (unsigned)room, 0);
-        if (__builtin_expect(sent > 0, 1))
+        if (__builtin_expect(sent > 0, 1)) {
+            lane->sent_bytes = messages->length;
             announce_run(sender, lane, sent);
+        }
         if (__builtin_expect(sent == n, 1))
             return (int)n;
     }

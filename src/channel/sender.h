@@ -34,6 +34,7 @@ struct np_sender_lane {
     struct np_sender_lane *next; /* of its sender's usual lanes, in a circle */
     uint64_t word;         /* of its message 0 of generation 0, SENT, of a home SHARED: np_word_sent_on */
     uint32_t mask;
+    uint32_t sent_bytes;   /* of the last message, or the first of the last batch: so much of further slots is fetched ahead */
     uint32_t id;
     uint32_t generation;
     uint32_t state;
