@@ -23,7 +23,7 @@ def replace(name, change):
 
 def put_table(table):
     # which kernel, without what its builder called it; the heading of a group without a sentence is its first row's name again
-    table = re.sub(r"Linux (\d+\.\d+)\S*", r"Linux \1", table)
+    table = re.sub(r"Linux (\d+\.\d+)[^\s,]*", r"Linux \1", table)
     table = re.sub(r"\n[a-z0-9_]+\n\n\| row", r"\n| row", table)
 
     def change(text):
@@ -33,6 +33,14 @@ def put_table(table):
             sys.exit("docs/performance.md has no place for the table")
         return new
     replace("docs/performance.md", change)
+
+
+def lacking(table):
+    """Rows of README.md that are not in it: it is of a part of the benchmarks, and would take the others' place."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        quoted = re.findall(r"^\| [^|`]* \| `([a-z0-9_]+)` \| [^|]* \| [^|]* \|$", file.read(), re.MULTILINE)
+    measured = {row[0] for row in ROW.findall(table)}
+    return [name for name in quoted if name not in measured]
 
 
 def put_ratios(table):
@@ -59,6 +67,8 @@ def main():
         table = file.read()
     if not ROW.search(table):
         sys.exit("%s has no rows" % sys.argv[1])
+    if lacking(table):
+        sys.exit("%s is not of all benchmarks: it lacks %s" % (sys.argv[1], ", ".join(lacking(table))))
     put_table(table)
     put_ratios(table)
 
