@@ -128,7 +128,8 @@ unsigned np_sender_take_back_all(struct numapool_sender *sender)
         took += np_sender_take_back(sender, lane);
         bool is_over = (lane->kind == NP_LANE_BROADCAST && lane->state == NP_LANE_CLOSED) || (lane->state == NP_LANE_DRAIN && lane->released == lane->head);
         if (is_over && np_endpoint_may_ask(&sender->endpoint)) {
-            np_sender_spill(sender, lane, 0); /* who has left it may change no more words of it */
+            if (!NP_MUTANT(LEFT_WITH_WORDS))
+                np_sender_spill(sender, lane, 0); /* who has left it may change no more words of it */
             struct numapool_pool *pool = sender->endpoint.pool;
             if (np_endpoint_asked(&sender->endpoint,
                                   pool->authority->leave_lane(pool->authority_context, sender->endpoint.id, lane->id,
@@ -150,7 +151,7 @@ static unsigned reclaimer_take_back(struct np_reclaimer *self)
     struct numapool_sender *sender = of_reclaimer(self);
     unsigned took = 0;
     np_sender_take_back_all(sender);
-    for (unsigned i = 0; i < sender->lane_count; i++) {
+    for (unsigned i = 0; i < sender->lane_count && !NP_MUTANT(GETTER_LEAVES_WORDS); i++) {
         took += (unsigned)(sender->lanes[i].released - sender->lanes[i].recycled);
         np_sender_spill(sender, &sender->lanes[i], 0);
     }
@@ -353,7 +354,7 @@ int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns)
     if (drain_ns > 0)
         wait_until_released(sender, drain_ns);
     uint64_t left = unreleased(sender);
-    for (unsigned i = 0; i < sender->lane_count; i++)
+    for (unsigned i = 0; i < sender->lane_count && !NP_MUTANT(CLOSED_WITH_WORDS); i++)
         np_sender_spill(sender, &sender->lanes[i], 0); /* from the close on the broker is the sender, and these words are its */
     int result = pool->authority->endpoint_close(pool->authority_context, sender->endpoint.id);
     while (sender->lane_count > 0)

@@ -146,7 +146,7 @@ static inline void np_sender_note_node(struct np_sender_lane *lane)
 
 static inline void np_sender_note_room(struct np_sender_lane *lane)
 {
-    uint64_t full_at = lane->recycled + lane->mask + 1;
+    uint64_t full_at = (NP_MUTANT(ROOM_UNTIL_RELEASED) ? lane->released : lane->recycled) + lane->mask + 1;
     lane->room_until = full_at < lane->take_back_at ? full_at : lane->take_back_at;
 }
 

@@ -46,6 +46,10 @@ enum np_mutant {
     NP_MUTANT_NO_LANE_RING,           /* the lanes of the dead are not rung */
     NP_MUTANT_RECEIVERS_FIRST,        /* a dead forwarder's received lanes are handed over before its sent ones are rolled */
     NP_MUTANT_ROOM_BY_RELEASED,       /* a cell is written again before the word of its message was re-marked */
+    NP_MUTANT_ROOM_UNTIL_RELEASED,    /* the same, for what is sent without another look at the room */
+    NP_MUTANT_CLOSED_WITH_WORDS,      /* a sender that closes re-marks what was released to it after the broker has its lanes */
+    NP_MUTANT_LEFT_WITH_WORDS,        /* the same of a lane that it leaves */
+    NP_MUTANT_GETTER_LEAVES_WORDS,    /* a getter does not take what its senders know to be released and have not re-marked */
     NP_MUTANT_SLEEP_NO_SECOND_LOOK,         /* a sleeper does not recheck after raising its flag */
     NP_MUTANT_SETTLED_SLEEPS_UNBOUNDED, /* a sleep before which there was no heavy barrier may last for ever */
     NP_MUTANT_RELEASE_BEFORE_KEEP,    /* released moves past a message before its word says kept or forwarded */

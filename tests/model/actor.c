@@ -52,10 +52,11 @@ void actor_join(struct process *self, const char *channel, bool sends)
 void *actor_get(struct process *self, bool waits)
 {
     void *slot = NULL;
+    const bool loans = self->sender && model_random(2) == 0; /* in the order in which they came back, else out of the magazine that they share */
     actor_begin(self);
-    int result = waits ? numapool_get_wait(self->magazine, &slot, NUMAPOOL_FOREVER) : 0;
+    int result = !waits ? 0 : loans ? numapool_loan_wait(self->sender, &slot, NUMAPOOL_FOREVER) : numapool_get_wait(self->magazine, &slot, NUMAPOOL_FOREVER);
     if (!waits)
-        slot = numapool_get(self->magazine);
+        slot = loans ? numapool_loan(self->sender) : numapool_get(self->magazine);
     if (result < 0)
         model_fail("%s waits for ever for a slot, and gets %d: %s", self->name, result, numapool_errormsg());
     if (slot)
