@@ -3,7 +3,7 @@
  * released is loaned again, put, kept or sent on meanwhile. A ledger knows of every slot whose it is. */
 #include "channel_help.h"
 
-enum { SENDERS = 3, RECEIVERS = 20, ENTRIES = 4096, HELD = 24, BATCH = 6, ROUNDS = 6000 };
+enum { SENDERS = 3, RECEIVERS = 20, ENTRIES = 4096, HELD = 24, BATCH = 6, ROUNDS = 3000 };
 
 enum entry_state { NOBODYS, OURS, SENT, RECEIVED };
 
@@ -22,7 +22,7 @@ static struct entry entries[ENTRIES];
 static unsigned entry_count;
 static struct numapool_sender *senders[SENDERS];
 static struct place places[RECEIVERS];
-static uint64_t lost_and_found; /* messages received */
+static uint64_t received; /* messages */
 static uint64_t seed;
 
 static unsigned below(unsigned n)
@@ -36,9 +36,10 @@ static unsigned enter(void *data)
 {
     unsigned id = ENTRIES;
     for (unsigned i = 0; i < entry_count; i++) {
-        ck_assert_msg(entries[i].state == NOBODYS || entries[i].data != data, "%p was given out while it was somebody's", data);
         if (entries[i].state == NOBODYS)
             id = i;
+        else if (entries[i].data == data) /* asserting each would cost more than all the rest */
+            ck_abort_msg("%p was given out while it was somebody's", data);
     }
     if (id == ENTRIES) {
         ck_assert_uint_lt(entry_count, ENTRIES);
@@ -102,7 +103,7 @@ static void receive_some(struct place *place, unsigned n)
         entries[id].state = RECEIVED;
         place->held[place->count++] = messages[i];
     }
-    lost_and_found += got > 0 ? (unsigned)got : 0;
+    received += got > 0 ? (unsigned)got : 0;
 }
 
 static struct entry *entry_of(const struct numapool_msg *message)
@@ -167,7 +168,7 @@ static void turn_over(uint64_t flags, unsigned arenas)
     memset(places, 0, sizeof places);
     memset(senders, 0, sizeof senders);
     entry_count = 0;
-    lost_and_found = 0;
+    received = 0;
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct numapool_sender *sender = senders[below(SENDERS)];
         struct place *place = &places[below(RECEIVERS)];
@@ -203,7 +204,7 @@ static void turn_over(uint64_t flags, unsigned arenas)
         if (senders[i])
             open_or_close_sender(i);
     close_receiver(places[0].receiver);
-    ck_assert_uint_gt(lost_and_found, ROUNDS / 4);
+    ck_assert_uint_gt(received, ROUNDS / 16);
     close_pool(pool);
 }
 
