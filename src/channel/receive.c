@@ -163,8 +163,7 @@ static unsigned poll_lane(struct numapool_receiver *receiver, unsigned place, st
         position++;
     }
     lane->head = position;
-    if (got == 0)
-        np_receiver_publish(receiver, lane); /* what was only passed over */
+    np_receiver_publish(receiver, lane); /* what was passed over: who holds what follows may not look at this lane again */
     return got;
 }
 

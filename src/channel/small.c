@@ -211,8 +211,7 @@ unsigned np_small_poll(struct numapool_receiver *receiver, unsigned place, struc
                  "passed over", lane->id, (unsigned long long)(lane->head - 1), length, np_small_flags(where));
         break;
     }
-    if (got == 0)
-        np_receiver_publish(receiver, lane); /* what was only passed over */
+    np_receiver_publish(receiver, lane); /* what was passed over: who holds what follows may not look at this lane again */
     return got;
 }
 

@@ -370,12 +370,58 @@ START_TEST(with_one_node_a_loan_for_a_receiver_is_a_loan)
 }
 END_TEST
 
+/* The lane has room for four. One of them, to a receiver that has left, is passed over on the way to the next; that one and two more are held. */
+static void pass_over_on_the_way(uint32_t flags)
+{
+    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    struct numapool_sender *sender;
+    struct numapool_receiver *receiver;
+    struct numapool_msg held[4];
+    uint64_t body = 7;
+    options.flags = flags;
+    options.lane_slots = 4;
+    ck_assert_int_eq(numapool_sender_open(pool, "p", &options, &sender), 0);
+    ck_assert_int_eq(numapool_receiver_open(pool, "p", &options, &receiver), 0);
+    const uint64_t address = numapool_receiver_address(receiver);
+    for (unsigned i = 0; i < 6; i++) {
+        struct numapool_msg message = { .data = flags & NUMAPOOL_SMALL ? &body : numapool_loan(sender), .length = sizeof body, .id = i };
+        if (i == 3) { /* who comes instead releases the first, and passes the second over */
+            close_receiver(receiver);
+            ck_assert_int_eq(numapool_receiver_open(pool, "p", &options, &receiver), 0);
+            for (unsigned id = 0; id < 3; id += 2) {
+                ck_assert_int_eq(numapool_receive(receiver, &held[0], 1, 0), 1);
+                ck_assert_uint_eq(held[0].id, id);
+                if (id == 0)
+                    release_one(receiver, &held[0]);
+            }
+        }
+        if (i == 5) {
+            ck_assert_int_eq(numapool_receive(receiver, &held[1], 2, 0), 2);
+            assert_nothing_there(receiver);
+        }
+        ck_assert_int_eq(i == 1 ? numapool_send_to(sender, address, &message, 0) : numapool_send(sender, &message, 0), 0);
+    }
+    ck_assert_int_eq(numapool_receive(receiver, &held[3], 1, 0), 1);
+    ck_assert_uint_eq(held[3].id, 5);
+    ck_assert_int_eq(numapool_release(receiver, held, 4), 0);
+    close_receiver(receiver);
+    close_sender(sender);
+}
+
+START_TEST(what_is_passed_over_is_room_though_what_follows_is_held)
+{
+    pass_over_on_the_way(0);
+    pass_over_on_the_way(NUMAPOOL_SMALL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("directed");
     TCase *directed = tcase_create("directed"), *nodes = tcase_create("nodes");
     tcase_add_checked_fixture(directed, make, unmake);
     tcase_add_test(directed, a_directed_message_comes_to_its_receiver_alone);
+    tcase_add_test(directed, what_is_passed_over_is_room_though_what_follows_is_held);
     tcase_add_test(directed, who_joins_later_can_be_sent_to_at_once);
     tcase_add_test(directed, lanes_that_are_to_be_left_hold_nobody_back);
     tcase_add_test(directed, lanes_that_cannot_be_left_yet_are_no_proof_of_absence);
