@@ -11,6 +11,7 @@ static const char nothing_sentence[] = "no message is there";
 #define LOOKS_WITHOUT_CLOCK 64u  /* at the next cell, at the beginning of a wait: a microsecond or two */
 #define LOOK_NS 32               /* about what such a look and its pause take */
 #define CELLS_A_LINE (NP_CACHE_LINE / sizeof(struct np_cell))
+#define FETCHED_AHEAD_MAX 32u    /* messages */
 #define LOOKS_BETWEEN 4u         /* before all else is looked at again */
 
 /* The flags of a cell that a message of the common kind may have. */
@@ -330,21 +331,28 @@ void np_receiver_lower_flags(struct numapool_receiver *receiver)
 
 static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n, int64_t timeout_ns);
 
-/* Begins to fetch the payload of a message that is there already, before it is received: its sender's processor has it. False: it is not. */
-static inline __attribute__((always_inline)) bool fetch_ahead(const struct np_receiver_lane *lane, const struct np_arena *arena, uint64_t position)
+/* Begins to fetch the payload of up to n messages that are there already and will be received next: their sender's processor has it. And
+ * the cells of as many after them, for the next such look. */
+static void fetch_ahead(const struct np_receiver_lane *lane, const struct np_arena *arena, unsigned n)
 {
-    /* relaxed, both: nothing is believed that is read here */
-    const struct np_cell *cell = &lane->cells[position & lane->mask];
-    uint64_t where = np_load64(&cell->where, memory_order_relaxed), slot = np_cell_slot(where);
-    if (!np_cell_is_announced(where, position) || slot >= arena->cell_slots)
-        return false;
-    const char *payload = arena->data + slot * arena->stride;
-    uint32_t length = np_cell_length(np_load64(&cell->what, memory_order_relaxed));
-    if (length > 0)
-        np_prefetch(payload);
-    if (length > NP_CACHE_LINE)
-        np_prefetch((const char *)((uintptr_t)payload + NP_CACHE_LINE));
-    return true;
+    const struct np_cell *const cells = lane->cells;
+    const uint64_t mask = lane->mask, head = lane->head, slots = arena->cell_slots, stride = arena->stride;
+    const char *const data = arena->data;
+    n = n < FETCHED_AHEAD_MAX ? n : FETCHED_AHEAD_MAX;
+    for (uint64_t position = head; position < head + n; position++) {
+        const struct np_cell *cell = &cells[position & mask];
+        const uint64_t where = np_load64(&cell->where, memory_order_relaxed); /* relaxed, both: nothing is believed that is read here */
+        if (!np_cell_is_announced(where, position) || np_cell_slot(where) >= slots)
+            break;
+        const char *payload = data + np_cell_slot(where) * stride;
+        const uint32_t length = np_cell_length(np_load64(&cell->what, memory_order_relaxed));
+        if (length > 0)
+            np_prefetch(payload);
+        if (length > NP_CACHE_LINE)
+            np_prefetch((const char *)((uintptr_t)payload + NP_CACHE_LINE));
+    }
+    for (unsigned i = 0; i < n; i += CELLS_A_LINE)
+        np_prefetch(&cells[(head + n + i) & mask]);
 }
 
 /* Of its only lane the next message, when there is nothing else to be thought of. */
@@ -385,9 +393,8 @@ static unsigned receive_usual(const struct numapool_receiver *receiver, struct n
     if (__builtin_expect(np_endpoint_has_news(&receiver->endpoint), 0))
         return 0;
     lane->head += got;
-    for (unsigned i = 0; i < got && receiver->kind != NP_LANE_SMALL && fetch_ahead(lane, receiver->first, lane->head + i); i++)
-        if (i % CELLS_A_LINE == 0)
-            np_prefetch(&lane->cells[(lane->head + got + i) & lane->mask]); /* for the next such look ahead */
+    if (got > 0 && receiver->kind != NP_LANE_SMALL)
+        fetch_ahead(lane, receiver->first, got);
     return got;
 }
 
