@@ -178,7 +178,7 @@ uint64_t np_pages_transparent_bytes_in(FILE *smaps, const void *address, size_t 
 /* False: the kernel has no such call, or refuses it. */
 static bool scan_transparent(const void *address, size_t bytes, uint64_t *found)
 {
-    struct pagemap_region regions[16];
+    struct pagemap_region regions[16] = { { 0 } }; /* memcheck does not know the call, and that it fills them */
     struct pagemap_scan scan = {.size = sizeof scan,
                                 .start = (uintptr_t)address,
                                 .end = (uintptr_t)address + bytes,
