@@ -199,14 +199,6 @@ static inline __attribute__((always_inline)) void announce_run(struct numapool_s
     announce(sender, lane, first, np_cell_where(lane->head, slot), lane->head, sent);
 }
 
-/* It is time to see what has been released: after a message has gone, while its receiver is at work, rather than before the next one, which
- * would wait for that line. */
-static __attribute__((noinline)) void look_now(struct numapool_sender *sender, struct np_sender_lane *lane)
-{
-    np_sender_take_back(sender, lane);
-    np_sender_note_room(lane);
-}
-
 /* The next lane in turn, when there is nothing else to be thought of than whether it has room: no news, no open question. A sender that has
  * such lanes is live. */
 static inline __attribute__((always_inline)) struct np_sender_lane *next_usual(const struct numapool_sender *sender)
@@ -232,8 +224,6 @@ static inline __attribute__((always_inline)) bool send_one(struct numapool_sende
     if (__builtin_expect(lane->sent_bytes != message->length, 0))
         lane->sent_bytes = message->length;
     announce(sender, lane, &lane->cells[at], np_cell_where(head, (uint32_t)slot), head, 1);
-    if (__builtin_expect(head + 1 >= lane->take_back_at, 0))
-        look_now(sender, lane);
     return true;
 }
 
@@ -493,8 +483,6 @@ int numapool_send_bulk(struct numapool_sender *sender, const struct numapool_msg
         if (__builtin_expect(sent > 0, 1)) {
             lane->sent_bytes = messages->length;
             announce_run(sender, lane, sent);
-            if (__builtin_expect(lane->head >= lane->take_back_at, 0))
-                look_now(sender, lane);
         }
         if (__builtin_expect(sent == n, 1))
             return (int)n;
