@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "chunked.h"
 #include "groups.h"
 #include "local.h"
 #include "numapool.h"
@@ -118,41 +119,10 @@ static void stack_rounds(void *state, unsigned end, uint64_t operations)
     rounds(NULL, bench_opaque((struct stack *)state + end), operations, BENCH_THOUSAND);
 }
 
-/* A sample is the mean of so many operations of the lead. */
-static inline __attribute__((always_inline)) void sampled(void *state, uint64_t operations, struct bench_histogram *samples,
-                                                          void (*work)(void *state, unsigned end, uint64_t operations))
-{
-    const int64_t clock_cost_ns = bench_clock_cost_ns();
-    while (operations > 0) {
-        const uint64_t n = operations < BENCH_PAIRS ? operations : BENCH_PAIRS;
-        const int64_t start_ns = bench_now_ns();
-        work(state, BENCH_LEAD, n);
-        bench_histogram_add(samples, (double)(bench_now_ns() - start_ns - clock_cost_ns) / (double)n);
-        operations -= n;
-    }
-}
-
-#define VARIANT(work, its_name, its_open, its_close)                                                  \
-    static void work##_chunk(void *state)                                                             \
-    {                                                                                                 \
-        work(state, BENCH_LEAD, BENCH_PAIRS);                                                         \
-    }                                                                                                 \
-    static void work##_lead(void *state, uint64_t operations, struct bench_histogram *samples)        \
-    {                                                                                                 \
-        sampled(state, operations, samples, work);                                                    \
-    }                                                                                                 \
-    static void work##_peer(void *state, uint64_t operations)                                         \
-    {                                                                                                 \
-        work(state, BENCH_PEER, operations);                                                          \
-    }                                                                                                 \
-    static const struct bench_variant variant_##work = {                                              \
-        .name = its_name, .open = its_open, .close = its_close, .chunk = work##_chunk,                \
-        .operations = BENCH_PAIRS, .lead = work##_lead, .peer = work##_peer, .end = work,             \
-    }
-VARIANT(pool_pairs, "get and put", pool_open, pool_close);
-VARIANT(stack_pairs, "bare pop and push, a stack each", stacks_open, free);
-VARIANT(pool_rounds, "1,000 gets and puts", pool_open, pool_close);
-VARIANT(stack_rounds, "1,000 bare pops and pushes, a stack each", stacks_open, free);
+BENCH_CHUNKED(pool_pairs, BENCH_PAIRS, "get and put", pool_open, pool_close);
+BENCH_CHUNKED(stack_pairs, BENCH_PAIRS, "bare pop and push, a stack each", stacks_open, free);
+BENCH_CHUNKED(pool_rounds, BENCH_PAIRS, "1,000 gets and puts", pool_open, pool_close);
+BENCH_CHUNKED(stack_rounds, BENCH_PAIRS, "1,000 bare pops and pushes, a stack each", stacks_open, free);
 
 #define VARIANTS { &variant_pool_pairs, &variant_stack_pairs, &variant_pool_rounds, &variant_stack_rounds }
 #define MEAN "mean of 4,096 pairs of the first thread"

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "chunked.h"
 #include "floor/shared_stack.h"
 #include "groups.h"
 #include "numapool.h"
@@ -129,40 +130,10 @@ static void stack_rounds(void *state, unsigned end, uint64_t operations)
     }
 }
 
-static inline void sampled(void *state, uint64_t operations, struct bench_histogram *samples,
-                           void (*work)(void *state, unsigned end, uint64_t operations))
-{
-    const int64_t clock_cost_ns = bench_clock_cost_ns();
-    while (operations > 0) {
-        const uint64_t n = operations < CHUNK ? operations : CHUNK;
-        const int64_t start_ns = bench_now_ns();
-        work(state, BENCH_LEAD, n);
-        bench_histogram_add(samples, (double)(bench_now_ns() - start_ns - clock_cost_ns) / (double)n);
-        operations -= n;
-    }
-}
-
-#define VARIANT(work, its_name, its_open, its_close)                                                  \
-    static void work##_chunk(void *state)                                                             \
-    {                                                                                                 \
-        work(state, BENCH_LEAD, CHUNK);                                                               \
-    }                                                                                                 \
-    static void work##_lead(void *state, uint64_t operations, struct bench_histogram *samples)        \
-    {                                                                                                 \
-        sampled(state, operations, samples, work);                                                    \
-    }                                                                                                 \
-    static void work##_peer(void *state, uint64_t operations)                                         \
-    {                                                                                                 \
-        work(state, BENCH_PEER, operations);                                                          \
-    }                                                                                                 \
-    static const struct bench_variant variant_##work = {                                              \
-        .name = its_name, .open = its_open, .close = its_close, .chunk = work##_chunk,                \
-        .operations = CHUNK, .lead = work##_lead, .peer = work##_peer,                                \
-    }
-VARIANT(pool_pairs, "get and put, 32 slots", open_small, close_pool);
-VARIANT(stack_pairs, "bare shared stack, 32 slots", open_small_stack, free);
-VARIANT(pool_rounds, "4 gets and puts, 6 slots left of 4,096", open_nearly_empty, close_pool);
-VARIANT(stack_rounds, "bare shared stack, 6 slots", open_nearly_empty_stack, free);
+BENCH_CHUNKED(pool_pairs, CHUNK, "get and put, 32 slots", open_small, close_pool);
+BENCH_CHUNKED(stack_pairs, CHUNK, "bare shared stack, 32 slots", open_small_stack, free);
+BENCH_CHUNKED(pool_rounds, CHUNK, "4 gets and puts, 6 slots left of 4,096", open_nearly_empty, close_pool);
+BENCH_CHUNKED(stack_rounds, CHUNK, "bare shared stack, 6 slots", open_nearly_empty_stack, free);
 
 #define MEAN "mean of 1,024 pairs of the first thread"
 static const struct bench_row rows_alone[] = {
