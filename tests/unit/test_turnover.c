@@ -243,6 +243,39 @@ START_TEST(the_same_on_several_nodes)
 }
 END_TEST
 
+/* _i: of slots or small, one at a time or several. */
+START_TEST(what_is_taken_the_straight_way_overtakes_no_orphan_that_was_not_heard_of)
+{
+    pool = make_pool(64, 0);
+    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    struct numapool_receiver *receiver;
+    struct numapool_sender *elder, *successor, *both[2];
+    struct numapool_msg messages[4];
+    const unsigned at_once = _i % 2 ? 4 : 1;
+    options.flags = _i / 2 ? NUMAPOOL_SMALL : 0;
+    ck_assert_int_eq(numapool_receiver_open(pool, "c", &options, &receiver), 0);
+    ck_assert_int_eq(numapool_sender_open(pool, "c", &options, &successor), 0);
+    ck_assert_int_eq(numapool_receive(receiver, messages, 1, 0), -EAGAIN); /* knows one lane now, and no other */
+    ck_assert_int_eq(numapool_sender_open(pool, "c", &options, &elder), 0);
+    both[0] = elder, both[1] = successor;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t payload = i;
+        struct numapool_msg message = { .data = options.flags ? (void *)&payload : numapool_loan(both[i]), .length = 8, .id = i + 1 };
+        ck_assert_int_eq(numapool_send(both[i], &message, 0), 0);
+        if (i == 0)
+            ck_assert_int_ge(numapool_sender_close(elder, 0), 0);
+    }
+    for (uint64_t id = 1; id <= 2; id++) {
+        ck_assert_int_eq(numapool_receive(receiver, messages, at_once, 0), 1);
+        ck_assert_uint_eq(messages[0].id, id);
+        ck_assert_int_eq(numapool_release(receiver, messages, 1), 0);
+    }
+    ck_assert_int_eq(numapool_receiver_close(receiver), 0);
+    ck_assert_int_eq(numapool_sender_close(successor, 0), 0);
+    close_pool(pool);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("turnover");
@@ -253,6 +286,7 @@ int main(void)
     tcase_add_loop_test(ends, the_same_where_misuse_is_checked, 0, 2);
     tcase_add_loop_test(ends, the_same_with_blocks_of_malloc, 0, 2);
     tcase_add_loop_test(ends, the_same_on_several_nodes, 0, 2);
+    tcase_add_loop_test(ends, what_is_taken_the_straight_way_overtakes_no_orphan_that_was_not_heard_of, 0, 4);
     suite_add_tcase(suite, ends);
     return run_suite(suite);
 }
