@@ -80,6 +80,17 @@ void harness_note(const char *format, ...)
     va_end(arguments);
 }
 
+void harness_figure(const char *key, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    printf("FIGURE %s: ", key);
+    vprintf(format, arguments);
+    printf("\n");
+    fflush(stdout);
+    va_end(arguments);
+}
+
 unsigned harness_failed(void)
 {
     return test.failed;

@@ -28,6 +28,9 @@ unsigned harness_failed(void);
 /* Counts a promise and prints it with the verdict. Returns `kept`. Only in the test's own process. */
 __attribute__((format(printf, 2, 3))) bool harness_expect(bool kept, const char *promise, ...);
 __attribute__((format(printf, 1, 2))) void harness_note(const char *format, ...);
+/* One line "FIGURE key: ..." for docs/reliability.md, which names it by this key: lower case, the program's name first, as in
+ * "storm.kills". */
+__attribute__((format(printf, 2, 3))) void harness_figure(const char *key, const char *format, ...);
 
 uint64_t harness_seed(void);
 /* `full` at 100 percent, never less than `least`. */

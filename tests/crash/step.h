@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every instruction: a real process of a real daemon is single-stepped (ptrace) through one operation. After each instruction that has
+ * changed shared memory, all of it is copied and the copy is repaired as after the death of the stepped process at that instruction,
+ * with the broker's own code, and judged. Besides, fresh processes are really killed after k steps, and the daemon and the memory
+ * they leave are judged in the same way.
+ *
+ *   stepped.c      the program: which operations, how many kills, what is printed
+ *   step_trace.c   ptrace: begin, step, system calls, kill
+ *   step_image.c   shared memory: found, compared, copied, repaired in the copy, judged
+ *   step_pool.c    operations on slots, attach, detach, thread end
+ *   step_lanes.c   operations on messages
+ *
+ * The stepped process tells in a ledger what it has begun and what has returned (ledger.h); the judge knows from it which messages
+ * must still arrive, and which may not come again.
+ */
+#ifndef NUMAPOOL_TESTS_CRASH_STEP_H
+#define NUMAPOOL_TESTS_CRASH_STEP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "harness.h"
+#include "ledger.h"
+#include "numapool.h"
+
+#define STEP_POOL "stepped"
+
+enum {
+    STEP_SLOTS_MAX = 256,
+    STEP_MESSAGES_MAX = 64,
+    STEP_SENDERS_MAX = 2
+};
+
+enum step_flags {
+    STEP_TALKS = 1,  /* the operation asks the daemon: its worker runs while the stepped process is in a system call, and else is stopped */
+    STEP_SLEEPS = 2, /* the operation waits in the kernel; `meanwhile` of the peer ends the wait */
+    STEP_LONG = 4    /* more than 1,000 instructions: really killed at a seeded sample of steps only */
+};
+
+/* A process of the trial: the stepped one, or its peer, which lives on and holds the other ends of its channels. */
+struct step_actor {
+    struct ledger *ledger;
+    const char *socket;
+    uint32_t incarnation; /* for the ledger */
+    struct numapool_client *client;
+    struct numapool_pool *pool;
+    struct numapool_magazine *magazine;
+    struct numapool_sender *senders[STEP_SENDERS_MAX];
+    struct numapool_receiver *receiver;
+    struct ledger_reader reader;
+    struct numapool_msg messages[STEP_MESSAGES_MAX];
+    unsigned message_count;
+    void *slots[STEP_SLOTS_MAX];
+    unsigned slot_count;
+};
+
+/* Each returns 0, or -1 after a word on standard error: the trial is void and the test has failed. */
+struct step_operation {
+    const char *name;         /* "send, the first of a lane" */
+    const char *pool_options; /* after name: "size=128,count=256"; each other text wants another daemon */
+    unsigned flags;
+    int (*peer)(struct step_actor *peer);           /* before `prepare`, in the peer; may be NULL, and there is no peer then */
+    int (*prepare)(struct step_actor *stepped);     /* connects, opens, fills: all that is not stepped */
+    int (*peer_again)(struct step_actor *peer);     /* after `prepare`: sends what is to be received, for instance; may be NULL */
+    int (*run)(struct step_actor *stepped);         /* every instruction of it is stepped */
+    int (*meanwhile)(struct step_actor *peer);      /* with STEP_SLEEPS: when `run` sleeps */
+};
+
+extern const struct step_operation step_pool_operations[], step_lane_operations[];
+extern const unsigned step_pool_operation_count, step_lane_operation_count;
+
+#endif
