@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh LOG_DIRECTORY PROGRAM...
-# Runs each test program, keeps its output in LOG_DIRECTORY and adds up the checks that it reports.
+# run.sh LOG_DIRECTORY [PROGRAM...] [--together PROGRAM...]
+# Runs each test program, keeps its output in LOG_DIRECTORY and adds up the checks that it reports: one after the other, those behind
+# --together as many at a time as there are processors.
 #
 # run.sh --count LOG_DIRECTORY LOG...
 # Adds up the logs of programs that automake's `make check` ran (their .trs files say which failed).
@@ -50,6 +51,29 @@ account() { # NAME LOG STATUS SECONDS
     grep -hE '^(\*\*\* )?NOT RUN' "$2" | sort -u | sed 's/^/    /' || true
 }
 
+# Of those that are running, by process: name and second of the start.
+declare -A running=()
+together=1
+
+start_one() { # PROGRAM
+    local path=$1
+    [[ $path == /* ]] || path=./$path
+    timeout -k 10 "$timeout_s" "$path" </dev/null >"$log_directory/$(basename "$path").log" 2>&1 &
+    running[$!]="$(basename "$path") $SECONDS"
+}
+
+# Waits for the next that ends, and accounts it.
+end_one() {
+    local process status=0 name start_s
+    wait -n -p process "${!running[@]}" || status=$?
+    read -r name start_s <<<"${running[$process]}"
+    unset "running[$process]"
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        printf 'ended by the time limit of %s s, or killed\n' "$timeout_s" >>"$log_directory/$name.log"
+    fi
+    account "$name" "$log_directory/$name.log" "$status" " ($((SECONDS - start_s)) s)"
+}
+
 if [ "${1:-}" = --count ]; then
     log_directory=$2
     shift 2
@@ -80,19 +104,17 @@ else
     shift
     mkdir -p "$log_directory"
     for program in "$@"; do
-        name=$(basename "$program")
-        log=$log_directory/$name.log
-        case $program in
-        /*) path=$program ;;
-        *) path=./$program ;;
-        esac
-        start_s=$SECONDS
-        status=0
-        timeout -k 10 "$timeout_s" "$path" </dev/null >"$log" 2>&1 || status=$?
-        if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
-            printf 'ended by the time limit of %s s, or killed\n' "$timeout_s" >>"$log"
+        if [ "$program" = --together ]; then
+            together=$(nproc)
+            continue
         fi
-        account "$name" "$log" "$status" " ($((SECONDS - start_s)) s)"
+        start_one "$program"
+        while [ "${#running[@]}" -ge "$together" ]; do
+            end_one
+        done
+    done
+    while [ "${#running[@]}" -gt 0 ]; do
+        end_one
     done
 fi
 
