@@ -78,13 +78,24 @@ void ledger_fill(void *payload, uint64_t number)
     memcpy(payload, words, sizeof words);
 }
 
-bool ledger_payload_is(const void *payload, uint64_t number)
+static bool begins_as(const void *payload, unsigned bytes, uint64_t number)
 {
     uint64_t words[LEDGER_PAYLOAD_BYTES / 8], wrong = 0;
-    memcpy(words, payload, sizeof words);
-    for (unsigned i = 0; i < LEDGER_PAYLOAD_BYTES / 8; i++)
+    memcpy(words, payload, bytes);
+    for (unsigned i = 0; i < bytes / 8; i++)
         wrong |= words[i] ^ payload_word(number, i);
     return wrong == 0;
+}
+
+bool ledger_payload_is(const void *payload, uint64_t number)
+{
+    return begins_as(payload, LEDGER_PAYLOAD_BYTES, number);
+}
+
+bool ledger_message_is(const struct numapool_msg *message, uint64_t number)
+{
+    const unsigned bytes = message->flags & NUMAPOOL_IN_CELL ? LEDGER_SMALL_BYTES : LEDGER_PAYLOAD_BYTES;
+    return message->length == bytes && begins_as(message->data, bytes, number);
 }
 
 /* ---------------------------------------------------------------- receiving */
@@ -147,7 +158,7 @@ uint64_t ledger_receive(struct ledger_reader *reader, const struct numapool_rece
         return appearance;
     }
     struct ledger_message *entry = &ledger->messages[message->id];
-    if (message->length != LEDGER_PAYLOAD_BYTES || !ledger_payload_is(message->data, message->id))
+    if (!ledger_message_is(message, message->id))
         ledger_breach(ledger, "%s %u: message %llu on %s has somebody else's payload (lane %llx, position %llu, flags %u)", reader->role,
                       reader->incarnation, (unsigned long long)message->id, channel_names[channel],
                       (unsigned long long)(appearance >> 32), (unsigned long long)message->lane_seq, message->flags);

@@ -14,6 +14,7 @@
 #include "numapool.h"
 
 #define LEDGER_PAYLOAD_BYTES 128u
+#define LEDGER_SMALL_BYTES 40u /* of a small message: what ledger_fill writes, so far, and a key */
 #define LEDGER_STAMPS_MAX 64u
 #define LEDGER_WORKERS_MAX 16u
 #define LEDGER_BREACHES_MAX 16u
@@ -26,6 +27,7 @@ struct ledger_message {
     _Atomic uint32_t sender;                    /* its incarnation: 1 and up */
     _Atomic uint8_t about_to_send;
     _Atomic uint8_t sent;                       /* send returned */
+    _Atomic uint8_t about_to_finish[LEDGER_CHANNELS]; /* of who is stepped */
     _Atomic uint8_t finished[LEDGER_CHANNELS];  /* release, keep or forward returned: it may not come again */
     _Atomic uint16_t received[LEDGER_CHANNELS];
     _Atomic uint16_t unmarked[LEDGER_CHANNELS]; /* of those, how often not as REDELIVERED */
@@ -64,6 +66,8 @@ uint32_t ledger_numbers(struct ledger *ledger, uint32_t sender, unsigned n);
 void ledger_fill(void *payload, uint64_t number);
 /* Whether the payload is what ledger_fill wrote, whole. */
 bool ledger_payload_is(const void *payload, uint64_t number);
+/* The same of a message, in a slot or small. */
+bool ledger_message_is(const struct numapool_msg *message, uint64_t number);
 
 /* ---- a receiver's part */
 

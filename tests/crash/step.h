@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker/broker.h"
 #include "harness.h"
 #include "ledger.h"
 #include "numapool.h"
@@ -37,6 +38,18 @@ enum step_flags {
     STEP_SLEEPS = 2, /* the operation waits in the kernel; `meanwhile` of the peer ends the wait */
     STEP_LONG = 4    /* more than 1,000 instructions: really killed at a seeded sample of steps only */
 };
+
+/* Channels are known by their first letter: "a" to a..., which the ledger calls LEDGER_A, and "b" to b..., LEDGER_B. Once the stepped
+ * process and its peer are gone (in the copy: are declared gone) a fresh receiver of each such channel's kind takes all that is left, but
+ * of those that broadcast and those with a '/' in their name, whose messages are for who was there. What it gets must be what the ledger
+ * says of each number:
+ *
+ *   sent                                     comes once, in its order
+ *   about to be sent, not sent               comes once or not at all
+ *   about to be finished, not finished       comes once or not at all; with `forwards` once, on a or on b
+ *   finished                                 does not come again; with `forwards` it comes once, on b
+ *   received unmarked                        comes as REDELIVERED if at all
+ */
 
 /* A process of the trial: the stepped one, or its peer, which lives on and holds the other ends of its channels. */
 struct step_actor {
@@ -65,6 +78,11 @@ struct step_operation {
     int (*peer_again)(struct step_actor *peer);     /* after `prepare`: sends what is to be received, for instance; may be NULL */
     int (*run)(struct step_actor *stepped);         /* every instruction of it is stepped */
     int (*meanwhile)(struct step_actor *peer);      /* with STEP_SLEEPS: when `run` sleeps */
+    bool forwards;                                  /* what is finished on a was forwarded to b */
+    /* Of a repaired copy in which the peer lives, before anything is received from it; NULL: there is nothing more to be said of it. */
+    int (*judge)(struct np_broker *broker, struct ledger *ledger);
+    /* In the peer, once the stepped process was really killed and its number is free again: what has to reach the peer. NULL: nothing. */
+    int (*survive)(struct step_actor *peer);
 };
 
 extern const struct step_operation step_pool_operations[], step_lane_operations[];
