@@ -9,7 +9,8 @@
  *   step_trace.c   ptrace: begin, step, system calls, kill
  *   step_image.c   shared memory: found, compared, copied, repaired in the copy, judged
  *   step_pool.c    operations on slots, attach, detach, thread end
- *   step_lanes.c   operations on messages
+ *   step_lanes.c   what operations on messages have in common; step_send.c, step_wait.c, step_receive.c, step_forward.c, step_small.c,
+ *                  step_broadcast.c, step_service.c, step_ends.c have them
  *
  * The stepped process tells in a ledger what it has begun and what has returned (ledger.h); the judge knows from it which messages
  * must still arrive, and which may not come again.
@@ -85,7 +86,14 @@ struct step_operation {
     int (*survive)(struct step_actor *peer);
 };
 
-extern const struct step_operation step_pool_operations[], step_lane_operations[];
-extern const unsigned step_pool_operation_count, step_lane_operation_count;
+/* The operations of a file, in the order in which the program goes through the files. */
+struct step_group {
+    const char *name; /* "send": what its figures are called */
+    const struct step_operation *operations;
+    unsigned count;
+};
+extern const struct step_group step_pool_group;
+extern const struct step_group step_send_group, step_wait_group, step_receive_group, step_forward_group, step_small_group,
+    step_broadcast_group, step_service_group, step_ends_group; /* operations on messages */
 
 #endif
