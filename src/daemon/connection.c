@@ -24,16 +24,21 @@ int np_connections_start(struct np_worker *worker)
     worker->connections = calloc(worker->connection_count, sizeof *worker->connections);
     if (!worker->connections)
         return np_error(-ENOMEM, "no memory for %u connections: lower --clients", worker->connection_count);
-    for (unsigned i = worker->connection_count; i-- > 0;) {
-        struct np_connection *connection = &worker->connections[i];
+    return 0;
+}
+
+/* One that is free, or that never was used: they are large, and touching them all would be a good part of a worker's start. */
+static struct np_connection *next_free(struct np_worker *worker)
+{
+    if (!worker->free_connections && worker->connections_used < worker->connection_count) {
+        struct np_connection *connection = &worker->connections[worker->connections_used++];
         connection->worker = worker;
         connection->fd = -1;
         connection->receive = (struct np_operation){ .done = received, .context = connection };
         connection->send = (struct np_operation){ .done = sent, .context = connection };
-        connection->next_free = worker->free_connections;
         worker->free_connections = connection;
     }
-    return 0;
+    return worker->free_connections;
 }
 
 /* ---------------------------------------------------------------- closing */
@@ -167,7 +172,7 @@ static struct np_connection *oldest_of(struct np_worker *worker, enum np_connect
 {
     struct np_connection *oldest = NULL;
     *count = 0;
-    for (unsigned i = 0; i < worker->connection_count; i++) {
+    for (unsigned i = 0; i < worker->connections_used; i++) {
         struct np_connection *connection = &worker->connections[i];
         if (connection->fd < 0 || connection->closing || connection == except || connection->kind != kind ||
             connection->refused != refused)
@@ -214,7 +219,7 @@ static void accepted(struct np_operation *operation, int result)
             np_timer_set(&worker->accept_again, np_monotonic_ns() + ACCEPT_PAUSE_NS);
         return;
     }
-    struct np_connection *connection = worker->free_connections;
+    struct np_connection *connection = next_free(worker);
     struct np_identity identity;
     if (!connection || np_identity_of_socket(result, &identity) < 0) {
         np_log(NP_LOG_WARN, "a connection is refused: %s", connection ? np_error_sentence() : "all are taken (--clients)");
@@ -233,7 +238,7 @@ static void accepted(struct np_operation *operation, int result)
     connection->fd_count = 0;
     receive_next(connection);
     bound_refused(worker, connection);
-    if (!worker->free_connections)
+    if (!next_free(worker))
         evict_silent(worker, connection);
 }
 

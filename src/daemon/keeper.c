@@ -31,15 +31,13 @@
 #include "core/bell.h"
 #include "core/error.h"
 #include "daemon/log.h"
+#include "daemon/restarts.h"
 #include "daemon/store.h"
 #include "daemon/worker.h"
 #include "numa/placement.h"
 
-#define END_PATIENCE_NS    INT64_C(5000000000)
-#define LONG_LIFE_NS       INT64_C(1000000000) /* a worker that lived so long was no failure to start */
-#define BACKOFF_FIRST_NS   INT64_C(10000000)
-#define BACKOFF_MOST_NS    INT64_C(200000000) /* well below the 2 s that a client's call waits for a worker */
-#define SEND_RETRY_NS      INT64_C(1000000)
+#define END_PATIENCE_NS INT64_C(5000000000)
+#define SEND_RETRY_NS   INT64_C(1000000)
 
 enum {
     WORKER_ARGUMENTS_MAX = 16 + NP_POOLS_MAX,
@@ -60,9 +58,8 @@ struct keeper {
     int records;            /* our end of the socket pair; -1 */
     size_t given;           /* how far in the store the new worker has been given what is there */
     bool all_given;
-    int64_t worker_born_ns;
+    struct np_restarts restarts;
     int64_t start_at_ns;    /* when there is none: start another then */
-    int64_t backoff_ns;
     int64_t give_again_ns;  /* 0, or when to go on giving */
 
     bool ending;
@@ -158,12 +155,27 @@ static void run_child(const struct keeper *keeper, int records, pid_t parent)
     exec_worker(keeper, records);
 }
 
-static void postpone_start(struct keeper *keeper)
+static void finish(struct keeper *keeper, int status)
 {
-    keeper->start_at_ns = np_monotonic_ns() + keeper->backoff_ns;
-    keeper->backoff_ns = keeper->backoff_ns == 0 ? BACKOFF_FIRST_NS
-                         : keeper->backoff_ns * 2 > BACKOFF_MOST_NS ? BACKOFF_MOST_NS
-                                                                    : keeper->backoff_ns * 2;
+    keeper->finished = true;
+    keeper->status = status;
+}
+
+/* `how`: what waitpid said of the worker that has ended, or -1: none could be started. */
+static void start_later(struct keeper *keeper, int how)
+{
+    char sentence[320];
+    int64_t pause_ns = np_restarts_after(&keeper->restarts, np_monotonic_ns());
+    if (pause_ns < 0) {
+        int status = np_restarts_give_up(&keeper->restarts, how, sentence, sizeof sentence);
+        np_log(NP_LOG_ERROR, "%s", sentence);
+        finish(keeper, status);
+        return;
+    }
+    if (keeper->restarts.failed == NP_RESTARTS_TRIES_MAX)
+        np_log(NP_LOG_ERROR, "no worker becomes ready any more, in %u tries: it is tried on; clients go on with what they have mapped, and "
+               "what needs the daemon waits", keeper->restarts.failed);
+    keeper->start_at_ns = np_monotonic_ns() + pause_ns;
 }
 
 static void start_worker(struct keeper *keeper)
@@ -171,7 +183,7 @@ static void start_worker(struct keeper *keeper)
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         np_log(NP_LOG_ERROR, "cannot make a socket pair for a worker: %s", strerror(errno));
-        postpone_start(keeper);
+        start_later(keeper, -1);
         return;
     }
     pid_t parent = getpid(), child = fork();
@@ -181,7 +193,7 @@ static void start_worker(struct keeper *keeper)
     if (child < 0) {
         np_log(NP_LOG_ERROR, "cannot start a worker (fork: %s)", strerror(errno));
         close(pair[0]);
-        postpone_start(keeper);
+        start_later(keeper, -1);
         return;
     }
     keeper->worker = child;
@@ -189,7 +201,7 @@ static void start_worker(struct keeper *keeper)
     keeper->given = 0;
     keeper->all_given = false;
     keeper->give_again_ns = 0;
-    keeper->worker_born_ns = np_monotonic_ns();
+    np_restarts_born(&keeper->restarts);
     np_log(NP_LOG_DEBUG, "worker %ld was started", (long)child);
 }
 
@@ -213,6 +225,7 @@ static void give(struct keeper *keeper)
 
 static void tell_ready(struct keeper *keeper)
 {
+    np_restarts_ready(&keeper->restarts);
     if (keeper->ready_told)
         return;
     keeper->ready_told = true;
@@ -261,12 +274,6 @@ static void read_records(struct keeper *keeper)
     }
 }
 
-static void finish(struct keeper *keeper, int status)
-{
-    keeper->finished = true;
-    keeper->status = status;
-}
-
 static void worker_ended(struct keeper *keeper, int how)
 {
     bool in_order = WIFEXITED(how) && WEXITSTATUS(how) == 0;
@@ -279,13 +286,11 @@ static void worker_ended(struct keeper *keeper, int how)
     } else if (WIFEXITED(how) && WEXITSTATUS(how) == EX_CONFIG && !keeper->ready_told) {
         finish(keeper, EX_CONFIG); /* the worker has said why. Once there may be clients, what is short now the next try may find */
     } else {
-        if (np_monotonic_ns() - keeper->worker_born_ns >= LONG_LIFE_NS)
-            keeper->backoff_ns = 0;
         if (WIFSIGNALED(how))
             np_log(NP_LOG_WARN, "the worker was killed by signal %d (%s): another takes over", WTERMSIG(how), strsignal(WTERMSIG(how)));
         else
             np_log(NP_LOG_WARN, "the worker ended with status %d: another takes over", WEXITSTATUS(how));
-        postpone_start(keeper);
+        start_later(keeper, how);
     }
 }
 

@@ -61,7 +61,7 @@ static const struct argp_option options[] = {
 static const char what_it_is[] =
     "Carves pools of fixed-size slots per NUMA node, and gives back what its clients held when they die.\v"
     "Runs in the foreground until SIGTERM. Exit status: 0 ended as told; 1 the socket cannot be had; 64 an option or the file is "
-    "wrong; 78 the system does not give what was asked for.";
+    "wrong; 70 no worker becomes ready; 78 the system does not give what was asked for.";
 
 static int parse_descriptor(const char *text, int *fd)
 {

@@ -122,7 +122,7 @@ struct np_worker {
     struct np_broker broker;
 
     struct np_connection *connections, *free_connections;
-    unsigned connection_count;
+    unsigned connection_count, connections_used; /* from connections_used on none was ever used */
     struct np_watch *watches, *free_watches;
     struct np_watch **watch_of; /* [limits.clients + 1] */
     struct np_maps_check check;

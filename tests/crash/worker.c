@@ -15,8 +15,8 @@
 
 enum {
     KILLS = 200,
-    BURST = 6,                /* the keeper waits the longer, the more often a worker ends young */
-    CALM_NS = 1300000000,     /* after which it does not, and has seen who is gone without a word */
+    BURST = 20,               /* then calm, for what only time tells: see CALM_NS */
+    CALM_NS = 1300000000,     /* after which a worker has seen who is gone without a word */
     ROLES = 6,
     ABSENCES = 3,
     WITHOUT_WORKER = 100000,  /* messages that pass while there is no worker */
