@@ -31,7 +31,8 @@
 enum {
     STEP_SLOTS_MAX = 256,
     STEP_MESSAGES_MAX = 64,
-    STEP_SENDERS_MAX = 2
+    STEP_SENDERS_MAX = 2,
+    STEP_RECEIVERS_MAX = 3
 };
 
 enum step_flags {
@@ -61,8 +62,11 @@ struct step_actor {
     struct numapool_pool *pool;
     struct numapool_magazine *magazine;
     struct numapool_sender *senders[STEP_SENDERS_MAX];
-    struct numapool_receiver *receiver;
-    struct ledger_reader reader;
+    struct numapool_receiver *receivers[STEP_RECEIVERS_MAX];
+    struct numapool_requester *requester;
+    struct numapool_responder *responder;
+    struct numapool_waitset *waitset;
+    struct ledger_reader reader; /* of what its receivers get */
     struct numapool_msg messages[STEP_MESSAGES_MAX];
     unsigned message_count;
     void *slots[STEP_SLOTS_MAX];
