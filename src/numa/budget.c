@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/error.h"
 #include "numa/placement.h"
@@ -21,8 +22,12 @@
 enum {
     MIB = 1 << 20,
     PATH_LEVELS_MAX = 256, /* of nested cgroups that are looked at */
-    MOUNTS_MAX = 65536
+    MOUNTS_MAX = 65536,
+    CREDIT_BYTES_MAX = 16 * MIB,
+    CREDIT_DIVISOR = 16 /* of what is to spare: others would have to take the rest of it within CREDIT_NS */
 };
+
+#define CREDIT_NS INT64_C(50000000) /* as long as a slice of large memory takes between two looks */
 
 static uint64_t at_most(uint64_t a, uint64_t b)
 {
@@ -284,10 +289,16 @@ uint64_t np_budget_cgroup_bytes(const char *root, char *file, size_t capacity)
 
 /* ---------------------------------------------------------------- the verdict */
 
-int np_budget_check(const char *root, const char *what, size_t bytes, int node)
+/* 4 KiB pages cost 1/512 for page tables and about as much for the file's index; twice that is on the safe side. */
+static uint64_t needed_for(size_t bytes)
 {
-    /* 4 KiB pages cost 1/512 for page tables and about as much for the file's index; twice that is on the safe side. */
-    uint64_t needed = plus(bytes, bytes / 128);
+    return plus(bytes, bytes / 128);
+}
+
+/* *spare: what is left beyond the bytes, by the tightest of all limits. */
+static int look(const char *root, const char *what, size_t bytes, int node, uint64_t *spare)
+{
+    uint64_t needed = needed_for(bytes);
     char needed_text[NP_SIZE_TEXT_BYTES], left_text[NP_SIZE_TEXT_BYTES], file[PATH_MAX];
     np_size_text_up(needed_text, needed);
 
@@ -300,6 +311,7 @@ int np_budget_check(const char *root, const char *what, size_t bytes, int node)
     if (needed > left)
         return np_error(-ENOMEM, "%s needs %s, and the machine has %s to spare: make it smaller or free memory", what,
                         needed_text, np_size_text_down(left_text, left));
+    *spare = left - needed;
 
     left = np_budget_cgroup_bytes(root, file, sizeof file);
     if (needed > left)
@@ -307,10 +319,37 @@ int np_budget_check(const char *root, const char *what, size_t bytes, int node)
                         "%s needs %s, and the limit %.200s leaves %s: make it smaller or raise the limit (MemoryMax= of the "
                         "service, --memory of the container)",
                         what, needed_text, file, np_size_text_down(left_text, left));
+    *spare = at_most(*spare, left - needed);
     return 0;
 }
 
+int np_budget_check(const char *root, const char *what, size_t bytes, int node)
+{
+    uint64_t spare;
+    return look(root, what, bytes, node, &spare);
+}
+
+int np_budget_check_small(struct np_budget_credit *credit, const char *root, const char *what, size_t bytes, int64_t now_ns)
+{
+    uint64_t needed = needed_for(bytes), spare = 0;
+    bool is_good = now_ns < credit->until_ns;
+    if (is_good && needed <= credit->bytes) {
+        credit->bytes -= needed;
+        return 0;
+    }
+    int result = look(root, what, bytes, -1, &spare);
+    credit->bytes = result < 0 ? 0 : at_most(spare / CREDIT_DIVISOR, CREDIT_BYTES_MAX);
+    credit->until_ns = now_ns + CREDIT_NS;
+    return result;
+}
+
+/* Each thread has a credit of its own, so no lock: there are few that make memory. */
 int np_memory_budget(const char *what, size_t bytes, int node)
 {
-    return np_budget_check(NP_SYSTEM_ROOT, what, bytes, node);
+    static _Thread_local struct np_budget_credit credit;
+    struct timespec now;
+    if (node >= 0 || bytes > NP_BUDGET_SMALL_BYTES)
+        return np_budget_check(NP_SYSTEM_ROOT, what, bytes, node);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return np_budget_check_small(&credit, NP_SYSTEM_ROOT, what, bytes, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
 }

@@ -26,4 +26,14 @@ uint64_t np_budget_huge_pages(const char *root, int node, size_t page_bytes);
 /* np_memory_budget, on the machine below root. */
 int np_budget_check(const char *root, const char *what, size_t bytes, int node);
 
+/* A look reads some ten files, which takes longer than making a lane or an account. Where it found plenty, a sixteenth of
+ * what was to spare, at most 16 MiB, may be taken without another one for 50 ms, by memory on any node of at most
+ * NP_BUDGET_SMALL_BYTES each. Zeroed: no credit yet. */
+enum { NP_BUDGET_SMALL_BYTES = 1 << 20 };
+struct np_budget_credit {
+    uint64_t bytes;
+    int64_t until_ns;
+};
+int np_budget_check_small(struct np_budget_credit *credit, const char *root, const char *what, size_t bytes, int64_t now_ns);
+
 #endif

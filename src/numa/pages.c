@@ -54,7 +54,7 @@ int np_mapping_make(void **address, int fd, size_t bytes, bool writable)
         return -ENOMEM;
     bytes = whole_small_pages(bytes);
     size_t alignment = bytes >= NP_HUGE_PAGE_BYTES ? NP_HUGE_PAGE_BYTES : NP_SMALL_PAGE_BYTES;
-    size_t reserved_bytes = bytes + alignment + 2 * guard_bytes;
+    size_t reserved_bytes = bytes + alignment - NP_SMALL_PAGE_BYTES + 2 * guard_bytes;
     char *reserved = mmap(NULL, reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (reserved == MAP_FAILED)
         return -errno;
@@ -82,10 +82,14 @@ void np_mapping_remove(void *address, size_t bytes)
 {
     if (address == NULL)
         return;
-    /* In two steps: a huge page is between them, whose size the whole length is no multiple of. */
     bytes = whole_small_pages(bytes);
     char *start = address;
     np_shield_drop(start); /* before somebody else's may lie there */
+    if (bytes < NP_HUGE_PAGE_BYTES) {
+        munmap(start - guard_bytes, bytes + 2 * guard_bytes);
+        return;
+    }
+    /* In steps: a huge page is between them, whose size the whole length is no multiple of. */
     munmap(start, bytes);
     munmap(start - guard_bytes, guard_bytes);
     munmap(start + bytes, guard_bytes);

@@ -234,6 +234,34 @@ START_TEST(huge_pages_of_neighbours_are_not_ours)
 }
 END_TEST
 
+START_TEST(small_memory_is_weighed_anew_when_its_credit_is_used_up_or_old)
+{
+    static const char poor[] = "MemTotal: 6553600 kB\nMemAvailable: 120000 kB\n";
+    static const char rich[] = "MemTotal: 6553600 kB\nMemAvailable: 2097152 kB\n";
+    struct np_budget_credit credit = { 0, 0 };
+    put("/proc/meminfo", poor);
+    uint64_t spare = np_budget_node_bytes(root, -1);
+    ck_assert_int_eq(np_budget_check_small(&credit, root, "lane 1", 4096, 1000), 0);
+    ck_assert_uint_gt(credit.bytes, 0);
+    ck_assert_uint_le(credit.bytes, spare / 16); /* others would have to take nearly all before it did harm */
+    put("/proc/meminfo", rich);
+    credit.until_ns = 0;
+    ck_assert_int_eq(np_budget_check_small(&credit, root, "lane 2", 4096, 1000), 0);
+    ck_assert_uint_eq(credit.bytes, 16 * MIB);
+    put("/proc/meminfo", "MemTotal: 6553600 kB\nMemAvailable: 0 kB\n");
+    int64_t last_ns = credit.until_ns - 1;
+    for (unsigned i = 0; i < 15; i++)
+        ck_assert_int_eq(np_budget_check_small(&credit, root, "lane 3", MIB, last_ns), 0);
+    /* 15 with their page tables left too little for one more */
+    ck_assert_int_eq(np_budget_check_small(&credit, root, "lane 4", MIB, last_ns), -ENOMEM);
+    assert_sentence_has("lane 4 needs 1032 KiB");
+    put("/proc/meminfo", rich);
+    ck_assert_int_eq(np_budget_check_small(&credit, root, "lane 5", 4096, last_ns), 0);
+    put("/proc/meminfo", "MemTotal: 6553600 kB\nMemAvailable: 0 kB\n");
+    ck_assert_int_eq(np_budget_check_small(&credit, root, "lane 6", 4096, credit.until_ns), -ENOMEM);
+}
+END_TEST
+
 START_TEST(this_machine_has_a_little_but_not_everything)
 {
     ck_assert_int_eq(np_memory_budget("words", 4096, -1), 0);
@@ -257,6 +285,7 @@ int main(void)
     tcase_add_test(machines, cgroups_of_version_1_count_in_containers_too);
     tcase_add_test(machines, promised_huge_pages_are_not_free);
     tcase_add_test(machines, huge_pages_of_neighbours_are_not_ours);
+    tcase_add_test(machines, small_memory_is_weighed_anew_when_its_credit_is_used_up_or_old);
     tcase_add_test(machines, this_machine_has_a_little_but_not_everything);
     suite_add_tcase(suite, machines);
     SRunner *runner = srunner_create(suite);
