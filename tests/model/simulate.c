@@ -441,37 +441,80 @@ static int replay(const struct arguments *arguments)
     return 1;
 }
 
-int main(int argc, char **argv)
+/* The part of all checks that is process `place` of `places`'s, each with the same time as if one made them all. */
+static void check_part(const struct arguments *arguments, unsigned place, unsigned places, unsigned counts[2])
 {
-    struct arguments arguments = { .seconds = 80 };
-    unsigned passed = 0, failed = 0, mutant_count = sizeof mutants / sizeof mutants[0];
-    const char *percent = getenv("NUMAPOOL_TEST_PERCENT");
+    const unsigned mutant_count = sizeof mutants / sizeof mutants[0];
+    bool one = arguments->mutant || arguments->scenario;
+    double seconds = one ? arguments->seconds : arguments->seconds * 0.55 / scenario_count;
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (report == MAP_FAILED) {
         perror("mmap");
-        return 1;
+        exit(1);
     }
+    for (unsigned i = place; i < scenario_count && !arguments->mutant; i += places)
+        if (!arguments->scenario || arguments->scenario == &scenarios[i])
+            counts[!check_scenario(&scenarios[i], seconds)]++;
+    /* Most are found at once, which leaves the time to the others. */
+    double left = (arguments->seconds * 0.45 < MUTANTS_SECONDS_MIN ? MUTANTS_SECONDS_MIN : arguments->seconds * 0.45) / places;
+    for (unsigned i = place; i < mutant_count && !(arguments->scenario && !arguments->mutant); i += places) {
+        if (arguments->mutant && arguments->mutant != &mutants[i])
+            continue;
+        double start = now(), share = mutants[i].made_good_by ? left * places / mutant_count : left / 3;
+        counts[!check_mutant(&mutants[i], one ? arguments->seconds : share)]++;
+        left -= now() - start;
+    }
+}
+
+/* Every part a process of its own: passed and failed checks. */
+static void check_all(const struct arguments *arguments, unsigned counts[2])
+{
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    const unsigned places = processors > 1 ? (unsigned)processors : 1;
+    unsigned (*of)[2] = mmap(NULL, places * sizeof *of, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (of == MAP_FAILED) {
+        perror("mmap");
+        exit(1);
+    }
+    for (unsigned place = 0; place < places; place++) {
+        pid_t child = fork();
+        if (child == 0) {
+            check_part(arguments, place, places, of[place]);
+            exit(0);
+        }
+        if (child < 0) {
+            perror("fork");
+            exit(1);
+        }
+    }
+    int status;
+    while (wait(&status) > 0)
+        counts[1] += status != 0; /* a part that did not come to its end */
+    for (unsigned place = 0; place < places; place++)
+        for (unsigned i = 0; i < 2; i++)
+            counts[i] += of[place][i];
+    munmap(of, places * sizeof *of);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = { .seconds = 80 };
+    unsigned counts[2] = { 0, 0 };
+    const char *percent = getenv("NUMAPOOL_TEST_PERCENT");
+    setvbuf(stdout, NULL, _IOLBF, 0); /* lines of several processes */
     mallopt(M_MMAP_THRESHOLD, 1 << 20); /* a run's memory is used again by the next, without the kernel */
     mallopt(M_TRIM_THRESHOLD, 64 << 20);
     if (percent && atoi(percent) >= 1 && atoi(percent) <= 100)
         arguments.seconds *= atoi(percent) / 100.0;
     parse(argc, argv, &arguments);
-    if (arguments.has_seed)
-        return replay(&arguments);
-    bool one = arguments.mutant || arguments.scenario;
-    double seconds = one ? arguments.seconds : arguments.seconds * 0.55 / scenario_count;
-    for (unsigned i = 0; i < scenario_count && !arguments.mutant; i++)
-        if (!arguments.scenario || arguments.scenario == &scenarios[i])
-            *(check_scenario(&scenarios[i], seconds) ? &passed : &failed) += 1;
-    /* Most are found at once, which leaves the time to the others. */
-    double left = arguments.seconds * 0.45 < MUTANTS_SECONDS_MIN ? MUTANTS_SECONDS_MIN : arguments.seconds * 0.45;
-    for (unsigned i = 0; i < mutant_count && !(arguments.scenario && !arguments.mutant); i++) {
-        if (arguments.mutant && arguments.mutant != &mutants[i])
-            continue;
-        double start = now(), share = mutants[i].made_good_by ? left / mutant_count : left / 3;
-        *(check_mutant(&mutants[i], one ? arguments.seconds : share) ? &passed : &failed) += 1;
-        left -= now() - start;
+    if (arguments.has_seed) {
+        report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        return report == MAP_FAILED ? 1 : replay(&arguments);
     }
-    printf("%u passed, %u failed\n", passed, failed);
-    return failed == 0 ? 0 : 1;
+    if (arguments.mutant || arguments.scenario)
+        check_part(&arguments, 0, 1, counts);
+    else
+        check_all(&arguments, counts);
+    printf("%u passed, %u failed\n", counts[0], counts[1]);
+    return counts[1] == 0 ? 0 : 1;
 }
