@@ -11,18 +11,18 @@
 
 uint64_t np_board_layout(void)
 {
-    static const uint64_t layout[] = { NP_LAYOUT_REVISION,
-                                       sizeof(struct np_board_header),
-                                       offsetof(struct np_board_header, stamp),
-                                       sizeof(struct np_pool_entry),
-                                       offsetof(struct np_pool_entry, arena),
-                                       sizeof(struct np_client_entry),
-                                       offsetof(struct np_client_entry, pools),
-                                       sizeof(struct np_channel_entry),
-                                       sizeof(struct np_endpoint_entry),
-                                       sizeof(struct np_lane_entry),
-                                       offsetof(struct np_lane_entry, stamp),
-                                       NP_POOLS_MAX };
+    const uint64_t layout[] = { np_layout_revision(),
+                                sizeof(struct np_board_header),
+                                offsetof(struct np_board_header, stamp),
+                                sizeof(struct np_pool_entry),
+                                offsetof(struct np_pool_entry, arena),
+                                sizeof(struct np_client_entry),
+                                offsetof(struct np_client_entry, pools),
+                                sizeof(struct np_channel_entry),
+                                sizeof(struct np_endpoint_entry),
+                                sizeof(struct np_lane_entry),
+                                offsetof(struct np_lane_entry, stamp),
+                                NP_POOLS_MAX };
     return np_fingerprint(layout, sizeof layout / sizeof layout[0]);
 }
 

@@ -52,8 +52,12 @@ struct np_board_header {
     np_shm64 lows;             /* how often any pool ran low */
     np_shm64 io_waits;         /* deaths after which slots had to wait for the kernel */
     np_shm64 pages_lost;       /* that were gone when the worker touched them: of words, lanes, accounts, bells */
-    uint64_t reserved[9];
+    np_shm64 upgrades;         /* of the worker, to another build, while it ran */
+    np_shm64 worker_version[3]; /* as text, NP_BOARD_VERSION_BYTES with zeros at the end */
+    np_shm64 keeper_version[3];
+    uint64_t reserved[2];
 };
+#define NP_BOARD_VERSION_BYTES 24u
 _Static_assert(sizeof(struct np_board_header) == 232, "board header layout");
 
 /* Who may do what with a pool. Rights of all entries that fit a user add up. */

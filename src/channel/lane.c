@@ -14,18 +14,18 @@ size_t np_lane_bytes(uint32_t capacity, uint32_t kind)
 
 uint64_t np_lane_layout(void)
 {
-    static const uint64_t layout[] = { NP_LAYOUT_REVISION,
-                                       sizeof(struct np_lane_shared),
-                                       sizeof(struct np_cell),
-                                       sizeof(struct np_label),
-                                       sizeof(struct np_small_cell),
-                                       NP_LANE_HEADER_BYTES,
-                                       offsetof(struct np_lane_shared, state),
-                                       offsetof(struct np_lane_shared, tail),
-                                       offsetof(struct np_lane_shared, released),
-                                       offsetof(struct np_lane_shared, receiver_sleeps),
-                                       offsetof(struct np_lane_shared, sender_sleeps),
-                                       NP_WORD_SEQ_BITS };
+    const uint64_t layout[] = { np_layout_revision(),
+                                sizeof(struct np_lane_shared),
+                                sizeof(struct np_cell),
+                                sizeof(struct np_label),
+                                sizeof(struct np_small_cell),
+                                NP_LANE_HEADER_BYTES,
+                                offsetof(struct np_lane_shared, state),
+                                offsetof(struct np_lane_shared, tail),
+                                offsetof(struct np_lane_shared, released),
+                                offsetof(struct np_lane_shared, receiver_sleeps),
+                                offsetof(struct np_lane_shared, sender_sleeps),
+                                NP_WORD_SEQ_BITS };
     return np_fingerprint(layout, sizeof layout / sizeof layout[0]);
 }
 

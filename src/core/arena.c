@@ -14,18 +14,18 @@
 
 uint64_t np_arena_layout(void)
 {
-    static const uint64_t layout[] = { NP_LAYOUT_REVISION,
-                                       sizeof(struct np_arena_header),
-                                       offsetof(struct np_arena_header, slots),
-                                       offsetof(struct np_arena_header, taken),
-                                       offsetof(struct np_arena_header, low_water),
-                                       offsetof(struct np_arena_header, sleepers_summary),
-                                       sizeof(struct np_guard_record),
-                                       offsetof(struct np_arena_header, notices),
-                                       NP_ARENA_HEADER_BYTES,
-                                       NP_ARENA_LEVELS_MAX,
-                                       NP_WORD_SEQ_BITS,
-                                       sizeof(struct np_bell) };
+    const uint64_t layout[] = { np_layout_revision(),
+                                sizeof(struct np_arena_header),
+                                offsetof(struct np_arena_header, slots),
+                                offsetof(struct np_arena_header, taken),
+                                offsetof(struct np_arena_header, low_water),
+                                offsetof(struct np_arena_header, sleepers_summary),
+                                sizeof(struct np_guard_record),
+                                offsetof(struct np_arena_header, notices),
+                                NP_ARENA_HEADER_BYTES,
+                                NP_ARENA_LEVELS_MAX,
+                                NP_WORD_SEQ_BITS,
+                                sizeof(struct np_bell) };
     return np_fingerprint(layout, sizeof layout / sizeof layout[0]);
 }
 

@@ -9,6 +9,9 @@
 /* Bumped when the meaning of shared memory changes though no offset does. */
 #define NP_LAYOUT_REVISION 4u
 
+/* The same, in a file of its own: the tests of upgrades link builds that have another. */
+uint32_t np_layout_revision(void);
+
 /* FNV-1a (Fowler, Noll, Vo) over sizes and offsets. */
 static inline uint64_t np_fingerprint(const uint64_t *values, size_t n)
 {

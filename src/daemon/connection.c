@@ -124,6 +124,8 @@ static void received(struct np_operation *operation, int result)
         close_when_idle(connection);
         return;
     }
+    if (result <= 0 && connection->worker->leaving)
+        return; /* ours: the next worker takes over everything as it is */
     if (result <= 0) {
         np_connection_close(connection);
         return;
@@ -161,8 +163,26 @@ static void sent(struct np_operation *operation, int result)
         close_when_idle(connection);
     else if (result < 0 || connection->refused)
         np_connection_close(connection);
-    else
+    else if (!connection->worker->leaving)
         receive_next(connection);
+}
+
+void np_connections_leave(struct np_worker *worker)
+{
+    np_loop_cancel(worker->loop, &worker->accept);
+    /* Ends what waits for a request, but not before it has read one that is there; and who asks now is told at once that this
+     * connection is over. */
+    for (unsigned i = 0; i < worker->connections_used; i++)
+        if (worker->connections[i].fd >= 0 && !worker->connections[i].closing)
+            shutdown(worker->connections[i].fd, SHUT_RD);
+}
+
+bool np_connections_have_left(const struct np_worker *worker)
+{
+    for (unsigned i = 0; i < worker->connections_used; i++)
+        if (worker->connections[i].fd >= 0 && (worker->connections[i].receive.pending || worker->connections[i].send.pending))
+            return false;
+    return true;
 }
 
 /* ---------------------------------------------------------------- accepting */
@@ -211,6 +231,11 @@ static void bound_refused(struct np_worker *worker, const struct np_connection *
 static void accepted(struct np_operation *operation, int result)
 {
     struct np_worker *worker = operation->context;
+    if (worker->leaving) {
+        if (result >= 0)
+            close(result); /* who that is tries again */
+        return;
+    }
     if (result < 0) {
         if (result != -ECONNABORTED && result != -EINTR)
             np_log(NP_LOG_WARN, "cannot accept a connection: %s%s", strerror(-result),

@@ -33,6 +33,7 @@
 #include "daemon/log.h"
 #include "daemon/restarts.h"
 #include "daemon/store.h"
+#include "daemon/upgrade.h"
 #include "daemon/worker.h"
 #include "numa/placement.h"
 
@@ -59,6 +60,7 @@ struct keeper {
     size_t given;           /* how far in the store the new worker has been given what is there */
     bool all_given;
     struct np_restarts restarts;
+    struct np_upgrade upgrade;
     int64_t start_at_ns;    /* when there is none: start another then */
     int64_t give_again_ns;  /* 0, or when to go on giving */
 
@@ -135,6 +137,11 @@ static void exec_worker(const struct keeper *keeper, int records)
     for (unsigned i = 0; i < n; i++)
         arguments[i] = text[i];
     arguments[n] = NULL;
+    if (np_upgrade_binary(&keeper->upgrade) >= 0) {
+        fexecve(np_upgrade_binary(&keeper->upgrade), (char *const *)(uintptr_t)arguments, environ);
+        np_log(NP_LOG_ERROR, "cannot start a worker of the build that was upgraded to (fexecve: %s)", strerror(errno));
+        _exit(EX_OSERR);
+    }
     execv("/proc/self/exe", (char *const *)(uintptr_t)arguments);
     np_log(NP_LOG_ERROR, "cannot start a worker (execv of /proc/self/exe: %s): /proc must be mounted", strerror(errno));
     _exit(EX_OSERR);
@@ -202,6 +209,7 @@ static void start_worker(struct keeper *keeper)
     keeper->all_given = false;
     keeper->give_again_ns = 0;
     np_restarts_born(&keeper->restarts);
+    np_upgrade_worker_started(&keeper->upgrade, child);
     np_log(NP_LOG_DEBUG, "worker %ld was started", (long)child);
 }
 
@@ -212,6 +220,10 @@ static void give(struct keeper *keeper)
     while (!keeper->all_given) {
         size_t next = keeper->given;
         const struct np_store_entry *entry = np_store_next(&keeper->store, &next);
+        if (!entry && np_upgrade_tell(&keeper->upgrade, keeper->records) == -EAGAIN) {
+            keeper->give_again_ns = np_monotonic_ns() + SEND_RETRY_NS;
+            return;
+        }
         int result = entry ? np_record_send(keeper->records, NP_RECORD_STORE, entry->key, entry->fd)
                            : np_record_send(keeper->records, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
         if (result == -EAGAIN)
@@ -265,6 +277,10 @@ static void read_records(struct keeper *keeper)
             break;
         case NP_RECORD_READY:
             tell_ready(keeper);
+            np_upgrade_worker_ready(&keeper->upgrade, keeper->worker);
+            break;
+        case NP_RECORD_UPGRADE:
+            np_upgrade_ordered(&keeper->upgrade, (uint64_t)record.key.b << 32 | record.key.a, fd);
             break;
         default:
             break;
@@ -281,7 +297,9 @@ static void worker_ended(struct keeper *keeper, int how)
     close(keeper->records);
     keeper->records = -1;
     keeper->worker = 0;
-    if (keeper->ending || in_order) {
+    if (!keeper->ending && np_upgrade_worker_ended(&keeper->upgrade, how)) {
+        keeper->start_at_ns = 0;
+    } else if (keeper->ending || in_order) {
         finish(keeper, 0);
     } else if (WIFEXITED(how) && WEXITSTATUS(how) == EX_CONFIG && !keeper->ready_told) {
         finish(keeper, EX_CONFIG); /* the worker has said why. Once there may be clients, what is short now the next try may find */
@@ -306,6 +324,7 @@ static void begin_end(struct keeper *keeper)
     if (keeper->ending)
         return;
     keeper->ending = true;
+    np_upgrade_stop(&keeper->upgrade);
     keeper->end_deadline_ns = np_monotonic_ns() + END_PATIENCE_NS;
 #ifdef HAVE_LIBSYSTEMD
     sd_notify(0, "STOPPING=1");
@@ -337,16 +356,27 @@ static int wait_ms(const struct keeper *keeper)
         until_ns = keeper->start_at_ns;
     if (keeper->give_again_ns != 0 && keeper->give_again_ns < until_ns)
         until_ns = keeper->give_again_ns;
+    if (!keeper->ending && np_upgrade_deadline_ns(&keeper->upgrade) < until_ns)
+        until_ns = np_upgrade_deadline_ns(&keeper->upgrade);
     if (until_ns == INT64_MAX)
         return -1;
     int64_t left_ns = until_ns - np_monotonic_ns();
     return left_ns <= 0 ? 0 : (int)((left_ns + 999999) / 1000000);
 }
 
+static void serve_upgrade(struct keeper *keeper)
+{
+    np_upgrade_turn(&keeper->upgrade, (struct np_upgrade_worker){ keeper->worker, keeper->records });
+    if (keeper->worker > 0 && keeper->all_given)
+        keeper->give_again_ns = np_upgrade_tell(&keeper->upgrade, keeper->records) == -EAGAIN ? np_monotonic_ns() + SEND_RETRY_NS : 0;
+}
+
 static void turn(struct keeper *keeper)
 {
-    struct pollfd polled[2] = { { .fd = keeper->signal_fd, .events = POLLIN }, { .fd = keeper->records, .events = POLLIN } };
-    if (poll(polled, 2, wait_ms(keeper)) < 0 && errno != EINTR)
+    struct pollfd polled[] = { { .fd = keeper->signal_fd, .events = POLLIN },
+                               { .fd = keeper->records, .events = POLLIN },
+                               { .fd = np_upgrade_descriptor(&keeper->upgrade), .events = POLLIN } };
+    if (poll(polled, sizeof polled / sizeof polled[0], wait_ms(keeper)) < 0 && errno != EINTR)
         np_log(NP_LOG_ERROR, "poll: %s", strerror(errno));
     if (polled[1].revents & POLLIN)
         read_records(keeper);
@@ -355,6 +385,8 @@ static void turn(struct keeper *keeper)
         return;
     if (keeper->worker > 0 && !keeper->all_given)
         give(keeper);
+    if (!keeper->ending)
+        serve_upgrade(keeper);
     int64_t now_ns = np_monotonic_ns();
     if (keeper->ending) {
         if (now_ns >= keeper->end_deadline_ns && keeper->worker > 0) {
@@ -374,6 +406,7 @@ int np_keeper_run(const struct np_config *config, const char *program, int ready
     struct keeper keeper = { .config = config, .program = program, .ready_fd = ready_fd, .signal_fd = -1, .records = -1 };
     np_log_start("keeper", config->log_level, config->log_to, NP_LOG_JOURNAL_SOCKET);
     raise_open_files();
+    np_upgrade_start(&keeper.upgrade);
     int result = np_listener_open(&keeper.listener, config->socket_path);
     if (result < 0) {
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());
@@ -391,6 +424,7 @@ int np_keeper_run(const struct np_config *config, const char *program, int ready
     }
     while (!keeper.finished)
         turn(&keeper);
+    np_upgrade_stop(&keeper.upgrade);
     np_listener_close(&keeper.listener);
     np_store_clear(&keeper.store);
     np_log(NP_LOG_INFO, "ended");

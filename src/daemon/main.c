@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "daemon/config.h"
 #include "daemon/keeper.h"
+#include "daemon/probe.h"
 #include "daemon/worker.h"
 #include "numapool.h"
 
@@ -23,6 +24,7 @@ enum option_key {
     OPTION_LANES,
     OPTION_READY_FD,
     OPTION_WORKER,
+    OPTION_PROBE,
     OPTION_LOG_TO,
     OPTION_ADMIN
 };
@@ -32,6 +34,7 @@ struct command_line {
     const char *file;
     int ready_fd;
     bool is_worker;
+    bool is_probe;
     int listen_fd, records_fd;
     int result; /* of the first thing wrong */
 };
@@ -54,6 +57,8 @@ static const struct argp_option options[] = {
     { "channels", OPTION_CHANNELS, "N", 0, "Most channels (default 1024)", 3 },
     { "endpoints", OPTION_ENDPOINTS, "N", 0, "Most senders and receivers together (default 2048)", 3 },
     { "lanes", OPTION_LANES, "N", 0, "Most lanes, one for each sender and receiver that talk (default 4096)", 3 },
+    { "probe", OPTION_PROBE, NULL, 0, "Print version and fingerprints of what it shares with clients, by which a running daemon tells "
+      "whether this build's worker could take over from its own (numapoolctl upgrade), and do nothing else", 3 },
     { "worker", OPTION_WORKER, "FDS", OPTION_HIDDEN, NULL, 3 },
     { 0 }
 };
@@ -107,6 +112,9 @@ static int take(struct command_line *line, int key, char *value)
         return set(line, "lanes", value);
     case OPTION_READY_FD:
         return parse_descriptor(value, &line->ready_fd);
+    case OPTION_PROBE:
+        line->is_probe = true;
+        return 0;
     case OPTION_WORKER:
         line->is_worker = true;
         return sscanf(value, "%d,%d", &line->listen_fd, &line->records_fd) == 2
@@ -131,7 +139,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 static void print_version(FILE *stream, struct argp_state *state)
 {
     (void)state;
-    fprintf(stream, "numapoold %s\n", PACKAGE_VERSION);
+    fprintf(stream, "numapoold %s\n", numapool_version());
 }
 
 /* Some start a daemon with its standard descriptors closed. What is opened first would get their numbers, and a line of log
@@ -158,6 +166,12 @@ int main(int argc, char **argv)
     if (argp_parse(&argp, argc, argv, 0, NULL, &line) != 0)
         return EX_USAGE;
     int result = line.result;
+    if (result == 0 && line.is_probe) {
+        struct np_probe own;
+        np_probe_own(&own);
+        np_probe_print(&own, stdout);
+        return fflush(stdout) == 0 ? 0 : EX_IOERR;
+    }
     if (result == 0 && line.file)
         result = np_config_read(&line.config, line.file);
     if (result == 0)

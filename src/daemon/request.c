@@ -386,6 +386,7 @@ static const struct {
     [NP_WIRE_POOL_GROW] = { np_request_pool_grow, FOR_CLIENT },
     [NP_WIRE_POOL_DESTROY] = { np_request_pool_destroy, FOR_CLIENT },
     [NP_WIRE_IO_TOKEN] = { io_token, FOR_CLIENT },
+    [NP_WIRE_UPGRADE] = { np_request_upgrade, FOR_LOOK },
 };
 
 bool np_request_serve(struct np_connection *connection, const struct np_wire_request *request, int *result)

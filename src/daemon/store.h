@@ -63,7 +63,14 @@ const struct np_store_entry *np_store_next(const struct np_store *store, size_t 
 
 /* ---- the records */
 
-enum np_record_verb { NP_RECORD_STORE = 1, NP_RECORD_DROP, NP_RECORD_READY, NP_RECORD_END };
+enum np_record_verb {
+    NP_RECORD_STORE = 1,
+    NP_RECORD_DROP,
+    NP_RECORD_READY,
+    NP_RECORD_END,
+    NP_RECORD_UPGRADE = 8, /* upgrade.h */
+    NP_RECORD_LEAVE
+};
 
 struct np_record {
     uint32_t magic;

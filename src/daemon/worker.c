@@ -74,6 +74,15 @@ static void wait_for_records(struct np_worker *worker)
     np_loop_poll(worker->loop, &worker->records, worker->records_fd, POLLIN);
 }
 
+static void leave(struct np_worker *worker)
+{
+    if (worker->leaving)
+        return;
+    np_log(NP_LOG_INFO, "leaves to the worker of another build");
+    worker->leaving = true;
+    np_connections_leave(worker);
+}
+
 static void records_there(struct np_operation *operation, int polled)
 {
     struct np_worker *worker = operation->context;
@@ -81,10 +90,14 @@ static void records_there(struct np_operation *operation, int polled)
     int fd, result;
     (void)polled;
     while ((result = np_record_receive(worker->records_fd, &record, &fd)) == 1) {
+        if (record.verb == NP_RECORD_UPGRADE)
+            np_upgrade_heard(worker, fd);
         if (fd >= 0)
             close(fd);
         if (record.verb == NP_RECORD_END)
             worker->ending = true;
+        if (record.verb == NP_RECORD_LEAVE)
+            leave(worker);
     }
     if (result == -EAGAIN) {
         wait_for_records(worker);
@@ -114,6 +127,12 @@ static int receive_store(struct np_worker *worker)
         if (record.verb == NP_RECORD_READY || record.verb == NP_RECORD_END) {
             worker->ending = record.verb == NP_RECORD_END;
             return 0;
+        }
+        if (record.verb == NP_RECORD_UPGRADE) {
+            np_upgrade_heard(worker, fd);
+            if (fd >= 0)
+                close(fd);
+            continue;
         }
         if (fd >= 0 && (result = np_store_put(&worker->store, record.key, fd)) < 0) {
             close(fd);
@@ -218,6 +237,7 @@ static int start(struct np_worker *worker)
     }
     worker->status = 0;
     np_add64(&worker->board.header->worker_starts, 1, memory_order_relaxed); /* relaxed: a statistic */
+    np_upgrade_tell_board(worker);
     np_rights_set_socket_mode(worker);
     start_operations(worker);
     result = np_worker_tell_ready(worker);
@@ -268,7 +288,7 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
     int result = np_shield_start();
     if (result == 0)
         result = start(worker);
-    while (result == 0 && !worker->ending) {
+    while (result == 0 && !worker->ending && !(worker->leaving && np_connections_have_left(worker))) {
         tell_losses(worker);
         result = np_loop_turn(worker->loop);
     }
@@ -276,5 +296,5 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());
         return worker->status ? worker->status : EX_SOFTWARE;
     }
-    return 0;
+    return worker->leaving && !worker->ending ? NP_WORKER_LEFT : 0;
 }

@@ -13,6 +13,7 @@
  *   verify.c      where pages are, a slice at a time
  *   pools.c       pools made, enlarged and ended; maker.c makes their memory, in a thread of its own
  *   request_admin.c  what admins ask for
+ *   request_upgrade.c  another build of the worker; upgrade.c is the keeper's part of it
  *
  * Invariants
  *   W1  It waits in np_loop_turn alone (and, before it is ready, for the keeper's records and for memory).
@@ -36,6 +37,7 @@
 #include "daemon/loop.h"
 #include "daemon/pools.h"
 #include "daemon/store.h"
+#include "daemon/upgrade.h"
 #include "numapool.h"
 #include "service/wire.h"
 
@@ -111,6 +113,7 @@ struct np_worker {
     const struct np_config *config;
     int listen_fd, records_fd, signal_fd;
     bool ending;
+    bool leaving; /* another build's worker is to take over: what has arrived is answered, and nothing more is heard */
     int status;
     struct np_loop *loop;
     struct np_store store;
@@ -134,6 +137,9 @@ struct np_worker {
     size_t drop_count, drop_room;
     struct np_timer drop_again;
 
+    struct np_upgrade_report upgrade; /* as the keeper told it last */
+    uint64_t upgrade_asked; /* tag of the order that the keeper was given and has not reported on yet */
+
     struct np_operation accept, signal, records, bell;
     uint32_t bell_seen;
     unsigned orphans;
@@ -143,7 +149,7 @@ struct np_worker {
 };
 
 /* ---- worker.c */
-/* Returns the exit status: 0, EX_CONFIG, or another after which the keeper starts another worker. */
+/* Returns the exit status: 0, EX_CONFIG, NP_WORKER_LEFT, or another after which the keeper starts another worker. */
 int np_worker_run(const struct np_config *config, int listen_fd, int records_fd);
 /* The signals that end either half. Those that whoever started the daemon had ignored (nohup, a shell's background) stay
  * ignored. */
@@ -182,6 +188,10 @@ void np_connections_accept(struct np_worker *worker);
 void np_connection_answer(struct np_connection *connection, int result);
 void np_connection_attach(struct np_connection *connection, int fd, bool ours);
 void np_connection_close(struct np_connection *connection);
+/* From now on nothing new is heard: a client whose request does not get an answer any more asks the next worker. */
+void np_connections_leave(struct np_worker *worker);
+/* All that had arrived by then is answered. */
+bool np_connections_have_left(const struct np_worker *worker);
 
 /* ---- request.c */
 /* Fills connection->answer and its descriptors; true: it can be sent now. */
@@ -204,6 +214,13 @@ void np_rights_set_socket_mode(const struct np_worker *worker);
 int np_request_pool_create(struct np_connection *connection, const struct np_wire_request *request);
 int np_request_pool_grow(struct np_connection *connection, const struct np_wire_request *request);
 int np_request_pool_destroy(struct np_connection *connection, const struct np_wire_request *request);
+
+/* ---- request_upgrade.c */
+int np_request_upgrade(struct np_connection *connection, const struct np_wire_request *request);
+/* Who keeps, who works, and how often it was upgraded, for who looks at the board. */
+void np_upgrade_tell_board(struct np_worker *worker);
+/* The keeper's report; fd stays the caller's. */
+void np_upgrade_heard(struct np_worker *worker, int fd);
 
 /* ---- watch.c */
 int np_watches_start(struct np_worker *worker);

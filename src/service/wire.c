@@ -19,6 +19,15 @@
 
 enum { CONNECT_SECONDS = 10 };
 
+uint64_t np_wire_messages(void)
+{
+    const uint64_t layout[] = { sizeof(struct np_wire_request),
+                                sizeof(struct np_wire_answer),
+                                offsetof(struct np_wire_answer, sentence),
+                                NP_WIRE_OPERATIONS };
+    return np_fingerprint(layout, sizeof layout / sizeof layout[0]);
+}
+
 uint64_t np_wire_layout(void)
 {
     const uint64_t layout[] = { np_arena_layout(),
@@ -57,6 +66,8 @@ int np_wire_check_request(const void *message, size_t bytes)
     else if (request->operation == NP_WIRE_POOL_CREATE || request->operation == NP_WIRE_POOL_GROW)
         named = is_terminated(request->of.pool_create.name, sizeof request->of.pool_create.name) &&
                 is_terminated(request->of.pool_create.access, sizeof request->of.pool_create.access);
+    else if (request->operation == NP_WIRE_UPGRADE)
+        named = is_terminated(request->of.upgrade.binary, sizeof request->of.upgrade.binary);
     else if (request->operation == NP_WIRE_POOL_DESTROY)
         named = is_terminated(request->of.pool_destroy.name, sizeof request->of.pool_destroy.name);
     return named ? 0 : np_error(-EPROTO, "the name in a request of operation %u has no end", request->operation);

@@ -23,6 +23,7 @@
  *   POOL_GROW        -; likewise
  *   POOL_DESTROY     -
  *   IO_TOKEN         -; [write end of a pipe]                          the daemon watches the other end after the client's death
+ *   UPGRADE          how it went; result UNDER_WAY: ask again          LOOK, of the daemon's user and root. `tag` makes it be done once
  *
  * POOL_OPEN for readonly gives the client's own page of bells instead of an account; POOL_MEMORY then gives [data read-only] alone.
  */
@@ -36,7 +37,7 @@
 
 #define NP_WIRE_MAGIC 0x4e504c31u /* "NPL1" */
 #define NP_WIRE_FDS_MAX 2
-#define NP_WIRE_UNDER_WAY 1 /* POOL_CREATE, POOL_GROW: memory is being made. Nobody is kept waiting for an answer, on a socket that all threads of the
+#define NP_WIRE_UNDER_WAY 1 /* POOL_CREATE, POOL_GROW, UPGRADE: memory is being made. Nobody is kept waiting for an answer, on a socket that all threads of the
                                client share, but asks again: so the worker need not remember who asked, and may die in between */
 #define NP_WIRE_SENTENCE_BYTES 256u
 
@@ -58,6 +59,7 @@ enum np_wire_operation {
     NP_WIRE_POOL_GROW,
     NP_WIRE_POOL_DESTROY,
     NP_WIRE_IO_TOKEN,
+    NP_WIRE_UPGRADE,
     NP_WIRE_OPERATIONS
 };
 
@@ -81,6 +83,30 @@ struct np_wire_pool {
     char access[512];          /* as in struct numapool_options; "": the daemon's user */
 };
 
+/* Another worker binary. What became of it is told until another upgrade is asked for. */
+enum np_wire_upgrade_state {
+    NP_UPGRADE_NONE,
+    NP_UPGRADE_UNDER_WAY,
+    NP_UPGRADE_CHECKED,     /* it could take over: no more was asked */
+    NP_UPGRADE_DONE,
+    NP_UPGRADE_REFUSED,     /* nothing was done; `sentence` says why */
+    NP_UPGRADE_ROLLED_BACK  /* the old one is back; `sentence` says why */
+};
+enum np_wire_upgrade_flags { NP_UPGRADE_CHECK_ONLY = 1 };
+struct np_wire_upgrade {
+    uint64_t tag;
+    uint32_t flags;
+    uint32_t wait_ms;  /* for the new worker to be ready; 0: as long as clients' calls wait for it */
+    char binary[1024]; /* its path as the daemon sees it; "": the one that the daemon was started from */
+};
+struct np_wire_upgrade_answer {
+    uint32_t state; /* enum np_wire_upgrade_state */
+    uint32_t clients;
+    int32_t worker_before, worker_after; /* processes */
+    int64_t took_ns; /* from the order to the old worker to go until the new one was ready */
+    char version_before[32], version_after[32], keeper_version[32];
+};
+
 struct np_wire_request {
     uint32_t magic;
     uint32_t operation;
@@ -98,6 +124,7 @@ struct np_wire_request {
         struct { uint32_t client, pool; } account_memory;
         struct np_wire_pool pool_create, pool_grow; /* grow: tag, name, node, slots */
         struct { uint64_t tag; char name[NUMAPOOL_NAME_BYTES]; uint32_t flags; } pool_destroy;
+        struct np_wire_upgrade upgrade;
         uint8_t room[1264];
     } of;
 };
@@ -121,13 +148,16 @@ struct np_wire_answer {
         struct np_endpoint_grant endpoint_open;
         struct { uint64_t stamp; uint32_t lane, generation, capacity, state, kind, home, peer, peer_generation; } next_lane; /* result 1; 0: no more */
         struct { uint64_t misplaced_pages[NP_ARENAS_MAX]; } verify;
+        struct np_wire_upgrade_answer upgrade;
         uint8_t room[NP_ARENAS_MAX * 8];
     } of;
-    char sentence[NP_WIRE_SENTENCE_BYTES];
+    char sentence[NP_WIRE_SENTENCE_BYTES]; /* also of an UPGRADE that was refused or rolled back */
 };
 
 /* Fingerprint of arena, lane, board, account and wire layouts together. */
 uint64_t np_wire_layout(void);
+/* Of the wire alone. */
+uint64_t np_wire_messages(void);
 
 /* 0 when a message of `bytes` is a request as above; else -EPROTO with a sentence. Never reads beyond bytes. */
 int np_wire_check_request(const void *message, size_t bytes);

@@ -105,6 +105,11 @@ static void tame(struct np_wire_request *request, uint8_t how)
         snprintf(request->of.pool_destroy.name, sizeof request->of.pool_destroy.name, "%s", names[how % 4]);
         return;
     }
+    if (request->operation == NP_WIRE_UPGRADE) { /* a build is asked what it is, but does not take over: this worker is to live */
+        request->of.upgrade.flags = how % 8 == 7 ? request->of.upgrade.flags | 2 : NP_UPGRADE_CHECK_ONLY;
+        request->of.upgrade.binary[0] = how % 4 == 0 ? request->of.upgrade.binary[0] : how % 4 == 1 ? '/' : 0;
+        return;
+    }
     if (request->operation != NP_WIRE_POOL_CREATE && request->operation != NP_WIRE_POOL_GROW)
         return;
     pool->slots %= 128;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * numapoolctl: looks at a daemon's pools, clients and channels, checks them, and makes, enlarges and destroys pools. */
+ * numapoolctl: looks at a daemon's pools, clients and channels, checks them, makes, enlarges and destroys pools, and upgrades the daemon. */
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include "numa/shield.h"
 #include "numapool.h"
 #include "pool.h"
+#include "upgrade.h"
 
 struct command {
     const char *name;
@@ -33,6 +34,8 @@ struct arguments {
     bool json;
     bool changes; /* pool create, grow, destroy */
     struct np_ctl_pool_order order;
+    bool upgrades;
+    struct np_ctl_upgrade_order upgrade;
 };
 
 static const struct argp_option options[] = {
@@ -54,8 +57,9 @@ static const char documentation[] =
     "  pool create NAME --size=BYTES --count=SLOTS     makes a pool; returns when its memory is there and verified\n"
     "  pool grow NAME --count=SLOTS [--node=NODE]      gives it more slots\n"
     "  pool destroy NAME [--when-unused] [--discard]   destroys it\n"
+    "  upgrade [--check] [--binary=PATH] [--wait=SECONDS]   has the worker of another build of numapoold take over\n"
     "\n"
-    "Exit status: 0 all is well; 1 check or verify found something wrong; 2 there is no daemon, no such pool, it could "
+    "Exit status: 0 all is well; 1 check or verify found something wrong, or the other build was refused or rolled back; 2 there is no daemon, no such pool, it could "
     "not be asked, or it refused; 64 the command line is wrong.";
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -64,6 +68,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &arguments->order;
+        state->child_inputs[1] = &arguments->upgrade;
         return 0;
     case 's':
         arguments->socket_path = argument;
@@ -76,6 +81,10 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             np_ctl_pool_argument(state, &arguments->order, state->arg_num - 1, argument);
         } else if (state->arg_num == 0 && strcmp(argument, "pool") == 0) {
             arguments->changes = true;
+        } else if (state->arg_num == 0 && strcmp(argument, "upgrade") == 0) {
+            arguments->upgrades = true;
+        } else if (arguments->upgrades) {
+            argp_error(state, "'%s' is one argument too many", argument);
         } else if (state->arg_num == 0) {
             for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
                 if (strcmp(commands[i].name, argument) == 0)
@@ -96,6 +105,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             np_ctl_pool_check(state, &arguments->order);
         else if (arguments->order.given)
             argp_error(state, "only pool create, grow and destroy take such options");
+        if (!arguments->upgrades && arguments->upgrade.given)
+            argp_error(state, "only upgrade takes such options");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -122,13 +133,15 @@ static int look(const struct arguments *arguments, const char *path, json_t *doc
 static int run(const struct arguments *arguments, const char *path)
 {
     json_t *document = np_json_object();
-    int result = arguments->changes ? np_ctl_pool(&arguments->order, path, document) : look(arguments, path, document);
+    int result = arguments->upgrades  ? np_ctl_upgrade(&arguments->upgrade, path, document)
+                 : arguments->changes ? np_ctl_pool(&arguments->order, path, document)
+                                      : look(arguments, path, document);
     if (result >= 0 && arguments->json) {
         if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0)
             result = np_error(-EIO, "cannot write the answer");
         putchar('\n');
     } else if (result >= 0) {
-        (arguments->changes ? np_ctl_pool_print : arguments->command->print)(document);
+        (arguments->upgrades ? np_ctl_upgrade_print : arguments->changes ? np_ctl_pool_print : arguments->command->print)(document);
     }
     json_decref(document);
     return result;
@@ -136,8 +149,10 @@ static int run(const struct arguments *arguments, const char *path)
 
 int main(int argc, char **argv)
 {
-    static const struct argp_child children[] = { { &np_ctl_pool_argp, 0, "Pools that are made, enlarged or destroyed:", 2 }, { 0 } };
-    static const struct argp parser = { options, parse, "COMMAND [POOL]\npool create|grow|destroy NAME", documentation, children, NULL, NULL };
+    static const struct argp_child children[] = { { &np_ctl_pool_argp, 0, "Pools that are made, enlarged or destroyed:", 2 },
+                                                  { &np_ctl_upgrade_argp, 0, "Another build of numapoold:", 3 },
+                                                  { 0 } };
+    static const struct argp parser = { options, parse, "COMMAND [POOL]\npool create|grow|destroy NAME\nupgrade", documentation, children, NULL, NULL };
     struct arguments arguments = { .order = NP_CTL_POOL_ORDER_INIT };
     char path[512];
     argp_program_version_hook = print_version;

@@ -253,6 +253,16 @@ static int measure_pool(struct np_view *view, uint32_t pool, json_t *rows)
     return result;
 }
 
+static void set_version(json_t *daemon, const char *key, const np_shm64 words[NP_BOARD_VERSION_BYTES / 8])
+{
+    char text[NP_BOARD_VERSION_BYTES + 1] = "";
+    for (unsigned i = 0; i < NP_BOARD_VERSION_BYTES / 8; i++) {
+        uint64_t word = np_load64(&words[i], memory_order_relaxed); /* relaxed: for people; torn at worst */
+        memcpy(text + 8 * i, &word, sizeof word);
+    }
+    np_json_set_text(daemon, key, text);
+}
+
 static void describe_daemon(const struct np_view *view, json_t *document)
 {
     const struct np_board_header *header = view->board.header;
@@ -267,6 +277,7 @@ static void describe_daemon(const struct np_view *view, json_t *document)
         { "scavenge_ns_max", &header->scavenge_ns_max },
         { "io_waits", &header->io_waits },
         { "pages_lost", &header->pages_lost },
+        { "upgrades", &header->upgrades },
     };
     struct timespec now;
     json_t *daemon = np_json_object();
@@ -276,6 +287,8 @@ static void describe_daemon(const struct np_view *view, json_t *document)
     np_json_set(daemon, "age_s", json_real(age_s));
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
         np_json_set_count(daemon, counters[i].key, np_load64(counters[i].counter, memory_order_relaxed)); /* relaxed: a statistic */
+    set_version(daemon, "worker_version", header->worker_version);
+    set_version(daemon, "keeper_version", header->keeper_version);
     np_json_set(document, "daemon", daemon);
 }
 
@@ -291,6 +304,7 @@ static void print_daemon(const json_t *daemon)
 {
     static const struct np_column parts[] = {
         { "age_s", "old", NP_CELL_SECONDS },
+        { "worker_version", "worker", NP_CELL_TEXT },
         { "worker_starts", "worker starts", NP_CELL_COUNT },
         { "clients_admitted", "clients admitted", NP_CELL_COUNT },
         { "clients_died", "died", NP_CELL_COUNT },

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/layout.h"
+
+uint32_t np_layout_revision(void)
+{
+    return NP_LAYOUT_REVISION;
+}
