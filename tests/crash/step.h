@@ -5,10 +5,14 @@
  * with the broker's own code, and judged. Besides, fresh processes are really killed after k steps, and the daemon and the memory
  * they leave are judged in the same way.
  *
- *   stepped.c      the program: which operations, how many kills, what is printed
- *   step_trace.c   ptrace: begin, step, system calls, kill
- *   step_image.c   shared memory: found, compared, copied, repaired in the copy, judged
- *   step_pool.c    operations on slots, attach, detach, thread end
+ *   stepped.c      the program: which operations, what is printed
+ *   step_trial.c   an operation: stepped once, then fresh processes killed in it
+ *   step_trace.c   ptrace: begin, step, go to a step, kill
+ *   step_image.c   shared memory: found, compared, kept
+ *   step_judge.c   a copy of it: repaired, judged
+ *   step_heir.c    who takes what is left, in the copy and in the living daemon
+ *   step_helper.c  the processes that live on: the peer, and the heir
+ *   step_pool.c    operations on slots; step_attach.c: on pools and sessions
  *   step_lanes.c   what operations on messages have in common; step_send.c, step_wait.c, step_receive.c, step_forward.c, step_small.c,
  *                  step_broadcast.c, step_service.c, step_ends.c have them
  *
@@ -38,7 +42,12 @@ enum {
 enum step_flags {
     STEP_TALKS = 1,  /* the operation asks the daemon: its worker runs while the stepped process is in a system call, and else is stopped */
     STEP_SLEEPS = 2, /* the operation waits in the kernel; `meanwhile` of the peer ends the wait */
-    STEP_LONG = 4    /* more than 1,000 instructions: really killed at a seeded sample of steps only */
+    STEP_LONG = 4,   /* more than 1,000 instructions: really killed at a seeded sample of steps only */
+    STEP_THREAD = 8, /* prepare and run are done by a second thread of the process, whose end is stepped too */
+    STEP_FORKED = 16, /* run is done by a child that the stepped process forks after prepare; it alone is stepped */
+    STEP_EXITS = 32,  /* run does not return: the process ends in it */
+    STEP_NOTHING = 64, /* run changes no shared memory */
+    STEP_FRESH_PEER = 128 /* the peer is a new process at each trial, and is killed at the end of it */
 };
 
 /* Channels are known by their first letter: "a" to a..., which the ledger calls LEDGER_A, and "b" to b..., LEDGER_B. Once the stepped
@@ -78,7 +87,9 @@ struct step_operation {
     const char *name;         /* "send, the first of a lane" */
     const char *pool_options; /* after name: "size=128,count=256"; each other text wants another daemon */
     unsigned flags;
-    int (*peer)(struct step_actor *peer);           /* before `prepare`, in the peer; may be NULL, and there is no peer then */
+    /* Before `prepare`, in the peer; may be NULL, and there is no peer then. The peer keeps client and pool from one trial to the next
+     * (step_connect); what else it has in its struct step_actor is closed at the end of the trial. */
+    int (*peer)(struct step_actor *peer);
     int (*prepare)(struct step_actor *stepped);     /* connects, opens, fills: all that is not stepped */
     int (*peer_again)(struct step_actor *peer);     /* after `prepare`: sends what is to be received, for instance; may be NULL */
     int (*run)(struct step_actor *stepped);         /* every instruction of it is stepped */
@@ -91,13 +102,18 @@ struct step_operation {
     int (*survive)(struct step_actor *peer);
 };
 
+/* Connects and opens STEP_POOL, where that has not been done. 0 or -1, after a word on standard error. */
+int step_connect(struct step_actor *actor);
+/* A call that should have returned 0 or more: -1 after a word on standard error where it has not. */
+int step_ok(const char *call, int result);
+
 /* The operations of a file, in the order in which the program goes through the files. */
 struct step_group {
     const char *name; /* "send": what its figures are called */
     const struct step_operation *operations;
     unsigned count;
 };
-extern const struct step_group step_pool_group;
+extern const struct step_group step_pool_group, step_attach_group;
 extern const struct step_group step_send_group, step_wait_group, step_receive_group, step_forward_group, step_small_group,
     step_broadcast_group, step_service_group, step_ends_group; /* operations on messages */
 
