@@ -72,6 +72,8 @@ struct harness_daemon {
 void harness_daemon_prepare(struct harness_daemon *daemon);
 /* Starts numapoold and waits until it says ready. False, with its log printed: it did not. */
 bool harness_daemon_start(struct harness_daemon *daemon, const char *pool_spec);
+/* The same with more of the command line's options, ended by NULL; at most 16. */
+bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_spec, const char *const *more);
 /* The worker: the keeper's child. 0: there is none. */
 pid_t harness_daemon_worker(const struct harness_daemon *daemon);
 /* Another worker than `old`, waited for. */

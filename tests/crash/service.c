@@ -68,10 +68,21 @@ static void print_log(const struct harness_daemon *daemon)
         free(last[i]);
 }
 
+enum { MORE_MAX = 16 };
+
 bool harness_daemon_start(struct harness_daemon *daemon, const char *pool_spec)
 {
+    static const char *const no_more[] = { NULL };
+    return harness_daemon_start_with(daemon, pool_spec, no_more);
+}
+
+bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_spec, const char *const *more)
+{
     char path[PATH_MAX + 16], ready[16];
+    const char *argv[10 + MORE_MAX] = { "numapoold", "--socket", daemon->socket, "--pool", pool_spec, "--ready-fd", ready, "--log", "info" };
     int ends[2];
+    for (unsigned i = 0; i < MORE_MAX && more[i]; i++)
+        argv[9 + i] = more[i];
     program_path(path, sizeof path, "numapoold");
     if (pipe2(ends, O_CLOEXEC) < 0) {
         perror("pipe2");
@@ -87,7 +98,7 @@ bool harness_daemon_start(struct harness_daemon *daemon, const char *pool_spec)
         int log = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND, 0600), ready_fd = dup(ends[1]);
         dup2(log, 2);
         snprintf(ready, sizeof ready, "%d", ready_fd);
-        execl(path, "numapoold", "--socket", daemon->socket, "--pool", pool_spec, "--ready-fd", ready, "--log", "info", (char *)NULL);
+        execv(path, (char *const *)argv);
         perror(path);
         _exit(127);
     }
