@@ -75,7 +75,7 @@ struct step_actor {
     struct numapool_requester *requester;
     struct numapool_responder *responder;
     struct numapool_waitset *waitset;
-    struct ledger_reader reader; /* of what its receivers get */
+    struct ledger_reader readers[STEP_RECEIVERS_MAX]; /* of what its receivers get */
     struct numapool_msg messages[STEP_MESSAGES_MAX];
     unsigned message_count;
     void *slots[STEP_SLOTS_MAX];
