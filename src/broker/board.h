@@ -33,6 +33,8 @@ struct np_board_limits {
 };
 #define NP_BOARD_LIMITS_DEFAULT { 1024, 1024, 2048, 4096 }
 
+enum np_board_loop { NP_BOARD_LOOP_UNSAID = 0, NP_BOARD_LOOP_IO_URING = 1, NP_BOARD_LOOP_EPOLL = 2 };
+
 struct np_board_header {
     uint64_t magic;
     uint64_t layout;
@@ -55,7 +57,9 @@ struct np_board_header {
     np_shm64 upgrades;         /* of the worker, to another build, while it ran */
     np_shm64 worker_version[3]; /* as text, NP_BOARD_VERSION_BYTES with zeros at the end */
     np_shm64 keeper_version[3];
-    uint64_t reserved[2];
+    np_shm32 loop;             /* what the worker runs on: enum np_board_loop */
+    np_shm32 loop_refusal;     /* a number of errno(3): why not on io_uring, which it had tried; 0: it runs on it, or was not to */
+    uint64_t reserved[1];
 };
 #define NP_BOARD_VERSION_BYTES 24u
 _Static_assert(sizeof(struct np_board_header) == 232, "board header layout");

@@ -22,13 +22,30 @@ enum {
     WHERE_BYTES = 160
 };
 
-static const char *const scalar_names[NP_CONFIG_SCALARS] = { "socket", "clients", "channels", "endpoints", "lanes", "log", "log_to", "admin" };
+static const char *const scalar_names[NP_CONFIG_SCALARS] = { "socket", "clients", "channels", "endpoints", "lanes", "log", "log_to", "admin",
+                                                           "loop" };
+static const char *const loop_names[] = { "auto", "io_uring", "epoll" };
 
 void np_config_start(struct np_config *config)
 {
     memset(config, 0, sizeof *config);
     config->limits = (struct np_board_limits)NP_BOARD_LIMITS_DEFAULT;
     config->log_level = NP_LOG_INFO;
+}
+
+const char *np_config_loop_name(enum np_loop_choice loop)
+{
+    return (unsigned)loop < sizeof loop_names / sizeof loop_names[0] ? loop_names[loop] : "?";
+}
+
+static int set_loop(struct np_config *config, const char *value, const char *where)
+{
+    for (unsigned i = 0; i < sizeof loop_names / sizeof loop_names[0]; i++)
+        if (strcmp(value, loop_names[i]) == 0) {
+            config->loop = (enum np_loop_choice)i;
+            return 0;
+        }
+    return np_error(-EINVAL, "%s: '%.40s' is nothing that the daemon can run on: auto, io_uring or epoll", where, value);
 }
 
 static uint32_t *limit_of(struct np_config *config, enum np_config_scalar scalar)
@@ -67,6 +84,8 @@ static int set_scalar(struct np_config *config, enum np_config_scalar scalar, co
             return np_error(-EINVAL, "%s: '%.40s' is no place for the log: auto, stderr or journal", where, value);
         return 0;
     }
+    if (scalar == NP_CONFIG_LOOP)
+        return set_loop(config, value, where);
     if (scalar == NP_CONFIG_ADMIN)
         return np_access_add(config->admins, NP_RIGHT_ADMIN, value, where);
     if (np_config_number(value, &number) < 0 || number == 0 || number > UINT32_MAX)
@@ -218,8 +237,8 @@ static int take_value(void *context, const char *section, const char *name, cons
     case IN_DAEMON:
         reading->result = np_config_set(reading->config, name, value, text, false);
         if (reading->result == -ENOENT)
-            reading->result = np_error(-EINVAL, "%s: [daemon] has no setting '%s': socket, clients, channels, endpoints, lanes, log, log_to, admin",
-                                       text, name);
+            reading->result = np_error(-EINVAL, "%s: [daemon] has no setting '%s': socket, clients, channels, endpoints, lanes, log, log_to, admin, "
+                                       "loop", text, name);
         break;
     }
     return reading->result == 0;

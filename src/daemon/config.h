@@ -21,6 +21,7 @@
 #include "broker/board.h"
 #include "daemon/access.h"
 #include "daemon/log.h"
+#include "daemon/loop.h"
 
 #define NP_CONFIG_POOL_SHARERS_DEFAULT 8u
 #define NP_CONFIG_SPEC_BYTES (256u + NP_ACCESS_TEXT_BYTES) /* longest text of np_config_pool_spec, with its closing zero */
@@ -47,6 +48,7 @@ enum np_config_scalar {
     NP_CONFIG_LOG,
     NP_CONFIG_LOG_TO,
     NP_CONFIG_ADMIN,
+    NP_CONFIG_LOOP,
     NP_CONFIG_SCALARS
 };
 
@@ -55,6 +57,7 @@ struct np_config {
     struct np_board_limits limits;
     enum np_log_level log_level;
     enum np_log_to log_to;
+    enum np_loop_choice loop;
     struct np_access admins[NP_ACCESS_MAX]; /* who may make, enlarge and destroy pools, and look at everything */
     unsigned from_command_line, from_file;
     unsigned pool_count;
@@ -66,7 +69,10 @@ void np_config_start(struct np_config *config);
 /* A number with an optional K, M or G (2^10, 2^20, 2^30). -EINVAL: not one; -ERANGE: beyond 64 bits. No sentence. */
 int np_config_number(const char *text, uint64_t *number);
 
-/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log", "admin". `where` begins the sentence:
+/* "auto", "io_uring", "epoll". */
+const char *np_config_loop_name(enum np_loop_choice loop);
+
+/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log", "log_to", "admin", "loop". `where` begins the sentence:
  * "--lanes", "x.ini:3". -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
 int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
 

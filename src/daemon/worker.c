@@ -208,6 +208,27 @@ static void start_operations(struct np_worker *worker)
     np_connections_accept(worker);
 }
 
+/* Once for each answer, not for each worker. */
+static void tell_loop(struct np_worker *worker)
+{
+    struct np_board_header *header = worker->board.header;
+    uint32_t kind = np_loop_kind(worker->loop) == NP_LOOP_EPOLL ? NP_BOARD_LOOP_EPOLL : NP_BOARD_LOOP_IO_URING;
+    uint32_t refusal = (uint32_t)np_loop_refusal(worker->loop);
+    /* relaxed, all: written by the worker alone, for people */
+    bool known = np_load32(&header->loop, memory_order_relaxed) == kind && np_load32(&header->loop_refusal, memory_order_relaxed) == refusal;
+    np_store32(&header->loop_refusal, refusal, memory_order_relaxed);
+    np_store32(&header->loop, kind, memory_order_relaxed);
+    if (known)
+        return;
+    if (refusal != 0)
+        np_log(NP_LOG_WARN, "there is no io_uring here (%s): the daemon does the same on epoll, a little slower; clients' get, put, send and "
+               "receive are as they were. io_uring needs Linux 5.15 or later, kernel.io_uring_disabled = 0 (sysctl), and in a container a "
+               "seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register; --loop=epoll does not ask for it",
+               strerror((int)refusal));
+    else
+        np_log(NP_LOG_DEBUG, "the worker runs on %s", kind == NP_BOARD_LOOP_EPOLL ? "epoll" : "io_uring");
+}
+
 static int start(struct np_worker *worker)
 {
     int result = hear_signals(worker);
@@ -219,7 +240,7 @@ static int start(struct np_worker *worker)
         return result;
     np_bell_register();
     worker->status = EX_CONFIG; /* what the system does not give from here on it would not give the next time either */
-    result = np_loop_start(&worker->loop, operations_of(worker->config));
+    result = np_loop_start(&worker->loop, operations_of(worker->config), worker->config->loop);
     if (result < 0)
         return result;
     worker->duty = (struct np_timer){ .due = duty_due, .context = worker };
@@ -236,6 +257,7 @@ static int start(struct np_worker *worker)
         return result;
     }
     worker->status = 0;
+    tell_loop(worker);
     np_add64(&worker->board.header->worker_starts, 1, memory_order_relaxed); /* relaxed: a statistic */
     np_upgrade_tell_board(worker);
     np_rights_set_socket_mode(worker);

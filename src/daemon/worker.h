@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The worker: everything but keeping. One thread, one loop. All that it must remember is on the board or in the store; what
+ * The worker: everything but keeping. One loop, in one thread. All that it must remember is on the board or in the store; what
  * is here dies with it.
  *
  *   worker.c      its life: start, turn, end

@@ -123,6 +123,7 @@ try "limits out of range" "wrong --clients 0" "one_sentence" "complains 'clients
     "wrong --clients 1x" "complains \"^numapoold: --clients: '1x' is no number\""
 try "a level of log that there is not" "wrong --log loud" "one_sentence" "complains 'error, warn, info or debug'"
 try "a place for the log that there is not" "wrong --log-to nowhere" "one_sentence" "complains 'auto, stderr or journal'"
+try "nothing that it can run on" "wrong --loop kqueue" "one_sentence" "complains 'auto, io_uring or epoll'"
 try "a socket's path that is too long" "wrong --socket /$(printf 'x%.0s' {1..200})" "one_sentence" "complains 'choose a shorter one'"
 try "a descriptor that is not open" "wrong --ready-fd 99" "one_sentence" "complains '^numapoold: --ready-fd: '"
 try "an option that is the daemon's own" "wrong --worker=nonsense" "one_sentence"

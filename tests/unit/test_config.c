@@ -330,7 +330,7 @@ END_TEST
 
 START_TEST(the_command_line_wins_over_the_file)
 {
-    static const char text[] = "[daemon]\nsocket = /from/file\nlanes = 9\nlog = warn\nlog_to = journal\n[pool b]\nsize=1\ncount=1\n";
+    static const char text[] = "[daemon]\nsocket = /from/file\nlanes = 9\nlog = warn\nlog_to = journal\nloop = epoll\n[pool b]\nsize=1\ncount=1\n";
     ck_assert_int_eq(np_config_set(&config, "socket", "/from/line", "--socket", true), 0);
     ck_assert_int_eq(np_config_set(&config, "log", "error", "--log", true), 0);
     ck_assert_int_eq(np_config_pool_add(&config, "a,size=1,count=1", "--pool"), 0);
@@ -338,6 +338,7 @@ START_TEST(the_command_line_wins_over_the_file)
     ck_assert_str_eq(config.socket_path, "/from/line");
     ck_assert_int_eq(config.log_level, NP_LOG_ERROR);
     ck_assert_int_eq(config.log_to, NP_LOG_TO_JOURNAL);
+    ck_assert_int_eq(config.loop, NP_LOOP_EPOLL);
     ck_assert_uint_eq(config.limits.lanes, 9);
     ck_assert_uint_eq(config.pool_count, 2);
 }

@@ -263,6 +263,16 @@ static void set_version(json_t *daemon, const char *key, const np_shm64 words[NP
     np_json_set_text(daemon, key, text);
 }
 
+/* What the worker runs on; and, where it would have liked to run on io_uring, what the system answered. */
+static void describe_loop(const struct np_board_header *header, json_t *daemon)
+{
+    static const char *const names[] = { NULL, "io_uring", "epoll" };
+    uint32_t loop = np_load32(&header->loop, memory_order_relaxed); /* relaxed, both: for people */
+    uint32_t refusal = np_load32(&header->loop_refusal, memory_order_relaxed);
+    np_json_set(daemon, "loop", loop != NP_BOARD_LOOP_UNSAID && loop < sizeof names / sizeof names[0] ? json_string(names[loop]) : json_null());
+    np_json_set(daemon, "loop_refusal", refusal != 0 ? json_string(strerror((int)refusal)) : json_null());
+}
+
 static void describe_daemon(const struct np_view *view, json_t *document)
 {
     const struct np_board_header *header = view->board.header;
@@ -289,6 +299,7 @@ static void describe_daemon(const struct np_view *view, json_t *document)
         np_json_set_count(daemon, counters[i].key, np_load64(counters[i].counter, memory_order_relaxed)); /* relaxed: a statistic */
     set_version(daemon, "worker_version", header->worker_version);
     set_version(daemon, "keeper_version", header->keeper_version);
+    describe_loop(header, daemon);
     np_json_set(document, "daemon", daemon);
 }
 
@@ -318,6 +329,11 @@ static void print_daemon(const json_t *daemon)
         np_table_text(text, sizeof text, parts[i].kind, json_object_get(daemon, parts[i].key));
         printf("%s %s %s", i > 0 ? "," : "", text, parts[i].heading);
     }
+    const char *loop = json_string_value(json_object_get(daemon, "loop")), *refusal = json_string_value(json_object_get(daemon, "loop_refusal"));
+    if (loop)
+        printf(", on %s", loop);
+    if (refusal)
+        printf(" (io_uring: %s)", refusal);
     putchar('\n');
 }
 
