@@ -125,7 +125,8 @@ static void exec_worker(const struct keeper *keeper, int records)
     snprintf(text[n++], ARGUMENT_BYTES, "--lanes=%u", config->limits.lanes);
     snprintf(text[n++], ARGUMENT_BYTES, "--log=%s", np_log_level_name(config->log_level));
     snprintf(text[n++], ARGUMENT_BYTES, "--log-to=%s", np_log_to_name(config->log_to));
-    snprintf(text[n++], ARGUMENT_BYTES, "--loop=%s", np_config_loop_name(config->loop));
+    if (config->loop != NP_LOOP_AUTO)
+        snprintf(text[n++], ARGUMENT_BYTES, "--loop=%s", np_config_loop_name(config->loop));
     char admins[NP_ACCESS_TEXT_BYTES];
     np_access_format(config->admins, NP_RIGHT_ADMIN, admins, sizeof admins);
     if (admins[0])

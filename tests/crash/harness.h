@@ -4,6 +4,7 @@
  * daemon's board, and a count of promises kept and broken.
  *
  * Environment: NUMAPOOL_BUILD         where numapoold and numapoolctl are (otherwise two directories above the test)
+ *              NUMAPOOL_TEST_LOOP     io_uring or epoll: what the daemon runs on (otherwise auto)
  *              NUMAPOOL_TEST_PERCENT  1..100: how much of the work is done
  * Options:     --seed N               0 or none: another at each run; it is printed
  */

@@ -79,10 +79,16 @@ bool harness_daemon_start(struct harness_daemon *daemon, const char *pool_spec)
 bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_spec, const char *const *more)
 {
     char path[PATH_MAX + 16], ready[16];
-    const char *argv[10 + MORE_MAX] = { "numapoold", "--socket", daemon->socket, "--pool", pool_spec, "--ready-fd", ready, "--log", "info" };
+    const char *argv[12 + MORE_MAX] = { "numapoold", "--socket", daemon->socket, "--pool", pool_spec, "--ready-fd", ready, "--log", "info" };
+    const char *loop = getenv("NUMAPOOL_TEST_LOOP");
     int ends[2];
+    unsigned n = 9;
+    if (loop && *loop) {
+        argv[n++] = "--loop";
+        argv[n++] = loop;
+    }
     for (unsigned i = 0; i < MORE_MAX && more[i]; i++)
-        argv[9 + i] = more[i];
+        argv[n++] = more[i];
     program_path(path, sizeof path, "numapoold");
     if (pipe2(ends, O_CLOEXEC) < 0) {
         perror("pipe2");

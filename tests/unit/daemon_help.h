@@ -54,6 +54,7 @@ static inline bool find_program(void)
 static inline void start_daemon_with(const char *const *arguments)
 {
     const char *all[32] = { program, "--socket", socket_path, "--ready-fd" };
+    const char *loop = getenv("NUMAPOOL_TEST_LOOP"); /* what the daemon runs on */
     unsigned n = 4;
     int ready[2];
     char number[16];
@@ -61,6 +62,10 @@ static inline void start_daemon_with(const char *const *arguments)
     fcntl(ready[0], F_SETFD, FD_CLOEXEC);
     snprintf(number, sizeof number, "%d", ready[1]);
     all[n++] = number;
+    if (loop && *loop) {
+        all[n++] = "--loop";
+        all[n++] = loop;
+    }
     for (; *arguments && n < 31; arguments++)
         all[n++] = *arguments;
     strcpy(directory, "/tmp/numapool-test-XXXXXX");
