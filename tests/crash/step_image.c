@@ -79,8 +79,9 @@ static bool place_payload(struct step_memory *memory, struct step_region *region
             pool_name[strlen(entry->name)] != '\'')
             continue;
         for (uint32_t arena = 0; arena < np_pool_arenas(entry); arena++) {
-            size_t bytes = entry->arena[arena].slots * np_arena_stride_of(entry->slot_bytes, entry->flags);
-            if (bytes > region->bytes || region->bytes - bytes >= least || step_memory_find(memory, NP_STORE_DATA, pool, arena))
+            const size_t bytes = entry->arena[arena].slots * np_arena_stride_of(entry->slot_bytes, entry->flags);
+            const struct step_region *other = step_memory_find(memory, NP_STORE_DATA, pool, arena);
+            if (bytes > region->bytes || region->bytes - bytes >= least || (other && other->is_seen))
                 continue;
             least = region->bytes - bytes;
             region->a = pool;

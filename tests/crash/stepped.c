@@ -21,6 +21,7 @@
 enum { OPERATIONS_MAX = 256, HANDS = 2 };
 
 #pragma weak step_pool_group
+#pragma weak step_put_group
 #pragma weak step_attach_group
 #pragma weak step_send_group
 #pragma weak step_wait_group
@@ -31,8 +32,8 @@ enum { OPERATIONS_MAX = 256, HANDS = 2 };
 #pragma weak step_service_group
 #pragma weak step_ends_group
 
-static const struct step_group *const groups[] = { &step_pool_group, &step_attach_group, &step_send_group, &step_wait_group,
-                                                   &step_receive_group, &step_forward_group, &step_small_group, &step_broadcast_group,
+static const struct step_group *const groups[] = { &step_pool_group, &step_put_group, &step_attach_group, &step_send_group,
+                                                   &step_wait_group, &step_receive_group, &step_forward_group, &step_small_group, &step_broadcast_group,
                                                    &step_service_group, &step_ends_group };
 
 struct program {
