@@ -95,7 +95,7 @@ struct step_operation {
     int (*run)(struct step_actor *stepped);         /* every instruction of it is stepped */
     int (*meanwhile)(struct step_actor *peer);      /* with STEP_SLEEPS: when `run` sleeps */
     bool forwards;                                  /* what is finished on a was forwarded to b */
-    bool only_judge;                                /* what was sent is for the peer alone, and not looked for by a fresh receiver */
+    bool only_judge;                                /* who gets what how often is judge's and survive's to say */
     /* Of a repaired copy in which the peer lives, before anything is received from it; NULL: there is nothing more to be said of it. */
     int (*judge)(struct np_broker *broker, struct ledger *ledger);
     /* In the peer, once the stepped process was really killed and its number is free again: what has to reach the peer. NULL: nothing. */

@@ -219,7 +219,7 @@ static int peer_sends_three_first(struct step_actor *peer)
 
 static int prepare_connected(struct step_actor *stepped)
 {
-    return step_connect(stepped, 0);
+    return step_connect(stepped);
 }
 
 static int run_join(struct step_actor *stepped)

@@ -4,7 +4,7 @@
 
 static int prepare_connected(struct step_actor *stepped)
 {
-    return step_connect(stepped, 0);
+    return step_connect(stepped);
 }
 
 /* ---------------------------------------------------------------- senders */
@@ -113,12 +113,12 @@ static int run_close_responder(struct step_actor *stepped)
 
 static int prepare_requester(struct step_actor *stepped)
 {
-    return step_connect(stepped, 0) < 0 ? -1 : run_open_requester(stepped);
+    return step_connect(stepped) < 0 ? -1 : run_open_requester(stepped);
 }
 
 static int prepare_responder(struct step_actor *stepped)
 {
-    return step_connect(stepped, 0) < 0 ? -1 : run_open_responder(stepped);
+    return step_connect(stepped) < 0 ? -1 : run_open_responder(stepped);
 }
 
 #define TALKS .pool_options = STEP_LANES_POOL, .flags = STEP_TALKS | STEP_LONG

@@ -48,13 +48,17 @@ static int finish(struct step_actor *actor)
         result |= step_ok("numapool_put_bulk", numapool_put_bulk(actor->magazine, actor->slots, actor->slot_count));
     if (actor->waitset)
         result |= step_ok("numapool_waitset_close", numapool_waitset_close(actor->waitset));
-    for (unsigned i = 0; i < STEP_RECEIVERS_MAX; i++)
-        if (actor->receivers[i])
-            result |= step_ok("numapool_receiver_close", numapool_receiver_close(actor->receivers[i]));
     if (actor->requester)
         result |= step_ok("numapool_requester_close", numapool_requester_close(actor->requester, 0));
     if (actor->responder)
         result |= step_ok("numapool_responder_close", numapool_responder_close(actor->responder, 0));
+    if (actor->requester || actor->responder) { /* the ends were its parts */
+        actor->receivers[0] = NULL;
+        actor->senders[0] = NULL;
+    }
+    for (unsigned i = 0; i < STEP_RECEIVERS_MAX; i++)
+        if (actor->receivers[i])
+            result |= step_ok("numapool_receiver_close", numapool_receiver_close(actor->receivers[i]));
     for (unsigned i = 0; i < STEP_SENDERS_MAX; i++)
         if (actor->senders[i])
             result |= step_ok("numapool_sender_close", numapool_sender_close(actor->senders[i], 0));

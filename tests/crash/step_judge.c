@@ -292,9 +292,8 @@ static void inherit(struct world *world, uint32_t number, const struct step_case
         wrong(world, "the heir cannot open pool %u: %s", number, numapool_errormsg());
     } else {
         struct step_legacy legacy = step_legacy_of(&world->board, number);
-        legacy.is_whole = legacy.is_whole && !of->operation->only_judge;
         step_inherit(pool, after, &legacy);
-        if (strcmp(pool->name, STEP_POOL) == 0)
+        if (strcmp(pool->name, STEP_POOL) == 0 && !of->operation->only_judge)
             step_compare(&legacy, of->operation->forwards, before, after);
         if (numapool_close(pool) < 0)
             wrong(world, "the heir cannot close pool %u: %s", number, numapool_errormsg());

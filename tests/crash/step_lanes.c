@@ -18,14 +18,12 @@ int step_failed(const struct step_actor *actor, const char *call, int result)
 
 /* ---------------------------------------------------------------- ends */
 
-int step_connect(struct step_actor *actor, uint64_t flags)
+int step_connect_readonly(struct step_actor *actor)
 {
     int result = numapool_connect(&actor->client, actor->socket);
-    spin_ns = -1;
-    if (result < 0)
-        return step_failed(actor, "connect", result);
-    result = numapool_open(actor->client, STEP_POOL, flags, &actor->pool);
-    return result < 0 ? step_failed(actor, "open", result) : 0;
+    if (result == 0)
+        result = numapool_open(actor->client, STEP_POOL, NUMAPOOL_READONLY, &actor->pool);
+    return result < 0 ? step_failed(actor, "connect or open", result) : 0;
 }
 
 void step_spin(int64_t new_spin_ns)
@@ -45,7 +43,7 @@ static struct numapool_channel_options options_of(uint32_t lane_slots, uint32_t 
 int step_open_sender(struct step_actor *actor, unsigned which, const char *channel, uint32_t lane_slots, uint32_t flags)
 {
     struct numapool_channel_options options = options_of(lane_slots, flags);
-    if (!actor->client && step_connect(actor, 0) < 0)
+    if (step_connect(actor) < 0)
         return -1;
     int result = numapool_sender_open(actor->pool, channel, &options, &actor->senders[which]);
     return result < 0 ? step_failed(actor, "sender_open", result) : 0;
@@ -54,7 +52,7 @@ int step_open_sender(struct step_actor *actor, unsigned which, const char *chann
 int step_open_receiver(struct step_actor *actor, unsigned which, const char *channel, uint32_t flags)
 {
     struct numapool_channel_options options = options_of(0, flags);
-    if (!actor->client && step_connect(actor, 0) < 0)
+    if (step_connect(actor) < 0)
         return -1;
     actor->readers[which] = (struct ledger_reader){ .ledger = actor->ledger, .channel = channel[0] == 'b' ? LEDGER_B : LEDGER_A,
                                                     .role = "process", .incarnation = actor->incarnation };

@@ -13,8 +13,8 @@ int step_failed(const struct step_actor *actor, const char *call, int result);
 
 /* ---- ends */
 
-/* Connects and opens the pool; flags as those of numapool_open. */
-int step_connect(struct step_actor *actor, uint64_t flags);
+/* As step_connect, but the pool is open for reading and receiving alone. A peer that does so is a fresh one. */
+int step_connect_readonly(struct step_actor *actor);
 /* Connects first, if that has not been done. lane_slots, flags: of the channel's options. spin_ns is -1: who waits sleeps at once. */
 int step_open_sender(struct step_actor *actor, unsigned which, const char *channel, uint32_t lane_slots, uint32_t flags);
 int step_open_receiver(struct step_actor *actor, unsigned which, const char *channel, uint32_t flags);

@@ -65,7 +65,7 @@ static int prepare_received(struct step_actor *stepped)
 
 static int prepare_only_reading(struct step_actor *stepped)
 {
-    return step_connect(stepped, NUMAPOOL_READONLY) < 0 ? -1 : step_opens_receiver(stepped);
+    return step_connect_readonly(stepped) < 0 ? -1 : step_opens_receiver(stepped);
 }
 
 static int prepare_received_only_reading(struct step_actor *stepped)
@@ -121,6 +121,7 @@ static int peer_keeps_one_and_leaves(struct step_actor *peer)
     if (result < 0)
         return step_failed(peer, "keep", result);
     ledger_finish(&peer->readers[0], &peer->messages[0]);
+    peer->slots[peer->slot_count++] = peer->messages[0].data;
     return step_close_receiver(peer, 0);
 }
 
@@ -140,26 +141,6 @@ static int peer_sends_to_itself_and_leaves(struct step_actor *peer)
 static int run_two(struct step_actor *stepped)
 {
     return run_receive(stepped, 2) < 0 ? -1 : run_release(stepped, 0, 2);
-}
-
-/* The first of three names a slot that the pool has not. */
-static int peer_scribbles(struct step_actor *peer)
-{
-    if (step_peer_sends_three(peer) < 0)
-        return -1;
-    struct np_cell *cell = &np_lane_cells(peer->senders[0]->lanes[0].shared)[0];
-    np_store64(&cell->where, np_cell_where(0, 1u << 20), memory_order_release); /* pairs with the receiver's acquire */
-    peer->messages[0].id = 1;
-    step_finished(peer, LEDGER_A, 0, 1);
-    return 0;
-}
-
-static int run_scribbled(struct step_actor *stepped)
-{
-    int result = numapool_receive(stepped->receivers[0], stepped->messages, 3, 0);
-    if (result != -EBADMSG)
-        return step_failed(stepped, "receive of what was scribbled over", result);
-    return run_two(stepped);
 }
 
 /* ---------------------------------------------------------------- from lanes of others */
@@ -304,10 +285,9 @@ static const struct step_operation operations[] = {
       .run = run_two },
     { .name = "two, with another's between them", HERE, .peer = peer_sends_to_itself_and_leaves, .prepare = step_opens_receiver,
       .run = run_two },
-    { .name = "two, behind a scribble", HERE, .peer = peer_scribbles, .prepare = step_opens_receiver, .run = run_scribbled },
     { .name = "the lane of one who left", TALKS, .peer = peer_sends_to_both, .prepare = step_opens_receiver,
       .peer_again = peer_leaves_its_lane, .run = run_lane_of_another },
-    { .name = "the lane of one who was killed", TALKS, .peer = peer_has_a_mate, .prepare = step_opens_receiver,
+    { .name = "the lane of one who was killed", HERE, .flags = STEP_TALKS | STEP_LONG | STEP_FRESH_PEER, .peer = peer_has_a_mate, .prepare = step_opens_receiver,
       .peer_again = peer_loses_its_mate, .run = run_lane_of_another },
     { .name = "an orphan, which is left", TALKS, .peer = peer_will_send, .prepare = step_opens_receiver,
       .peer_again = peer_sends_and_goes, .run = run_orphan },

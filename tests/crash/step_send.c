@@ -54,6 +54,7 @@ static int peer_keeps_one(struct step_actor *peer)
     if (result < 0)
         return step_failed(peer, "keep", result);
     ledger_finish(&peer->readers[0], &peer->messages[1]);
+    peer->slots[peer->slot_count++] = peer->messages[1].data;
     return step_release(peer, 0, 2, 2);
 }
 
@@ -236,12 +237,6 @@ static int run_loan_bulk(struct step_actor *stepped)
     return stepped->slots[0] && result == 2 ? 0 : step_failed(stepped, "loan_bulk", result);
 }
 
-static int run_unloan(struct step_actor *stepped)
-{
-    int result = numapool_unloan(stepped->senders[0], stepped->slots[0]);
-    return result < 0 ? step_failed(stepped, "unloan", result) : 0;
-}
-
 /* Four sent, and what the magazine has is loaned: the next loan is of what was released. */
 static int prepare_loans(struct step_actor *stepped)
 {
@@ -251,14 +246,6 @@ static int prepare_loans(struct step_actor *stepped)
     while (magazine->top != magazine->bottom && stepped->slot_count < STEP_SLOTS_MAX)
         stepped->slots[stepped->slot_count++] = numapool_loan(stepped->senders[0]);
     return 0;
-}
-
-static int prepare_unloan(struct step_actor *stepped)
-{
-    if (step_open_sender(stepped, 0, "a", 4, 0) < 0)
-        return -1;
-    stepped->slots[0] = numapool_loan(stepped->senders[0]);
-    return stepped->slots[0] ? 0 : step_failed(stepped, "loan", 0);
 }
 
 static const struct step_operation operations[] = {
@@ -297,7 +284,6 @@ static const struct step_operation operations[] = {
       .peer_again = peer_releases_two, .run = run_loan_two },
     { .name = "a bulk of loans of what was released", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives,
       .prepare = prepare_loans, .peer_again = peer_keeps_one, .run = run_loan_bulk },
-    { .name = "a loan given back", .pool_options = STEP_LANES_POOL, .prepare = prepare_unloan, .run = run_unloan },
 };
 
 const struct step_group step_send_group = { "send", operations, sizeof operations / sizeof operations[0] };

@@ -16,7 +16,7 @@ static int open_requester(struct step_actor *actor, uint32_t flags)
     options.lane_slots = 8;
     options.flags = flags;
     options.spin_ns = -1;
-    if (step_connect(actor, 0) < 0)
+    if (step_connect(actor) < 0)
         return -1;
     int result = numapool_requester_open(actor->pool, SERVICE, &options, &actor->requester);
     if (result < 0)
@@ -32,7 +32,7 @@ static int open_responder(struct step_actor *actor, uint32_t flags)
     options.lane_slots = 8;
     options.flags = flags;
     options.spin_ns = -1;
-    if (step_connect(actor, 0) < 0)
+    if (step_connect(actor) < 0)
         return -1;
     int result = numapool_responder_open(actor->pool, SERVICE, &options, &actor->responder);
     if (result < 0)
@@ -155,6 +155,7 @@ static int run_reply_in_place(struct step_actor *stepped)
 static int peer_goes(struct step_actor *peer)
 {
     int result = numapool_requester_close(peer->requester, 0);
+    peer->requester = NULL;
     peer->senders[0] = NULL;
     peer->receivers[0] = NULL;
     return result < 0 ? step_failed(peer, "requester_close", result) : 0;

@@ -280,12 +280,11 @@ static void inherit(struct step_hand *hand)
 {
     struct step_question question = { .wish = STEP_WISH_INHERIT, .operation = hand->operation,
                                       .legacy = step_legacy_of(&hand->memory.board, 0) };
-    question.legacy.is_whole = question.legacy.is_whole && !hand->operation->only_judge;
     struct ledger *before = hand->memory.ledger_image;
     memcpy(before, hand->ledger, step_ledger_bytes());
     if (!step_helper_ask(&hand->heir, &question))
         failed(hand, "the heir did not finish");
-    else
+    else if (!hand->operation->only_judge)
         step_compare(&question.legacy, hand->operation->forwards, before, hand->ledger);
 }
 

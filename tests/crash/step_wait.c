@@ -16,8 +16,6 @@ static int prepare_full(struct step_actor *stepped)
 
 static int prepare_full_with_spin(struct step_actor *stepped)
 {
-    if (step_connect(stepped, 0) < 0)
-        return -1;
     step_spin(SPIN_NS);
     return prepare_full(stepped);
 }
@@ -39,7 +37,7 @@ static int peer_makes_room(struct step_actor *peer)
 /* Who reads only knows no bells: both ends sleep on the lane. */
 static int peer_only_reads(struct step_actor *peer)
 {
-    return step_connect(peer, NUMAPOOL_READONLY) < 0 ? -1 : step_open_receiver(peer, 0, "a", 0);
+    return step_connect_readonly(peer) < 0 ? -1 : step_open_receiver(peer, 0, "a", 0);
 }
 
 /* ---------------------------------------------------------------- for a slot */
@@ -74,15 +72,13 @@ static int peer_sends_one(struct step_actor *peer)
 
 static int prepare_spinning(struct step_actor *stepped)
 {
-    if (step_connect(stepped, 0) < 0)
-        return -1;
     step_spin(SPIN_NS);
     return step_opens_receiver(stepped);
 }
 
 static int prepare_only_reading(struct step_actor *stepped)
 {
-    return step_connect(stepped, NUMAPOOL_READONLY) < 0 ? -1 : step_opens_receiver(stepped);
+    return step_connect_readonly(stepped) < 0 ? -1 : step_opens_receiver(stepped);
 }
 
 static int run_receive(struct step_actor *stepped)
@@ -146,7 +142,7 @@ static const struct step_operation operations[] = {
       .run = run_send, .meanwhile = peer_makes_room },
     { .name = "for room, behind a spin", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = step_peer_receives,
       .prepare = prepare_full_with_spin, .run = run_send, .meanwhile = peer_makes_room },
-    { .name = "for room, of who only reads", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_only_reads,
+    { .name = "for room, of who only reads", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS | STEP_FRESH_PEER, .peer = peer_only_reads,
       .prepare = prepare_full, .run = run_send, .meanwhile = peer_makes_room },
     { .name = "for a slot that a receiver releases", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = step_peer_receives,
       .prepare = prepare_dearth, .run = run_loan, .meanwhile = peer_makes_room },
