@@ -28,7 +28,15 @@
 /* relaxed everywhere: a system call lies between who writes and who reads */
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
-enum { STEPS_MAX = 400000, SEEN_ROOM = 1 << 17, SAMPLE = 60, ALL_BELOW = 1000, PASSING_COST = 3 };
+enum {
+    STEPS_MAX = 400000,
+    SEEN_ROOM = 1 << 17,
+    ALL_BELOW = 1000,   /* instructions: a process is killed at each of them */
+    SAMPLE = 40,        /* otherwise: at so many of them, and at each that changed shared memory */
+    CHANGES_MAX = 400,
+    PASSING_COST = 3,   /* of a breakpoint that is passed, in steps */
+    DEAR_COST = 500     /* places that take longer to come to are left out of the sample where there are others */
+};
 
 struct seen {
     uint64_t *places; /* [SEEN_ROOM]; 0: vacant */
@@ -48,6 +56,8 @@ struct step_hand {
     struct seen states, images;
     uint64_t *path; /* [STEPS_MAX]: address of each instruction */
     uint64_t *passed; /* [STEPS_MAX]: how often it had been come to before */
+    unsigned changes[CHANGES_MAX]; /* instructions before which there was a state that had not been there */
+    unsigned change_count;
 
     const struct step_operation *operation;
     const struct step_plan *plan;
@@ -264,6 +274,7 @@ static struct left wait_until_gone(struct step_hand *hand, bool only_clients)
 
 static void destroy_other_pools(struct step_hand *hand)
 {
+    bool there_were = false;
     for (uint32_t pool = 1; pool < NP_POOLS_MAX; pool++) {
         const struct np_pool_entry *entry = &hand->memory.board.pools[pool];
         struct step_question question = { .wish = STEP_WISH_DESTROY, .operation = hand->operation };
@@ -272,7 +283,10 @@ static void destroy_other_pools(struct step_hand *hand)
         memcpy(question.pool, entry->name, sizeof question.pool);
         if (!step_helper_ask(&hand->heir, &question))
             failed(hand, "the pool that it made cannot be destroyed");
+        there_were = true;
     }
+    if (there_were)
+        step_memory_scan(&hand->memory);
 }
 
 /* All that is left goes to the heir. */
@@ -296,8 +310,6 @@ static void end_trial(struct step_hand *hand)
     step_end(&hand->traced);
     if (wait_until_gone(hand, true).clients > 0)
         failed(hand, "the dead client is not forgotten");
-    if (operation->flags & STEP_TALKS)
-        step_memory_scan(&hand->memory);
     if (operation->peer && operation->survive)
         ask(hand, &hand->peer, STEP_WISH_SURVIVE, "what has to reach the peer");
     if (operation->peer && operation->flags & STEP_FRESH_PEER)
@@ -307,8 +319,7 @@ static void end_trial(struct step_hand *hand)
     if (operation->flags & STEP_FRESH_PEER)
         wait_until_gone(hand, true);
     inherit(hand);
-    if (operation->flags & STEP_TALKS)
-        destroy_other_pools(hand);
+    destroy_other_pools(hand);
     struct left left = wait_until_gone(hand, false);
     if (left.clients + left.endpoints + left.lanes > 0 || !left.all_free)
         failed(hand, "left over in the living daemon: %u clients, %u endpoints, %u lanes; all slots are free: %s", left.clients, left.endpoints,
@@ -327,7 +338,8 @@ static void look_and_judge(struct step_hand *hand, bool with_board)
     if (!step_memory_changed(&hand->memory, with_board, &told) && !told && hand->states.count > 0)
         return;
     const uint64_t hash = step_memory_hash(&hand->memory);
-    see(&hand->states, hash);
+    if (see(&hand->states, hash) && hand->change_count < CHANGES_MAX)
+        hand->changes[hand->change_count++] = (unsigned)hand->step;
     if (!see(&hand->images, hash ^ hand->memory.ledger_hash) || hand->result->failures >= STEP_FAILURES_MAX)
         return;
     hand->result->judged++;
@@ -370,6 +382,7 @@ static void step_through(struct step_hand *hand)
     const unsigned flags = hand->operation->flags;
     enum step_stop stop = STEP_STOPPED;
     hand->step = 0;
+    hand->change_count = 0;
     stop_worker(hand);
     step_memory_scan(&hand->memory);
     look_and_judge(hand, true);
@@ -412,16 +425,15 @@ static bool asleep_when_killed(void *context)
     return ask(hand, &hand->peer, STEP_WISH_MEANWHILE, "what ends the sleep");
 }
 
-/* Where the way to step k goes on in single steps. Not within the library's system calls for a breakpoint would lie in other
- * programs' memory as little as here: it is private. */
-static unsigned anchor_of(const struct step_hand *hand, unsigned k)
+/* From where the way to step k goes on in single steps; *cost of the whole way. */
+static unsigned anchor_of(const struct step_hand *hand, unsigned k, uint64_t *cost)
 {
     unsigned best = 0;
-    uint64_t best_cost = k;
-    for (unsigned j = k; j > 0 && k - j < best_cost; j--) {
-        uint64_t cost = PASSING_COST * (hand->passed[j] + 1) + (k - j);
-        if (cost < best_cost) {
-            best_cost = cost;
+    *cost = k;
+    for (unsigned j = k; j > 0 && k - j < *cost; j--) {
+        uint64_t its_cost = PASSING_COST * (hand->passed[j] + 1) + (k - j);
+        if (its_cost < *cost) {
+            *cost = its_cost;
             best = j;
         }
     }
@@ -435,7 +447,8 @@ static void kill_at(struct step_hand *hand, unsigned k)
     if (!begin_trial(hand, asleep_when_killed))
         return;
     enum step_stop stop = STEP_STOPPED;
-    unsigned at = k < n ? anchor_of(hand, k) : n;
+    uint64_t cost;
+    unsigned at = k < n ? anchor_of(hand, k, &cost) : n;
     if (k < n) {
         if (at > 0)
             stop = step_to(&hand->traced, hand->path[at], hand->passed[at]);
@@ -448,6 +461,31 @@ static void kill_at(struct step_hand *hand, unsigned k)
     end_trial(hand);
 }
 
+/* One of [from, end), and one that is come to in short time where there is one. */
+static unsigned draw(struct step_hand *hand, unsigned from, unsigned end)
+{
+    unsigned drawn = from;
+    uint64_t cost = UINT64_MAX;
+    for (unsigned tries = 0; tries < 8 && cost > DEAR_COST; tries++) {
+        drawn = from + harness_below(&hand->random, end - from);
+        if (drawn >= hand->result->instructions)
+            break;
+        anchor_of(hand, drawn, &cost);
+    }
+    return drawn;
+}
+
+/* At so many instructions, or all, drawn from equal parts of the way. */
+static void kill_at_sample(struct step_hand *hand, unsigned wanted)
+{
+    const uint64_t places = hand->result->instructions + 1;
+    const unsigned chosen = harness_scaled(wanted, 4);
+    for (unsigned i = 0; i < chosen && hand->result->failures == 0; i++) {
+        unsigned from = (unsigned)(places * i / chosen), end = (unsigned)(places * (i + 1) / chosen);
+        kill_at(hand, end > from + 1 ? draw(hand, from, end) : from);
+    }
+}
+
 static void kill_all(struct step_hand *hand)
 {
     const unsigned n = hand->result->instructions;
@@ -456,12 +494,14 @@ static void kill_all(struct step_hand *hand)
         kill_at(hand, (unsigned)hand->plan->only);
         return;
     }
-    const bool all = n < ALL_BELOW && !(hand->operation->flags & STEP_LONG);
-    const unsigned wanted = all ? n + 1 : SAMPLE, chosen = harness_scaled(wanted, 4);
-    for (unsigned i = 0; i < chosen && hand->result->failures == 0; i++) {
-        unsigned from = (unsigned)((uint64_t)(n + 1) * i / chosen), end = (unsigned)((uint64_t)(n + 1) * (i + 1) / chosen);
-        kill_at(hand, end > from + 1 ? from + harness_below(&hand->random, end - from) : from);
+    if (n < ALL_BELOW && !(hand->operation->flags & STEP_LONG)) {
+        kill_at_sample(hand, n + 1);
+        return;
     }
+    kill_at_sample(hand, SAMPLE);
+    const unsigned chosen = harness_scaled(hand->change_count, 1);
+    for (unsigned i = 0; i < chosen && hand->result->failures == 0; i++)
+        kill_at(hand, hand->changes[(uint64_t)hand->change_count * i / chosen]);
 }
 
 /* ---------------------------------------------------------------- the whole */
