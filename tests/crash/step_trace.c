@@ -50,6 +50,13 @@ bool step_is_system_call(uint64_t address)
     const unsigned char *code = (const unsigned char *)(uintptr_t)address;
     return code[0] == 0x0f && code[1] == 0x05;
 }
+unsigned step_repeats(uint64_t address)
+{
+    const unsigned char *code = (const unsigned char *)(uintptr_t)address;
+    const unsigned at = code[1] == 0x48 ? 2 : 1; /* a prefix for eight bytes at once */
+    const bool is_string = code[at] == 0xa4 || code[at] == 0xa5 || code[at] == 0xaa || code[at] == 0xab;
+    return code[0] == 0xf3 && is_string ? at + 1 : 0;
+}
 #else /* the program says NOT RUN and comes nowhere near these */
 #define BREAKPOINT_BYTES 0u
 #define MARK(name) __asm__ volatile(".globl " name "\n" name ":" ::: "memory")
@@ -66,6 +73,10 @@ static unsigned long with_breakpoint(unsigned long text)
     return text;
 }
 bool step_is_system_call(uint64_t address)
+{
+    return address == 0;
+}
+unsigned step_repeats(uint64_t address)
 {
     return address == 0;
 }

@@ -44,6 +44,8 @@ bool step_begin(struct step_traced *traced, const struct step_operation *operati
 uint64_t step_address(const struct step_traced *traced);
 /* Whether it is a system call. Its code is here as well, since the process is a fork of this one. */
 bool step_is_system_call(uint64_t address);
+/* How long it is, if it copies or fills and repeats itself; each time round is a step. 0: it is another one. */
+unsigned step_repeats(uint64_t address);
 /* One instruction. */
 enum step_stop step_once(struct step_traced *traced);
 /* Goes on until `address` is come to for the (passed + 1)th time. */

@@ -34,6 +34,7 @@ enum {
     ALL_BELOW = 1000,   /* instructions: a process is killed at each of them */
     SAMPLE = 40,        /* otherwise: at so many of them, and at each that changed shared memory */
     CHANGES_MAX = 400,
+    ROUNDS = 32,        /* of an instruction that repeats itself, that are stepped */
     PASSING_COST = 3,   /* of a breakpoint that is passed, in steps */
     DEAR_COST = 500     /* places that take longer to come to are left out of the sample where there are others */
 };
@@ -359,6 +360,13 @@ static bool asleep_when_stepped(void *context)
     return true;
 }
 
+/* A fill or copy that has gone round some times and goes on: what it does to shared memory after that is seen at its end. */
+static bool is_tedious(const struct step_hand *hand)
+{
+    const uint64_t address = hand->path[hand->step];
+    return hand->step >= ROUNDS && hand->path[hand->step - ROUNDS] == address && step_repeats(address) > 0;
+}
+
 static enum step_stop step_and_look(struct step_hand *hand)
 {
     const uint64_t address = step_address(&hand->traced);
@@ -367,7 +375,7 @@ static enum step_stop step_and_look(struct step_hand *hand)
     hand->path[hand->step] = address;
     if (worker_runs)
         continue_worker(hand);
-    enum step_stop stop = step_once(&hand->traced);
+    enum step_stop stop = is_tedious(hand) ? step_to(&hand->traced, address + step_repeats(address), 0) : step_once(&hand->traced);
     if (worker_runs) {
         stop_worker(hand);
         step_memory_scan(&hand->memory);
