@@ -92,6 +92,35 @@ static int peer_sends_keyed(struct step_actor *peer)
     return 0;
 }
 
+static int prepare_ends(struct step_actor *stepped)
+{
+    return step_opens_receiver(stepped) < 0 ? -1 : step_open_sender(stepped, 0, "b", 8, 0);
+}
+
+/* Two lanes of a, two messages each: `released` of the first moves before the second's words. */
+static int peer_sends_on_two_lanes(struct step_actor *peer)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (step_open_sender(peer, i, "a", 8, 0) < 0 || step_send(peer, i, 2) < 0)
+            return -1;
+    return 0;
+}
+
+static int prepare_four(struct step_actor *stepped)
+{
+    return prepare_ends(stepped) < 0 ? -1 : step_receive(stepped, 0, 0, 4);
+}
+
+static int run_forward_four(struct step_actor *stepped)
+{
+    step_finishing(stepped, LEDGER_A, 0, 4);
+    int result = numapool_forward_bulk(stepped->receivers[0], stepped->messages, 4, stepped->senders[0], 0);
+    if (result != 4)
+        return step_failed(stepped, "forward_bulk", result);
+    step_finished(stepped, LEDGER_A, 0, 4);
+    return 0;
+}
+
 /* The sender's end is gone before the forwarder looks: its lane is an orphan, which is left once all has gone on. */
 static int peer_leaves_an_orphan(struct step_actor *peer)
 {
@@ -101,11 +130,6 @@ static int peer_leaves_an_orphan(struct step_actor *peer)
 static int peer_will_send(struct step_actor *peer)
 {
     return step_open_sender(peer, 0, "a", 8, 0);
-}
-
-static int prepare_ends(struct step_actor *stepped)
-{
-    return step_opens_receiver(stepped) < 0 ? -1 : step_open_sender(stepped, 0, "b", 8, 0);
 }
 
 static int run_forward_orphan(struct step_actor *stepped)
@@ -188,7 +212,7 @@ static const struct step_operation operations[] = {
     { .name = "one, with checks", .pool_options = STEP_LANES_POOL ",checks", .peer = step_peer_sends_three, .prepare = prepare_forward,
       .run = run_forward, .forwards = true },
     { .name = "one, between two who sleep", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_receives, .prepare = prepare_forward,
-      .peer_again = peer_sleeps_at_both_ends, .run = run_forward, .forwards = true },
+      .peer_again = peer_sleeps_at_both_ends, .run = run_forward, .forwards = true, .survive = step_survive_receiving },
     { .name = "a bulk of three", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_forward,
       .run = run_forward_bulk, .forwards = true },
     { .name = "a bulk for which there is half room", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three,
@@ -199,6 +223,8 @@ static const struct step_operation operations[] = {
       .run = run_forward_youngest, .forwards = true },
     { .name = "keyed ones", .pool_options = STEP_LANES_POOL, .peer = peer_sends_keyed, .prepare = prepare_forward, .run = run_forward_bulk,
       .forwards = true },
+    { .name = "a bulk of two lanes", .pool_options = STEP_LANES_POOL, .peer = peer_sends_on_two_lanes, .prepare = prepare_four,
+      .run = run_forward_four, .forwards = true },
     { .name = "what an orphan has", .pool_options = STEP_LANES_POOL, .flags = STEP_TALKS | STEP_LONG, .peer = peer_will_send,
       .prepare = prepare_ends, .peer_again = peer_leaves_an_orphan, .run = run_forward_orphan, .forwards = true },
     { .name = "one, into a broadcast", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_hears, .prepare = prepare_into_broadcast,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "step_lanes.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "channel/sender.h"
 
 static int64_t spin_ns = -1;
+static bool receiver_sleeps, sender_sleeps; /* of a peer: receiver or sender 0 has raised its flags */
 
 int step_failed(const struct step_actor *actor, const char *call, int result)
 {
@@ -84,6 +86,7 @@ int step_sleep_receiver(struct step_actor *actor, unsigned which)
         return step_failed(actor, "receive", result);
     np_waiting_arm(&receiver->endpoint);
     np_receiver_raise_flags(receiver, &receiver->endpoint.sleep);
+    receiver_sleeps |= which == 0;
     return 0;
 }
 
@@ -93,6 +96,7 @@ int step_sleep_sender(struct step_actor *actor, unsigned which)
     np_sender_sync(sender);
     np_waiting_arm(&sender->endpoint);
     np_sender_raise_flags(sender, sender->endpoint.bell_id, &sender->endpoint.sleep);
+    sender_sleeps |= which == 0;
     return 0;
 }
 
@@ -170,6 +174,56 @@ int step_release(struct step_actor *actor, unsigned which, unsigned first, unsig
     return 0;
 }
 
+static int survive_sleep(struct step_actor *peer)
+{
+    const bool lost = (receiver_sleeps && peer->receivers[0] && !np_sleep_is_over(&peer->receivers[0]->endpoint.sleep)) ||
+                      (sender_sleeps && peer->senders[0] && !np_sleep_is_over(&peer->senders[0]->endpoint.sleep));
+    receiver_sleeps = sender_sleeps = false;
+    return lost ? step_failed(peer, "waking who sleeps", -1) : 0;
+}
+
+/* All that is there, of one receiver. Nothing is released: it may have received elders in the trial that it keeps. */
+static int take_all(struct step_actor *peer, unsigned which)
+{
+    struct numapool_msg message;
+    int result;
+    while ((result = numapool_receive(peer->receivers[which], &message, 1, 0)) == 1)
+        ledger_receive(&peer->readers[which], peer->receivers[which], &message);
+    return result == -EAGAIN ? 0 : step_failed(peer, "receive", result);
+}
+
+int step_survive_receiving(struct step_actor *peer)
+{
+    if (survive_sleep(peer) < 0)
+        return -1;
+    for (unsigned i = 0; i < STEP_RECEIVERS_MAX; i++)
+        if (peer->receivers[i] && take_all(peer, i) < 0)
+            return -1;
+    for (uint32_t number = 1; number < peer->ledger->next; number++) {
+        const struct ledger_message *entry = &peer->ledger->messages[number];
+        const enum ledger_channel channel = peer->readers[0].channel;
+        const bool is_due = channel == LEDGER_A ? entry->sent : entry->finished[LEDGER_A];
+        if (is_due && entry->received[channel] == 0)
+            return step_failed(peer, "receiving what was sent, of which this number did not come,", (int)number);
+    }
+    return 0;
+}
+
+int step_survive_sending(struct step_actor *peer)
+{
+    struct np_lane_shared *shared = peer->senders[0]->lanes[0].shared;
+    const uint64_t capacity = peer->senders[0]->lanes[0].mask + 1, released = np_load64(&shared->released, memory_order_acquire);
+    const bool has_room = peer->senders[0]->lanes[0].head - released < capacity; /* and no word that was not released is in the way */
+    if (survive_sleep(peer) < 0 || step_compose(peer, 0, 0, 1) < 0)
+        return -1;
+    int result = numapool_send(peer->senders[0], peer->messages, 0);
+    if (result == 0)
+        step_sent(peer, 0, 1);
+    else if (peer->senders[0]->kind != NP_LANE_SMALL)
+        numapool_unloan(peer->senders[0], peer->messages[0].data);
+    return result == 0 || (result == -EAGAIN && !has_room) ? 0 : step_failed(peer, "send", result);
+}
+
 int step_peer_receives(struct step_actor *peer)
 {
     return step_open_receiver(peer, 0, "a", 0);
@@ -190,8 +244,10 @@ int step_opens_receiver(struct step_actor *stepped)
 static void read_plain(struct np_lane_shared *shared, uint32_t lane, uint64_t position, uint64_t word, struct step_lane *read)
 {
     const struct np_label *label = &np_lane_labels(shared, shared->capacity)[position & (shared->capacity - 1)];
-    if (np_word_is_sent_as(word, lane, position))
-        read->numbers[read->count++] = np_load64(&label->id, memory_order_relaxed); /* relaxed: nobody else has this copy */
+    if (!np_word_is_sent_as(word, lane, position))
+        return;
+    read->keys[read->count] = np_load64(&label->key, memory_order_relaxed); /* relaxed, both: nobody else has this copy */
+    read->numbers[read->count++] = np_load64(&label->id, memory_order_relaxed);
 }
 
 static void read_small(struct np_lane_shared *shared, uint64_t position, struct step_lane *read)

@@ -40,6 +40,11 @@ int step_close_sender(struct step_actor *actor, unsigned which);
 int step_sleep_receiver(struct step_actor *actor, unsigned which);
 int step_sleep_sender(struct step_actor *actor, unsigned which);
 
+/* For `survive`: the peer goes on as if nothing had happened. Its receivers get all that was sent to them, with the ledger's marks; its
+ * sender 0 sends one more, where its lane has room. Who had fallen asleep must have been rung, by the dead or for him. */
+int step_survive_receiving(struct step_actor *peer);
+int step_survive_sending(struct step_actor *peer);
+
 /* Shared by more than one file: the peer opens receiver 0 on "a"; the peer opens sender 0 on "a", with lanes of 8, and sends 3. */
 int step_peer_receives(struct step_actor *peer);
 int step_peer_sends_three(struct step_actor *peer);
@@ -94,7 +99,7 @@ struct step_lane {
     uint64_t first;    /* position of numbers[0]; of a broadcast that of the home */
     bool began;        /* of a broadcast: something was sent since it was made */
     unsigned count;
-    uint64_t numbers[STEP_MESSAGES_MAX];
+    uint64_t numbers[STEP_MESSAGES_MAX], keys[STEP_MESSAGES_MAX];
 };
 /* Reads the lane if it belongs to the channel and is no home. Messages whose word has moved on are left out of plain lanes; of a
  * broadcast each must be SHARED. False: it is no such lane. A breach is noted where a cell is not what its word says. */

@@ -73,6 +73,19 @@ static int prepare_received_only_reading(struct step_actor *stepped)
     return prepare_only_reading(stepped) < 0 ? -1 : step_receive(stepped, 0, 0, 3);
 }
 
+/* Three of four are released; the sender's next two stand where the ring begins again. */
+static int prepare_at_the_end(struct step_actor *stepped)
+{
+    if (step_opens_receiver(stepped) < 0 || step_receive(stepped, 0, 0, 3) < 0)
+        return -1;
+    return step_release(stepped, 0, 0, 3);
+}
+
+static int peer_sends_two_more(struct step_actor *peer)
+{
+    return step_send(peer, 0, 2);
+}
+
 static int run_release_one(struct step_actor *stepped)
 {
     return run_release(stepped, 0, 1);
@@ -264,31 +277,32 @@ static int run_orphan_and_successor(struct step_actor *stepped)
 }
 
 #define HERE .pool_options = STEP_LANES_POOL
+#define SENT HERE, .peer = step_peer_sends_three, .survive = step_survive_sending
 #define TALKS HERE, .flags = STEP_TALKS | STEP_LONG
 
 static const struct step_operation operations[] = {
-    { .name = "one, and its release", HERE, .peer = step_peer_sends_three, .prepare = step_opens_receiver, .run = run_one },
-    { .name = "three, and their release", HERE, .peer = step_peer_sends_three, .prepare = step_opens_receiver, .run = run_three },
-    { .name = "three, and their release, by who only reads", HERE, .peer = step_peer_sends_three, .prepare = prepare_only_reading,
-      .run = run_three },
+    { .name = "one, and its release", SENT, .prepare = step_opens_receiver, .run = run_one },
+    { .name = "three, and their release", SENT, .prepare = step_opens_receiver, .run = run_three },
+    { .name = "three, and their release, by who only reads", SENT, .prepare = prepare_only_reading, .run = run_three },
     { .name = "three, and their release, with checks", .pool_options = STEP_LANES_POOL ",checks", .peer = step_peer_sends_three,
-      .prepare = step_opens_receiver, .run = run_three },
+      .prepare = step_opens_receiver, .run = run_three, .survive = step_survive_sending },
+    { .name = "three, across the ring's end", HERE, .peer = peer_fills, .prepare = prepare_at_the_end, .peer_again = peer_sends_two_more,
+      .run = run_three, .survive = step_survive_sending },
     { .name = "released, and the sender sleeps", HERE, .peer = peer_fills, .prepare = prepare_received, .peer_again = peer_sleeps,
-      .run = run_release_one },
+      .run = run_release_one, .survive = step_survive_sending },
     { .name = "released, and the sender sleeps on the lane", HERE, .peer = peer_fills, .prepare = prepare_received_only_reading,
-      .peer_again = peer_sleeps, .run = run_release_three },
-    { .name = "released, the youngest first", HERE, .peer = step_peer_sends_three, .prepare = prepare_received,
-      .run = run_release_youngest },
+      .peer_again = peer_sleeps, .run = run_release_three, .survive = step_survive_sending },
+    { .name = "released, the youngest first", SENT, .prepare = prepare_received, .run = run_release_youngest },
     { .name = "released, of two lanes", HERE, .peer = peer_sends_twice, .prepare = prepare_received_of_two_lanes,
-      .run = run_release_two_lanes },
+      .run = run_release_two_lanes, .survive = step_survive_sending },
     { .name = "two, behind one that has moved on", HERE, .peer = peer_keeps_one_and_leaves, .prepare = step_opens_receiver,
-      .run = run_two },
+      .run = run_two, .survive = step_survive_sending },
     { .name = "two, with another's between them", HERE, .peer = peer_sends_to_itself_and_leaves, .prepare = step_opens_receiver,
-      .run = run_two },
+      .run = run_two, .survive = step_survive_sending },
     { .name = "the lane of one who left", TALKS, .peer = peer_sends_to_both, .prepare = step_opens_receiver,
-      .peer_again = peer_leaves_its_lane, .run = run_lane_of_another },
-    { .name = "the lane of one who was killed", HERE, .flags = STEP_TALKS | STEP_LONG | STEP_FRESH_PEER, .peer = peer_has_a_mate, .prepare = step_opens_receiver,
-      .peer_again = peer_loses_its_mate, .run = run_lane_of_another },
+      .peer_again = peer_leaves_its_lane, .run = run_lane_of_another, .survive = step_survive_sending },
+    { .name = "the lane of one who was killed", HERE, .flags = STEP_TALKS | STEP_LONG | STEP_FRESH_PEER, .peer = peer_has_a_mate,
+      .prepare = step_opens_receiver, .peer_again = peer_loses_its_mate, .run = run_lane_of_another, .survive = step_survive_sending },
     { .name = "an orphan, which is left", TALKS, .peer = peer_will_send, .prepare = step_opens_receiver,
       .peer_again = peer_sends_and_goes, .run = run_orphan },
     { .name = "an orphan, before its successor", TALKS, .peer = peer_will_send, .prepare = step_opens_receiver,

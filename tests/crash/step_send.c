@@ -70,6 +70,21 @@ static int run_bulk(struct step_actor *stepped)
     return 0;
 }
 
+static int prepare_full_for_three(struct step_actor *stepped)
+{
+    return step_open_sender(stepped, 0, "a", 4, 0) < 0 || step_send(stepped, 0, 4) < 0 ? -1 : step_compose(stepped, 0, 0, 3);
+}
+
+/* Of three, as many as there is room for. */
+static int run_two_of_three(struct step_actor *stepped)
+{
+    int result = numapool_send_bulk(stepped->senders[0], stepped->messages, 3, 0);
+    if (result != 2)
+        return step_failed(stepped, "send_bulk of three where there is room for two", result);
+    step_sent(stepped, 0, 2);
+    return 0;
+}
+
 static int prepare_eight(struct step_actor *stepped)
 {
     return step_open_sender(stepped, 0, "a", 16, 0) < 0 || step_send(stepped, 0, 1) < 0 ? -1 : step_compose(stepped, 0, 0, 8);
@@ -195,6 +210,27 @@ static int prepare_keys(struct step_actor *stepped)
     return 0;
 }
 
+/* Messages with one key lie on one lane, as long as they are not released. */
+static int judge_keys(struct np_broker *broker, struct ledger *ledger)
+{
+    uint64_t keys[STEP_MESSAGES_MAX];
+    uint32_t lanes[STEP_MESSAGES_MAX];
+    struct step_lane read;
+    unsigned n = 0;
+    for (uint32_t lane = 1; lane <= broker->board.limits.lanes; lane++) {
+        if (!step_read_lane(broker, ledger, lane, "a", &read))
+            continue;
+        for (unsigned i = 0; i < read.count && n < STEP_MESSAGES_MAX; i++) {
+            for (unsigned j = 0; j < n; j++)
+                if (keys[j] != 0 && keys[j] == read.keys[i] && lanes[j] != lane)
+                    ledger_breach(ledger, "key %llu is on lane %u and on lane %u", (unsigned long long)keys[j], lanes[j], lane);
+            keys[n] = read.keys[i];
+            lanes[n++] = lane;
+        }
+    }
+    return 0;
+}
+
 /* ---------------------------------------------------------------- lanes that come and go */
 
 static int peer_joins_again(struct step_actor *peer)
@@ -248,42 +284,44 @@ static int prepare_loans(struct step_actor *stepped)
     return 0;
 }
 
+#define HERE .pool_options = STEP_LANES_POOL
+#define RECEIVED HERE, .peer = step_peer_receives, .survive = step_survive_receiving
+#define RECEIVED_TWICE HERE, .peer = peer_receives_twice, .survive = step_survive_receiving
+#define CHECKED .pool_options = STEP_LANES_POOL ",checks", .peer = step_peer_receives, .survive = step_survive_receiving
+#define EXACT .pool_options = STEP_LANES_POOL ",exact", .peer = step_peer_receives, .survive = step_survive_receiving
+#define TALKS .flags = STEP_TALKS | STEP_LONG
+
 static const struct step_operation operations[] = {
-    { .name = "the first, on a lane that waits", .pool_options = STEP_LANES_POOL, .prepare = prepare_first, .run = run_send },
-    { .name = "one, warm", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives, .prepare = prepare_warm, .run = run_send },
-    { .name = "one, to who sleeps", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives, .prepare = prepare_warm,
-      .peer_again = peer_falls_asleep, .run = run_send },
-    { .name = "one, on a full lane that has room again", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives,
-      .prepare = prepare_full, .peer_again = peer_releases_two, .run = run_send },
-    { .name = "one, on a full lane of which one was kept", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives,
-      .prepare = prepare_full, .peer_again = peer_keeps_one, .run = run_send },
-    { .name = "one, counted exactly", .pool_options = STEP_LANES_POOL ",exact", .peer = step_peer_receives, .prepare = prepare_full,
-      .peer_again = peer_releases_two, .run = run_send },
-    { .name = "one, with checks", .pool_options = STEP_LANES_POOL ",checks", .peer = step_peer_receives, .prepare = prepare_full,
-      .peer_again = peer_releases_two, .run = run_send },
-    { .name = "a bulk of eight", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives, .prepare = prepare_eight, .run = run_bulk },
-    { .name = "a bulk across the ring's end", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives,
-      .prepare = prepare_across_the_end, .peer_again = peer_releases_three, .run = run_bulk },
-    { .name = "a bulk over two lanes", .pool_options = STEP_LANES_POOL, .peer = peer_receives_twice, .prepare = prepare_six_for_two_lanes,
-      .run = run_bulk },
-    { .name = "to one alone", .pool_options = STEP_LANES_POOL, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to,
-      .only_judge = true, .judge = judge_sent_to, .survive = survive_sent_to },
-    { .name = "keyed, the first", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives, .prepare = prepare_key_first,
+    { .name = "the first, on a lane that waits", HERE, .prepare = prepare_first, .run = run_send },
+    { .name = "one, warm", RECEIVED, .prepare = prepare_warm, .run = run_send },
+    { .name = "one, to who sleeps", RECEIVED, .prepare = prepare_warm, .peer_again = peer_falls_asleep, .run = run_send },
+    { .name = "one, on a full lane that has room again", RECEIVED, .prepare = prepare_full, .peer_again = peer_releases_two,
       .run = run_send },
-    { .name = "keyed, behind its elder", .pool_options = STEP_LANES_POOL, .peer = peer_receives_twice, .prepare = prepare_key_again,
+    { .name = "one, on a full lane of which one was kept", RECEIVED, .prepare = prepare_full, .peer_again = peer_keeps_one,
       .run = run_send },
-    { .name = "keyed, on another lane than before", .pool_options = STEP_LANES_POOL, .peer = peer_receives_twice,
-      .prepare = prepare_key_again, .peer_again = peer_releases_the_keyed, .run = run_send },
-    { .name = "keys of two lanes in a bulk", .pool_options = STEP_LANES_POOL, .peer = peer_receives_twice, .prepare = prepare_keys,
+    { .name = "one, counted exactly", EXACT, .prepare = prepare_full, .peer_again = peer_releases_two, .run = run_send },
+    { .name = "one, with checks", CHECKED, .prepare = prepare_full, .peer_again = peer_releases_two, .run = run_send },
+    { .name = "a bulk of eight", RECEIVED, .prepare = prepare_eight, .run = run_bulk },
+    { .name = "a bulk across the ring's end", RECEIVED, .prepare = prepare_across_the_end, .peer_again = peer_releases_three,
       .run = run_bulk },
-    { .name = "one, when a lane has come", .pool_options = STEP_LANES_POOL, .flags = STEP_TALKS | STEP_LONG, .peer = step_peer_receives,
-      .prepare = prepare_warm, .peer_again = peer_joins_again, .run = run_send },
-    { .name = "one, when a lane is to be left", .pool_options = STEP_LANES_POOL, .flags = STEP_TALKS | STEP_LONG,
-      .peer = peer_receives_twice, .prepare = prepare_two_on_each_lane, .peer_again = peer_leaves_a_lane, .run = run_send },
-    { .name = "two loans of what was released", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives, .prepare = prepare_loans,
-      .peer_again = peer_releases_two, .run = run_loan_two },
-    { .name = "a bulk of loans of what was released", .pool_options = STEP_LANES_POOL, .peer = step_peer_receives,
-      .prepare = prepare_loans, .peer_again = peer_keeps_one, .run = run_loan_bulk },
+    { .name = "a bulk that has room for two of three", RECEIVED, .prepare = prepare_full_for_three, .peer_again = peer_releases_two,
+      .run = run_two_of_three },
+    { .name = "a bulk over two lanes", RECEIVED_TWICE, .prepare = prepare_six_for_two_lanes, .run = run_bulk },
+    { .name = "to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to, .only_judge = true,
+      .judge = judge_sent_to, .survive = survive_sent_to },
+    { .name = "keyed, the first", RECEIVED, .prepare = prepare_key_first, .run = run_send },
+    { .name = "keyed, behind its elder", RECEIVED_TWICE, .prepare = prepare_key_again, .run = run_send, .judge = judge_keys },
+    { .name = "keyed, behind its elder, with checks", CHECKED, .prepare = prepare_key_again, .run = run_send, .judge = judge_keys },
+    { .name = "keyed, on another lane than before", RECEIVED_TWICE, .prepare = prepare_key_again, .peer_again = peer_releases_the_keyed,
+      .run = run_send, .judge = judge_keys },
+    { .name = "keys of two lanes in a bulk", RECEIVED_TWICE, .prepare = prepare_keys, .run = run_bulk, .judge = judge_keys },
+    { .name = "one, when a lane has come", RECEIVED, TALKS, .prepare = prepare_warm, .peer_again = peer_joins_again, .run = run_send },
+    { .name = "one, when a lane is to be left", RECEIVED_TWICE, TALKS, .prepare = prepare_two_on_each_lane,
+      .peer_again = peer_leaves_a_lane, .run = run_send },
+    { .name = "two loans of what was released", RECEIVED, .prepare = prepare_loans, .peer_again = peer_releases_two,
+      .run = run_loan_two },
+    { .name = "a bulk of loans of what was released", RECEIVED, .prepare = prepare_loans, .peer_again = peer_keeps_one,
+      .run = run_loan_bulk },
 };
 
 const struct step_group step_send_group = { "send", operations, sizeof operations / sizeof operations[0] };

@@ -55,6 +55,26 @@ static int prepare_across_the_end(struct step_actor *stepped)
     return open_and_send(stepped, 3, 3);
 }
 
+static int prepare_full_for_three(struct step_actor *stepped)
+{
+    return open_and_send(stepped, 4, 3);
+}
+
+static int peer_releases_one(struct step_actor *peer)
+{
+    return step_receive(peer, 0, 0, 1) < 0 ? -1 : step_release(peer, 0, 0, 1);
+}
+
+/* What is not released is not written over. */
+static int run_one_of_three(struct step_actor *stepped)
+{
+    int result = numapool_send_bulk(stepped->senders[0], stepped->messages, 3, 0);
+    if (result != 1)
+        return step_failed(stepped, "send_bulk of three where there is room for one", result);
+    step_sent(stepped, 0, 1);
+    return 0;
+}
+
 static int prepare_keyed(struct step_actor *stepped)
 {
     if (step_open_sender(stepped, 0, "a", 4, NUMAPOOL_SMALL) < 0 || step_send_keyed(stepped, 0, KEY) < 0 ||
@@ -121,12 +141,12 @@ static int prepare_receive(struct step_actor *stepped)
     return step_open_receiver(stepped, 0, "a", NUMAPOOL_SMALL);
 }
 
-static int receive(struct step_actor *stepped, unsigned n)
+static int receive(struct step_actor *stepped, unsigned first, unsigned n)
 {
-    int result = numapool_receive(stepped->receivers[0], stepped->messages, n, 0);
+    int result = numapool_receive(stepped->receivers[0], &stepped->messages[first], n, 0);
     if (result != (int)n)
         return step_failed(stepped, "receive", result);
-    step_seen(stepped, LEDGER_A, 0, n);
+    step_seen(stepped, LEDGER_A, first, n);
     return 0;
 }
 
@@ -141,7 +161,7 @@ static int release(struct step_actor *stepped, unsigned first, unsigned n)
 
 static int run_receive_one(struct step_actor *stepped)
 {
-    if (receive(stepped, 1) < 0 || release(stepped, 0, 1) < 0)
+    if (receive(stepped, 0, 1) < 0 || release(stepped, 0, 1) < 0)
         return -1;
     step_finished(stepped, LEDGER_A, 0, 1);
     return 0;
@@ -149,9 +169,30 @@ static int run_receive_one(struct step_actor *stepped)
 
 static int run_receive_three(struct step_actor *stepped)
 {
-    if (receive(stepped, 3) < 0 || release(stepped, 1, 2) < 0 || release(stepped, 0, 1) < 0)
+    if (receive(stepped, 0, 3) < 0 || release(stepped, 1, 2) < 0 || release(stepped, 0, 1) < 0)
         return -1;
     step_finished(stepped, LEDGER_A, 0, 3);
+    return 0;
+}
+
+/* The second of three was for the peer's receiver alone, which has left: nobody gets it. The others come as REDELIVERED. */
+static int peer_sends_to_itself_and_leaves(struct step_actor *peer)
+{
+    if (step_open_sender(peer, 0, "a", 4, NUMAPOOL_SMALL) < 0 || peer_receives(peer) < 0 || step_send(peer, 0, 1) < 0 ||
+        step_compose(peer, 0, 0, 1) < 0)
+        return -1;
+    int result = numapool_send_to(peer->senders[0], numapool_receiver_address(peer->receivers[0]), &peer->messages[0], 0);
+    if (result < 0)
+        return step_failed(peer, "send_to", result);
+    step_finished(peer, LEDGER_A, 0, 1); /* it is done with: not to be expected */
+    return step_send(peer, 0, 1) < 0 ? -1 : step_close_receiver(peer, 0);
+}
+
+static int run_receive_two(struct step_actor *stepped)
+{
+    if (receive(stepped, 0, 1) < 0 || release(stepped, 0, 1) < 0 || receive(stepped, 1, 1) < 0 || release(stepped, 1, 1) < 0)
+        return -1;
+    step_finished(stepped, LEDGER_A, 0, 2);
     return 0;
 }
 
@@ -187,21 +228,26 @@ static int judge_forward(struct np_broker *broker, struct ledger *ledger)
 }
 
 #define HERE .pool_options = STEP_LANES_POOL
+#define RECEIVED HERE, .peer = peer_receives, .survive = step_survive_receiving
+#define SENT HERE, .peer = peer_sends_three, .survive = step_survive_sending
 
 static const struct step_operation operations[] = {
-    { .name = "sent, one, warm", HERE, .peer = peer_receives, .prepare = prepare_warm, .run = run_send },
-    { .name = "sent, one, on a full lane that has room again", HERE, .peer = peer_receives, .prepare = prepare_full,
-      .peer_again = peer_releases_three, .run = run_send },
-    { .name = "sent, three, across the ring's end", HERE, .peer = peer_receives, .prepare = prepare_across_the_end,
-      .peer_again = peer_releases_three, .run = run_bulk },
-    { .name = "sent, one, keyed", HERE, .peer = peer_receives, .prepare = prepare_keyed, .run = run_send },
-    { .name = "sent, one, to who sleeps", HERE, .peer = peer_receives, .prepare = prepare_warm, .peer_again = peer_sleeps,
+    { .name = "sent, one, warm", RECEIVED, .prepare = prepare_warm, .run = run_send },
+    { .name = "sent, one, on a full lane that has room again", RECEIVED, .prepare = prepare_full, .peer_again = peer_releases_three,
       .run = run_send },
+    { .name = "sent, three, across the ring's end", RECEIVED, .prepare = prepare_across_the_end, .peer_again = peer_releases_three,
+      .run = run_bulk },
+    { .name = "sent, three, with room for one", RECEIVED, .prepare = prepare_full_for_three, .peer_again = peer_releases_one,
+      .run = run_one_of_three },
+    { .name = "sent, one, keyed", RECEIVED, .prepare = prepare_keyed, .run = run_send },
+    { .name = "sent, one, to who sleeps", RECEIVED, .prepare = prepare_warm, .peer_again = peer_sleeps, .run = run_send },
     { .name = "sent, one, to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to, .only_judge = true,
       .judge = judge_send_to },
-    { .name = "received, one, and its release", HERE, .peer = peer_sends_three, .prepare = prepare_receive, .run = run_receive_one },
-    { .name = "received, three, the eldest released last", HERE, .peer = peer_sends_three, .prepare = prepare_receive,
-      .peer_again = peer_falls_asleep, .run = run_receive_three },
+    { .name = "received, one, and its release", SENT, .prepare = prepare_receive, .run = run_receive_one },
+    { .name = "received, three, the eldest released last", SENT, .prepare = prepare_receive, .peer_again = peer_falls_asleep,
+      .run = run_receive_three },
+    { .name = "received, two, with another's between them", HERE, .peer = peer_sends_to_itself_and_leaves, .prepare = prepare_receive,
+      .run = run_receive_two, .survive = step_survive_sending },
     { .name = "forwarded, three", HERE, .peer = peer_sends_three, .prepare = prepare_forward, .run = run_forward, .only_judge = true,
       .judge = judge_forward },
 };
