@@ -12,6 +12,7 @@
 #include "step_judge.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,8 @@
 #include "core/pool.h"
 #include "step_heir.h"
 
+enum { MADE_MAX = 256, LANES_MAX = 256, SENTENCE_BYTES = 320 };
+
 struct world {
     struct step_memory *memory;
     struct np_board board; /* of the copy */
@@ -27,12 +30,11 @@ struct world {
     struct np_broker broker;
     void **made; /* memory of lanes that the broker made here */
     unsigned made_count;
+    void *lanes[LANES_MAX]; /* of those, the memory that each lane has now: a keeper would have it */
     uint32_t heir;
     char *sentence;
     bool is_right;
 };
-
-enum { MADE_MAX = 256, SENTENCE_BYTES = 320 };
 
 __attribute__((format(printf, 2, 3))) static void wrong(struct world *world, const char *format, ...)
 {
@@ -50,19 +52,22 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct world *world, con
 static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
 {
     struct world *world = context;
-    (void)lane;
-    void *memory = world->made_count < MADE_MAX ? aligned_alloc(4096, (bytes + 4095) / 4096 * 4096) : NULL;
+    void *memory = world->made_count < MADE_MAX && lane < LANES_MAX ? aligned_alloc(4096, (bytes + 4095) / 4096 * 4096) : NULL;
     if (!memory)
         return -ENOMEM;
     memset(memory, 0, (bytes + 4095) / 4096 * 4096);
     world->made[world->made_count++] = memory;
+    world->lanes[lane] = memory;
     *address = memory;
     return 0;
 }
 
 static void lane_memory_gone(void *context, uint32_t lane, void *address, size_t bytes)
 {
-    (void)context, (void)lane, (void)address, (void)bytes; /* kept until the end: nobody may write to it any more, and who does is seen */
+    struct world *world = context;
+    (void)address, (void)bytes; /* kept until the end */
+    if (lane < LANES_MAX)
+        world->lanes[lane] = NULL;
 }
 
 static void *copy_of(struct world *world, uint32_t kind, uint32_t a, uint32_t b, size_t *bytes)
@@ -104,8 +109,8 @@ static void attach_all(struct world *world)
     for (uint32_t client = 1; client <= board->limits.clients; client++)
         world->broker.pages[client] = copy_of(world, NP_STORE_PAGE, client, 0, NULL);
     for (uint32_t lane = 1; lane <= board->limits.lanes; lane++) {
-        void *memory = np_entry_is(&board->lanes[lane].state, NP_ACTIVE) ? copy_of(world, NP_STORE_LANE, lane, 0, NULL) : NULL;
-        if (memory && np_broker_attach_lane(&world->broker, lane, memory) < 0)
+        void *memory = lane < LANES_MAX && world->lanes[lane] ? world->lanes[lane] : copy_of(world, NP_STORE_LANE, lane, 0, NULL);
+        if (memory && np_entry_is(&board->lanes[lane].state, NP_ACTIVE) && np_broker_attach_lane(&world->broker, lane, memory) < 0)
             wrong(world, "lane %u cannot be taken over: %s", lane, numapool_errormsg());
     }
 }
@@ -138,8 +143,6 @@ static void client_gone(struct world *world, uint32_t client)
 static void expect_not_named(struct world *world, uint32_t client)
 {
     const struct np_board *board = &world->board;
-    if (!np_entry_is(&board->clients[client].state, NP_NONE))
-        wrong(world, "client %u is still there", client);
     for (uint32_t e = 1; e <= board->limits.endpoints; e++)
         if (!np_entry_is(&board->endpoints[e].state, NP_NONE) && board->endpoints[e].client == client)
             wrong(world, "endpoint %u is still client %u's", e, client);
@@ -163,17 +166,27 @@ static void expect_not_named(struct world *world, uint32_t client)
         }
 }
 
-/* Those of the victim, or of everybody. */
-static void clients_gone(struct world *world, pid_t victim, const char *when)
+/* Whether the entry is the victim's, or of anybody. */
+static bool is_victim(const struct np_client_entry *entry, pid_t victim)
 {
-    struct np_board *board = &world->board;
-    for (uint32_t client = 1; client <= board->limits.clients; client++) {
-        const struct np_client_entry *entry = &board->clients[client];
-        if (np_entry_is(&entry->state, NP_NONE) || (victim != 0 && entry->pid != victim))
-            continue;
-        client_gone(world, client);
-        expect_not_named(world, client);
-    }
+    return !np_entry_is(&entry->state, NP_NONE) && (victim == 0 || entry->pid == victim);
+}
+
+static void repair(struct world *world, const struct step_case *of)
+{
+    if (of->worker_dead)
+        np_broker_recover(&world->broker);
+    for (uint32_t client = 1; client <= world->board.limits.clients; client++)
+        if (is_victim(&world->board.clients[client], of->victim))
+            client_gone(world, client);
+}
+
+static void expect_right(struct world *world, const char *when)
+{
+    const struct np_board *board = &world->board;
+    for (uint32_t client = 1; client <= board->limits.clients; client++)
+        if (np_entry_is(&board->clients[client].state, NP_NONE))
+            expect_not_named(world, client);
     struct np_finding finding;
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++) {
         struct np_broker_pool *view = &world->broker.pools[pool];
@@ -189,6 +202,14 @@ static void clients_gone(struct world *world, pid_t victim, const char *when)
             wrong(world, "%s pool %u has %llu slots: %llu free, %llu held, %llu in flight", when, pool, (unsigned long long)check.slots,
                   (unsigned long long)check.free_slots, (unsigned long long)check.held, (unsigned long long)check.in_flight);
     }
+}
+
+static void everybody_gone(struct world *world, const char *when)
+{
+    for (uint32_t client = 1; client <= world->board.limits.clients; client++)
+        if (is_victim(&world->board.clients[client], 0))
+            client_gone(world, client);
+    expect_right(world, when);
 }
 
 /* ---------------------------------------------------------------- a fresh client of the copy */
@@ -338,28 +359,72 @@ static void take_what_is_left(struct world *world, const struct step_case *of)
     for (uint32_t pool = 0; pool < NP_POOLS_MAX && world->is_right; pool++)
         if (world->broker.pools[pool].mapped)
             inherit(world, pool, of);
-    clients_gone(world, 0, "in the end");
+    everybody_gone(world, "in the end");
     np_broker_orphan_duty(&world->broker);
     expect_nothing_left(world);
 }
 
-bool step_judge(struct step_memory *memory, const struct step_case *of, char sentence[SENTENCE_BYTES])
+#ifdef NUMAPOOL_HOOKS
+enum np_mutant step_mutant_of_repair;
+static unsigned accesses, cut;
+static jmp_buf death;
+
+static void count_access(enum np_shm_kind kind, const volatile void *address, unsigned bytes, uint64_t value)
+{
+    (void)kind, (void)address, (void)bytes, (void)value;
+    if (++accesses == cut)
+        longjmp(death, 1);
+}
+
+/* Repairs, counting accesses; where that is to be cut short, another worker takes over and begins again. */
+static void repair_or_die(struct world *world, struct step_case *of)
+{
+    accesses = 0;
+    cut = of->cut;
+    if (setjmp(death) == 0) {
+        np_shm_hook = count_access;
+        repair(world, of);
+        np_shm_hook = NULL;
+        of->accesses = accesses;
+        return;
+    }
+    np_shm_hook = NULL;
+    np_broker_stop(&world->broker);
+    if (take_over(world)) {
+        of->worker_dead = true;
+        repair(world, of);
+    }
+}
+#else
+static void repair_or_die(struct world *world, struct step_case *of)
+{
+    repair(world, of);
+}
+#endif
+
+bool step_judge(struct step_memory *memory, struct step_case *of, char sentence[SENTENCE_BYTES])
 {
     static void *made[MADE_MAX];
-    struct world world = { .memory = memory, .made = made, .sentence = sentence, .is_right = true };
+    static struct world world;
+    world = (struct world){ .memory = memory, .made = made, .sentence = sentence, .is_right = true };
     step_memory_copy(memory);
+#ifdef NUMAPOOL_HOOKS
+    np_mutant_now = step_mutant_of_repair;
+#endif
     if (take_over(&world)) {
-        if (of->worker_dead)
-            np_broker_recover(&world.broker);
-        clients_gone(&world, of->victim, "after the death");
+        repair_or_die(&world, of);
+        expect_right(&world, "after the death");
         if (of->operation->judge && world.is_right && of->operation->judge(&world.broker, memory->ledger_copy) != 0)
             wrong(&world, "the operation's own judge says no");
         if (world.is_right)
-            clients_gone(&world, 0, "after the peer's death too");
+            everybody_gone(&world, "after the peer's death too");
         if (world.is_right)
             take_what_is_left(&world, of);
         np_broker_stop(&world.broker);
     }
+#ifdef NUMAPOOL_HOOKS
+    np_mutant_now = NP_MUTANT_NONE;
+#endif
     for (unsigned i = 0; i < world.made_count; i++)
         free(made[i]);
     return world.is_right;

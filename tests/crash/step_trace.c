@@ -84,6 +84,10 @@ unsigned step_repeats(uint64_t address)
 
 extern const char step_mark_end[];
 
+#ifdef NUMAPOOL_HOOKS
+enum np_mutant step_mutant_of_stepped;
+#endif
+
 struct step_stage *step_stage_new(void)
 {
     struct step_stage *stage = mmap(NULL, sizeof *stage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -157,6 +161,9 @@ static void *perform(void *context)
     }
     if (operation->flags & STEP_THREAD)
         mark_end_of_thread();
+#ifdef NUMAPOOL_HOOKS
+    np_mutant_now = step_mutant_of_stepped;
+#endif
     present(performance);
     SET(performance->stage->result, operation->run(&performance->actor));
     if (!(operation->flags & STEP_THREAD))

@@ -17,6 +17,11 @@ struct step_stage {
 };
 struct step_stage *step_stage_new(void);
 
+#ifdef NUMAPOOL_HOOKS
+/* An answer of the design that is taken away from who is stepped. */
+extern enum np_mutant step_mutant_of_stepped;
+#endif
+
 enum step_stop {
     STEP_STOPPED, /* at the next instruction, or at the address that was wanted */
     STEP_AT_END,  /* of run */

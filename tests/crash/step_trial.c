@@ -66,6 +66,7 @@ struct step_hand {
     struct step_traced traced;
     long step; /* the instruction that comes next */
     uint64_t random;
+    unsigned accesses; /* of the last repair */
     bool is_void; /* the daemon is to be another one */
 };
 
@@ -331,11 +332,21 @@ static void end_trial(struct step_hand *hand)
 
 /* ---------------------------------------------------------------- stepping */
 
-static void look_and_judge(struct step_hand *hand, bool with_board)
+static void judge(struct step_hand *hand, bool worker_dead, unsigned cut)
 {
     char sentence[320];
+    struct step_case of = { .operation = hand->operation, .victim = hand->traced.victim, .worker_dead = worker_dead, .cut = cut };
+    if (!step_judge(&hand->memory, &of, sentence))
+        failed(hand, "%s (accesses of the repair: %u): %s", worker_dead ? "it and the worker dead" : "dead", cut, sentence);
+    if (cut == 0)
+        hand->accesses = of.accesses;
+    else
+        hand->result->cuts++;
+}
+
+static void look_and_judge(struct step_hand *hand, bool with_board)
+{
     bool told;
-    const bool talks = (hand->operation->flags & STEP_TALKS) != 0;
     if (!step_memory_changed(&hand->memory, with_board, &told) && !told && hand->states.count > 0)
         return;
     const uint64_t hash = step_memory_hash(&hand->memory);
@@ -344,10 +355,11 @@ static void look_and_judge(struct step_hand *hand, bool with_board)
     if (!see(&hand->images, hash ^ hand->memory.ledger_hash) || hand->result->failures >= STEP_FAILURES_MAX)
         return;
     hand->result->judged++;
-    const struct step_case of[2] = { { hand->operation, hand->traced.victim, true }, { hand->operation, hand->traced.victim, false } };
-    for (unsigned i = 0; i < (talks ? 1 : 2); i++)
-        if (!step_judge(&hand->memory, &of[i], sentence))
-            failed(hand, "%s: %s", of[i].worker_dead ? "it and the worker dead" : "dead", sentence);
+    judge(hand, true, 0);
+    if (!(hand->operation->flags & STEP_TALKS)) /* otherwise the worker may be in the middle of something */
+        judge(hand, false, 0);
+    for (unsigned i = 0; i < hand->plan->cuts; i++)
+        judge(hand, i % 2 == 0, 1 + harness_below(&hand->random, hand->accesses));
 }
 
 static bool asleep_when_stepped(void *context)
@@ -521,6 +533,10 @@ void step_operate(struct step_hand *hand, const struct step_operation *operation
     hand->plan = plan;
     hand->result = result;
     hand->random = plan->seed | 1;
+#ifdef NUMAPOOL_HOOKS
+    step_mutant_of_stepped = (enum np_mutant)plan->mutant_of_stepped;
+    step_mutant_of_repair = (enum np_mutant)plan->mutant_of_repair;
+#endif
     hand->step = -1;
     if (hand->is_running && (hand->is_void || strcmp(hand->options, operation->pool_options) != 0))
         stop_daemon(hand);

@@ -14,6 +14,7 @@ struct step_result {
     unsigned states;  /* distinct, of shared memory */
     unsigned judged;  /* images, each with what the ledger said then */
     unsigned kills;   /* real ones, at the instruction that was meant */
+    unsigned cuts;    /* repairs that were cut short and begun again */
     unsigned others;  /* where the path was another one: killed at its end */
     unsigned failures;
     char failure[STEP_FAILURES_MAX][480];
@@ -24,6 +25,9 @@ struct step_plan {
     long only;      /* -1, or the one step to kill at */
     uint64_t seed;
     bool is_stepped_only;
+    /* where the library has hooks */
+    unsigned cuts; /* of each image's repair */
+    int mutant_of_stepped, mutant_of_repair; /* enum np_mutant; 0: none */
 };
 
 struct step_hand;
