@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel/receiver.h"
+
 /* relaxed: who has written the ledger is gone, or has been waited for */
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
@@ -36,6 +38,20 @@ struct step_legacy step_legacy_of(const struct np_board *board, uint32_t pool)
 
 /* ---------------------------------------------------------------- taking */
 
+/* Who has received it says so by nothing but `released`: the word is the lane's until then, and whoever else it names will have the slot too. */
+static void expect_sent(struct numapool_pool *pool, struct ledger *ledger, const struct numapool_receiver *receiver,
+                        const struct numapool_msg *message)
+{
+    uint64_t slot;
+    if (message->flags & NUMAPOOL_IN_CELL)
+        return;
+    const struct np_pool_arena *pa = np_pool_locate(pool, message->data, &slot);
+    const uint64_t word = pa ? np_load64(&pa->arena.words[slot], memory_order_acquire) : 0; /* pairs with the sender's release */
+    if (!np_word_is_sent_as(word, receiver->lanes[message->lane].id, message->lane_seq))
+        ledger_breach(ledger, "message %llu came, and the word of its slot is %016llx", (unsigned long long)message->id,
+                      (unsigned long long)word);
+}
+
 static void drain(struct numapool_pool *pool, struct ledger *ledger, const char *channel, uint32_t flags)
 {
     struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
@@ -60,8 +76,10 @@ static void drain(struct numapool_pool *pool, struct ledger *ledger, const char 
             ledger_breach(ledger, "the heir receives from %s: %s", channel, numapool_errormsg());
             continue;
         }
-        for (int n = 0; n < got; n++)
+        for (int n = 0; n < got; n++) {
             ledger_receive(reader, receiver, &messages[n]);
+            expect_sent(pool, ledger, receiver, &messages[n]);
+        }
         if (numapool_release(receiver, messages, (unsigned)got) < 0)
             ledger_breach(ledger, "the heir releases to %s: %s", channel, numapool_errormsg());
     }

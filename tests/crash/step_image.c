@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "channel/lane.h"
+#include "step_words.h"
 
 #define NAME_BEGINS "/memfd:numapool: "
 
@@ -243,13 +244,16 @@ static bool ledger_changed(struct step_memory *memory)
     return true;
 }
 
-bool step_memory_changed(struct step_memory *memory, bool with_board, bool *told)
+bool step_memory_changed(struct step_memory *memory, bool with_board, bool *told, char *sentence, size_t bytes)
 {
     bool changed = false;
+    sentence[0] = '\0';
     for (unsigned i = 0; i < memory->count; i++) {
         struct step_region *region = &memory->regions[i];
         if ((region->kind == NP_STORE_BOARD && !with_board) || memcmp(region->live, region->image, region->used) == 0)
             continue;
+        if (region->kind == NP_STORE_META && !with_board)
+            step_words_are_right(region, sentence, bytes);
         memcpy(region->image, region->live, region->used);
         region->hash = hash_of(region->image, region->used);
         changed = true;

@@ -38,9 +38,9 @@ bool step_memory_open(struct step_memory *memory, pid_t worker, struct ledger *l
 void step_memory_close(struct step_memory *memory);
 /* Looks which memory there is now. Whether anything has come or gone. */
 bool step_memory_scan(struct step_memory *memory);
-/* Compares with the images and renews them. with_board: the worker has run since. Whether shared memory has changed; *told: whether the
- * ledger has. */
-bool step_memory_changed(struct step_memory *memory, bool with_board, bool *told);
+/* Compares with the images and renews them. with_board: others have run since. Whether shared memory has changed; *told: whether the
+ * ledger has. A change of a word that may not be is told in `sentence`, which is empty otherwise. */
+bool step_memory_changed(struct step_memory *memory, bool with_board, bool *told, char *sentence, size_t bytes);
 uint64_t step_memory_hash(const struct step_memory *memory);
 /* The images' copies, to be repaired. */
 void step_memory_copy(struct step_memory *memory);

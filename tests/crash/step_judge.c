@@ -20,6 +20,7 @@
 
 #include "core/pool.h"
 #include "step_heir.h"
+#include "step_hints.h"
 
 enum { MADE_MAX = 256, LANES_MAX = 256, SENTENCE_BYTES = 320 };
 
@@ -31,6 +32,8 @@ struct world {
     void **made; /* memory of lanes that the broker made here */
     unsigned made_count;
     void *lanes[LANES_MAX]; /* of those, the memory that each lane has now: a keeper would have it */
+    bool was_sender[LANES_MAX]; /* of the lane: the victim */
+    uint64_t swept; /* bit p: all words of pool p were looked at */
     uint32_t heir;
     char *sentence;
     bool is_right;
@@ -172,13 +175,56 @@ static bool is_victim(const struct np_client_entry *entry, pid_t victim)
     return !np_entry_is(&entry->state, NP_NONE) && (victim == 0 || entry->pid == victim);
 }
 
+static void note_sender(struct world *world, pid_t victim)
+{
+    const struct np_board *board = &world->board;
+    for (uint32_t lane = 1; lane <= board->limits.lanes && lane < LANES_MAX; lane++) {
+        const uint32_t sender = np_load32(&board->lanes[lane].sender, memory_order_relaxed); /* relaxed: one thread */
+        world->was_sender[lane] = np_entry_is(&board->lanes[lane].state, NP_ACTIVE) && board->lanes[lane].kind == NP_LANE_SLOTS &&
+                                  sender > 0 && sender <= board->limits.endpoints &&
+                                  is_victim(&board->clients[board->endpoints[sender].client], victim);
+    }
+}
+
+/* What a dead sender had announced ahead of its word was not sent: nobody may see it. */
+static void expect_only_sent(struct world *world)
+{
+    for (uint32_t lane = 1; lane <= world->board.limits.lanes && lane < LANES_MAX; lane++) {
+        const struct np_lane_entry *entry = &world->board.lanes[lane];
+        struct np_lane_shared *shared = world->broker.lane_memory[lane];
+        if (!world->was_sender[lane] || !shared || !np_entry_is(&entry->state, NP_ACTIVE))
+            continue;
+        const struct np_lane_pool pool = np_broker_lane_pool(&world->broker, world->board.channels[entry->channel].pool);
+        const uint64_t released = np_load64(&shared->released, memory_order_relaxed); /* relaxed, all: one thread */
+        const uint64_t until = np_lane_announced_until(shared, entry->capacity, entry->kind, released, released + entry->capacity);
+        for (uint64_t position = released; position < until; position++) {
+            struct np_arena *arena;
+            uint64_t slot;
+            const np_shm64 *word = np_lane_word_at(shared, entry->capacity, position, &pool, &arena, &slot);
+            const struct step_region *meta = word ? step_memory_find(world->memory, NP_STORE_META, world->board.channels[entry->channel].pool,
+                                                                     arena->index) : NULL;
+            if (!meta)
+                continue;
+            const uint64_t was = np_load64((const np_shm64 *)(meta->image + NP_ARENA_HEADER_BYTES) + slot, memory_order_relaxed);
+            if (np_word_state(was) == NP_WORD_HELD && np_word_state(np_load64(word, memory_order_relaxed)) == NP_WORD_FREE)
+                wrong(world, "message %llu of lane %u is announced, and was not sent", (unsigned long long)position, lane);
+        }
+    }
+}
+
 static void repair(struct world *world, const struct step_case *of)
 {
-    if (of->worker_dead)
+    if (of->worker_dead) {
         np_broker_recover(&world->broker);
-    for (uint32_t client = 1; client <= world->board.limits.clients; client++)
-        if (is_victim(&world->board.clients[client], of->victim))
-            client_gone(world, client);
+        world->swept = UINT64_MAX;
+    }
+    for (uint32_t client = 1; client <= world->board.limits.clients; client++) {
+        const struct np_client_entry *entry = &world->board.clients[client];
+        if (!is_victim(entry, of->victim))
+            continue;
+        world->swept |= np_load64(&entry->opened, memory_order_relaxed); /* relaxed: one thread */
+        client_gone(world, client);
+    }
 }
 
 static void expect_right(struct world *world, const char *when)
@@ -412,8 +458,12 @@ bool step_judge(struct step_memory *memory, struct step_case *of, char sentence[
     np_mutant_now = step_mutant_of_repair;
 #endif
     if (take_over(&world)) {
+        note_sender(&world, of->victim);
         repair_or_die(&world, of);
         expect_right(&world, "after the death");
+        expect_only_sent(&world);
+        if (world.is_right)
+            world.is_right = step_hints_are_right(&world.broker, memory, world.swept, sentence, SENTENCE_BYTES);
         if (of->operation->judge && world.is_right && of->operation->judge(&world.broker, memory->ledger_copy) != 0)
             wrong(&world, "the operation's own judge says no");
         if (world.is_right)

@@ -26,28 +26,22 @@ struct row {
 #define STEPPED(mutant, where) { #mutant, NP_MUTANT_##mutant, false, where }
 
 static const struct row rows[] = {
-    REPAIR(NO_ROLL_FORWARD, "send"),
+    REPAIR(NO_ROLL_FORWARD, "forward"),
     REPAIR(ANNOUNCEMENTS_STAY, "send"),
-    REPAIR(NO_SKIP, "receive"),
     REPAIR(NO_SKIP, "forward"),
     REPAIR(NO_ORPHAN_DUTY, "send"),
+    REPAIR(SWEEP_NO_WAKE, "put, somebody sleeps"),
     REPAIR(SMALL_NO_REDELIVERED, "small"),
     REPAIR(BROADCAST_NO_ROLL_FORWARD, "broadcast"),
     REPAIR(BROADCAST_FREES_EARLY, "broadcast"),
     REPAIR(SHARED_SWEPT_EARLY, "broadcast"),
     STEPPED(WORD_BEFORE_CELL, "send"),
-    STEPPED(RELEASE_BEFORE_KEEP, "receive"),
     STEPPED(RELEASE_BEFORE_KEEP, "forward"),
     STEPPED(ROOM_BY_RELEASED, "send"),
-    STEPPED(ROOM_UNTIL_RELEASED, "send"),
-    STEPPED(CLOSED_WITH_WORDS, "ends"),
-    STEPPED(LEFT_WITH_WORDS, "send"),
     STEPPED(EMPTY_NO_SCAN, "get"),
-    STEPPED(TAKE_EXCHANGES, "get"),
+    STEPPED(FREE_KEEPS_GENERATION, "put"),
+    STEPPED(GETTER_LEAVES_WORDS, "get"),
     STEPPED(BROADCAST_WORD_LAST, "broadcast"),
-    STEPPED(BROADCAST_TAKES_EARLY, "broadcast"),
-    STEPPED(KEYS_LEAVE_THEIR_LANE, "send"),
-    STEPPED(SMALL_ROOM_IGNORED, "small"),
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
