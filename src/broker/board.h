@@ -59,7 +59,7 @@ struct np_board_header {
     np_shm64 keeper_version[3];
     np_shm32 loop;             /* what the worker runs on: enum np_board_loop */
     np_shm32 loop_refusal;     /* a number of errno(3): why not on io_uring, which it had tried; 0: it runs on it, or was not to */
-    uint64_t reserved[1];
+    np_shm64 depository;       /* enum np_depository_state: whether a service manager has every descriptor too */
 };
 #define NP_BOARD_VERSION_BYTES 24u
 _Static_assert(sizeof(struct np_board_header) == 232, "board header layout");

@@ -4,6 +4,7 @@
  *   K1  There is at most one worker: another is started only after the last was reaped (waitpid) and all that it had sent was read.
  *   K2  A worker is given everything that is stored before it is told READY; until then it sends nothing that depends on it.
  *   K3  The keeper waits in one place (poll), so that a signal is always heard, whatever the worker does.
+ *   K4  Where a service manager keeps descriptors (depository.h), what the worker stores is acknowledged once the manager has it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -24,12 +25,10 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
-#ifdef HAVE_LIBSYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
 
 #include "core/bell.h"
 #include "core/error.h"
+#include "daemon/depository.h"
 #include "daemon/log.h"
 #include "daemon/restarts.h"
 #include "daemon/store.h"
@@ -50,6 +49,7 @@ struct keeper {
     const char *program;
     struct np_listener listener;
     struct np_store store;
+    struct np_depository depository;
     int signal_fd;
     sigset_t signals_before;
     int ready_fd; /* -1: told, or nobody asked */
@@ -63,6 +63,8 @@ struct keeper {
     struct np_upgrade upgrade;
     int64_t start_at_ns;    /* when there is none: start another then */
     int64_t give_again_ns;  /* 0, or when to go on giving */
+    uint32_t stores;        /* records of this worker that store; the last of them has this serial number */
+    uint32_t acknowledged;
 
     bool ending;
     int64_t end_deadline_ns;
@@ -79,9 +81,12 @@ static int make_memory(struct keeper *keeper, enum np_store_kind kind, const cha
     if (result < 0)
         return result;
     np_memory_unmap(memory.address, memory.bytes);
-    result = np_store_put(&keeper->store, (struct np_store_key){ .kind = (uint32_t)kind }, memory.fd);
+    const struct np_store_key key = { .kind = (uint32_t)kind };
+    result = np_store_put(&keeper->store, key, memory.fd);
     if (result < 0)
         close(memory.fd);
+    else
+        np_depository_store(&keeper->depository, key, 0);
     return result;
 }
 
@@ -210,6 +215,8 @@ static void start_worker(struct keeper *keeper)
     keeper->given = 0;
     keeper->all_given = false;
     keeper->give_again_ns = 0;
+    keeper->stores = keeper->acknowledged = 0;
+    np_depository_new_worker(&keeper->depository);
     np_restarts_born(&keeper->restarts);
     np_upgrade_worker_started(&keeper->upgrade, child);
     np_log(NP_LOG_DEBUG, "worker %ld was started", (long)child);
@@ -226,8 +233,9 @@ static void give(struct keeper *keeper)
             keeper->give_again_ns = np_monotonic_ns() + SEND_RETRY_NS;
             return;
         }
+        const struct np_store_key all = { .a = (uint32_t)keeper->depository.state };
         int result = entry ? np_record_send(keeper->records, NP_RECORD_STORE, entry->key, entry->fd)
-                           : np_record_send(keeper->records, NP_RECORD_READY, (struct np_store_key){ 0 }, -1);
+                           : np_record_send(keeper->records, NP_RECORD_READY, all, -1);
         if (result == -EAGAIN)
             keeper->give_again_ns = np_monotonic_ns() + SEND_RETRY_NS;
         if (result < 0)
@@ -244,15 +252,32 @@ static void tell_ready(struct keeper *keeper)
         return;
     keeper->ready_told = true;
     np_log(NP_LOG_INFO, "ready at %s", keeper->config->socket_path);
-#ifdef HAVE_LIBSYSTEMD
-    sd_notify(0, "READY=1");
-#endif
+    np_depository_tell(&keeper->depository, keeper->depository.state == NP_DEPOSITORY_KEEPING
+                                                ? "READY=1\nSTATUS=Serving; every descriptor is with the service manager"
+                                                : "READY=1\nSTATUS=Serving");
     if (keeper->ready_fd >= 0) {
         if (write(keeper->ready_fd, "\n", 1) != 1)
             np_log(NP_LOG_WARN, "cannot write to the descriptor of --ready-fd: %s", strerror(errno));
         close(keeper->ready_fd);
         keeper->ready_fd = -1;
     }
+}
+
+static void drop(struct keeper *keeper, struct np_store_key key)
+{
+    np_depository_remove(&keeper->depository, key);
+    np_store_remove(&keeper->store, key);
+}
+
+/* The manager is given what it takes, and the worker hears how far that is. Told once more or not at all, where its socket is
+ * full: it does not wait for ever. */
+static void deposit(struct keeper *keeper)
+{
+    np_depository_turn(&keeper->depository);
+    const struct np_store_key stored = { .a = keeper->depository.stored_serial, .b = (uint32_t)keeper->depository.state };
+    if (keeper->worker > 0 && stored.a > keeper->acknowledged &&
+        np_record_send(keeper->records, NP_RECORD_STORED, stored, -1) == 0)
+        keeper->acknowledged = stored.a;
 }
 
 /* Everything that the worker has sent. */
@@ -263,19 +288,23 @@ static void read_records(struct keeper *keeper)
     while ((result = np_record_receive(keeper->records, &record, &fd)) == 1 || result == -EMFILE || result == -EPROTO) {
         if (result < 0) {
             np_log(NP_LOG_ERROR, "a record of the worker: %s", np_error_sentence());
-            if (result == -EMFILE)
-                np_store_remove(&keeper->store, record.key); /* what the key had is another client's or lane's */
+            if (result == -EMFILE) {
+                drop(keeper, record.key); /* what the key had is another client's or lane's */
+                np_depository_store(&keeper->depository, record.key, ++keeper->stores);
+            }
             continue;
         }
         switch (record.verb) {
         case NP_RECORD_STORE:
+            np_depository_remove(&keeper->depository, record.key);
             if (np_store_put(&keeper->store, record.key, fd) == 0)
                 fd = -1;
             else
                 np_log(NP_LOG_ERROR, "%s", np_error_sentence());
+            np_depository_store(&keeper->depository, record.key, ++keeper->stores);
             break;
         case NP_RECORD_DROP:
-            np_store_remove(&keeper->store, record.key);
+            drop(keeper, record.key);
             break;
         case NP_RECORD_READY:
             tell_ready(keeper);
@@ -328,9 +357,7 @@ static void begin_end(struct keeper *keeper)
     keeper->ending = true;
     np_upgrade_stop(&keeper->upgrade);
     keeper->end_deadline_ns = np_monotonic_ns() + END_PATIENCE_NS;
-#ifdef HAVE_LIBSYSTEMD
-    sd_notify(0, "STOPPING=1");
-#endif
+    np_depository_tell(&keeper->depository, "STOPPING=1\nSTATUS=Ending");
     if (keeper->worker == 0)
         finish(keeper, 0);
     else if (np_record_send(keeper->records, NP_RECORD_END, (struct np_store_key){ 0 }, -1) < 0)
@@ -360,6 +387,8 @@ static int wait_ms(const struct keeper *keeper)
         until_ns = keeper->give_again_ns;
     if (!keeper->ending && np_upgrade_deadline_ns(&keeper->upgrade) < until_ns)
         until_ns = np_upgrade_deadline_ns(&keeper->upgrade);
+    if (keeper->depository.blocked)
+        return 1;
     if (until_ns == INT64_MAX)
         return -1;
     int64_t left_ns = until_ns - np_monotonic_ns();
@@ -377,12 +406,14 @@ static void turn(struct keeper *keeper)
 {
     struct pollfd polled[] = { { .fd = keeper->signal_fd, .events = POLLIN },
                                { .fd = keeper->records, .events = POLLIN },
-                               { .fd = np_upgrade_descriptor(&keeper->upgrade), .events = POLLIN } };
+                               { .fd = np_upgrade_descriptor(&keeper->upgrade), .events = POLLIN },
+                               { .fd = keeper->depository.answer_read } };
     if (poll(polled, sizeof polled / sizeof polled[0], wait_ms(keeper)) < 0 && errno != EINTR)
         np_log(NP_LOG_ERROR, "poll: %s", strerror(errno));
     if (polled[1].revents & POLLIN)
         read_records(keeper);
     hear(keeper);
+    deposit(keeper);
     if (keeper->finished)
         return;
     if (keeper->worker > 0 && !keeper->all_given)
@@ -403,22 +434,53 @@ static void turn(struct keeper *keeper)
     }
 }
 
+/* Board and bells. Bells first: a board that was stored is never without them. */
+static int make_premises(struct keeper *keeper)
+{
+    const struct np_board_limits *limits = &keeper->config->limits;
+    int result = make_memory(keeper, NP_STORE_BELLS, "the bells", np_board_bells(limits) * sizeof(struct np_bell));
+    if (result == 0)
+        result = make_memory(keeper, NP_STORE_BOARD, "the board", np_board_bytes(limits));
+    return result;
+}
+
+/* Those of a keeper before. The tables are as large as they were made, whatever the configuration says now. */
+static void adopt_premises(struct keeper *keeper, struct np_config *adopted)
+{
+    struct np_board_header header;
+    int board = np_store_get(&keeper->store, (struct np_store_key){ .kind = NP_STORE_BOARD });
+    if (pread(board, &header, sizeof header, 0) != (ssize_t)sizeof header || header.magic != NP_BOARD_MAGIC ||
+        np_board_limits_check(&header.limits) < 0)
+        return; /* nobody has used it, or the worker says what is wrong */
+    if (memcmp(&header.limits, &keeper->config->limits, sizeof header.limits) != 0)
+        np_log(NP_LOG_WARN, "clients, channels, endpoints and lanes stay as they were (%u, %u, %u, %u): only a daemon that was stopped and "
+               "started again has others", header.limits.clients, header.limits.channels, header.limits.endpoints, header.limits.lanes);
+    keeper->restarts.may_have_clients = true;
+    *adopted = *keeper->config;
+    adopted->limits = header.limits;
+    keeper->config = adopted;
+}
+
 int np_keeper_run(const struct np_config *config, const char *program, int ready_fd)
 {
+    static struct np_config adopted; /* large for a stack */
     struct keeper keeper = { .config = config, .program = program, .ready_fd = ready_fd, .signal_fd = -1, .records = -1 };
     np_log_start("keeper", config->log_level, config->log_to, NP_LOG_JOURNAL_SOCKET);
     raise_open_files();
     np_upgrade_start(&keeper.upgrade);
-    int result = np_listener_open(&keeper.listener, config->socket_path);
+    int result = np_depository_open(&keeper.depository, &keeper.store);
+    if (result == 0)
+        result = np_listener_open(&keeper.listener, config->socket_path, keeper.depository.listen_fd);
     if (result < 0) {
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());
         return EXIT_FAILURE;
     }
+    np_depository_begin(&keeper.depository);
     result = hear_signals(&keeper);
-    if (result == 0)
-        result = make_memory(&keeper, NP_STORE_BOARD, "the board", np_board_bytes(&config->limits));
-    if (result == 0)
-        result = make_memory(&keeper, NP_STORE_BELLS, "the bells", np_board_bells(&config->limits) * sizeof(struct np_bell));
+    if (result == 0 && keeper.store.count > 0)
+        adopt_premises(&keeper, &adopted);
+    else if (result == 0)
+        result = make_premises(&keeper);
     if (result < 0) {
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());
         keeper.status = EX_CONFIG;
@@ -427,6 +489,8 @@ int np_keeper_run(const struct np_config *config, const char *program, int ready
     while (!keeper.finished)
         turn(&keeper);
     np_upgrade_stop(&keeper.upgrade);
+    /* The manager keeps what it has: it lets go of it when the service is stopped, and does not when it is restarted. */
+    np_depository_close(&keeper.depository);
     np_listener_close(&keeper.listener);
     np_store_clear(&keeper.store);
     np_log(NP_LOG_INFO, "ended");

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/bell.h"
@@ -19,6 +20,11 @@
 #include "numa/shield.h"
 
 #define DROP_AGAIN_NS INT64_C(1000000)
+
+#define BOARD_PATIENCE_NS  INT64_C(2000000000)
+#define BOARD_PAUSE_NS     1000000
+#define STORED_PATIENCE_NS INT64_C(1000000000)
+#define STORED_SLOW_NS     INT64_C(10000000)
 
 enum { KEEPER_PATIENCE_MS = 5000 };
 
@@ -91,11 +97,40 @@ static void drop(struct np_worker *worker, struct np_store_key key)
     np_timer_set_earlier(&worker->drop_again, np_monotonic_ns() + DROP_AGAIN_NS);
 }
 
+/* Until the service manager has what was stored last. A keeper that is stopped is not waited for again and again: meanwhile
+ * nobody's death would be heard. */
+static int wait_until_stored(struct np_worker *worker)
+{
+    int64_t until_ns = np_monotonic_ns() + (worker->keeper_is_slow ? STORED_SLOW_NS : STORED_PATIENCE_NS);
+    while (worker->stored < worker->stores) {
+        struct np_record record;
+        int fd, result = np_record_receive(worker->records_fd, &record, &fd);
+        if (result == 1) {
+            np_worker_take_record(worker, &record, fd);
+            continue;
+        }
+        int64_t left_ns = until_ns - np_monotonic_ns();
+        if (result != -EAGAIN || left_ns <= 0) {
+            worker->keeper_is_slow = true;
+            return np_error(-EAGAIN, "the daemon's keeper %s: try again", result == -EAGAIN ? "does not answer just now" : "is gone");
+        }
+        struct pollfd polled = { .fd = worker->records_fd, .events = POLLIN };
+        poll(&polled, 1, (int)(left_ns / 1000000) + 1);
+    }
+    return 0;
+}
+
 int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd)
 {
     int result = send_record(worker, NP_RECORD_STORE, key, fd);
     if (result < 0) {
         close(fd);
+        return result;
+    }
+    worker->stores++;
+    if (worker->depository == NP_DEPOSITORY_KEEPING && (result = wait_until_stored(worker)) < 0) {
+        close(fd);
+        drop(worker, key);
         return result;
     }
     forget_drop(worker, key);
@@ -162,6 +197,28 @@ static void lane_memory_gone(void *context, uint32_t lane, void *address, size_t
 }
 
 /* ---------------------------------------------------------------- taking over */
+
+/* The keeper waits for the end of a worker before it starts another, but does not know of the worker of a keeper before it,
+ * whose memory the service manager has kept. That worker dies with its keeper (run_child in keeper.c), soon and not at once.
+ * So whoever writes on the board has it locked, through a description of his own, which ends with him. */
+int np_premises_lock(struct np_worker *worker)
+{
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", np_store_get(&worker->store, key_of(NP_STORE_BOARD, 0, 0)));
+    int fd = open(path, O_RDWR | O_CLOEXEC); /* never closed */
+    if (fd < 0)
+        return np_error(-errno, "cannot open the board anew (%s): the daemon needs /proc", strerror(errno));
+    for (int64_t until_ns = np_monotonic_ns() + BOARD_PATIENCE_NS; fcntl(fd, F_OFD_SETLK, &whole) != 0;) {
+        if (errno != EAGAIN && errno != EACCES && errno != EINTR)
+            return np_error(-errno, "cannot lock the board: %s", strerror(errno));
+        if (np_monotonic_ns() >= until_ns)
+            return np_error(-EBUSY, "another process has the board locked: the worker of a keeper before this one does not end");
+        const struct timespec pause = { .tv_nsec = BOARD_PAUSE_NS };
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
 
 static int take_board(struct np_worker *worker)
 {

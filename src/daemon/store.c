@@ -64,16 +64,22 @@ int np_store_put(struct np_store *store, struct np_store_key key, int fd)
         close(entry->fd);
     else
         store->count++;
-    *entry = (struct np_store_entry){ key, fd };
+    *entry = (struct np_store_entry){ .key = key, .fd = fd };
     return 0;
+}
+
+struct np_store_entry *np_store_find(const struct np_store *store, struct np_store_key key)
+{
+    if (store->room == 0)
+        return NULL;
+    struct np_store_entry *entry = &store->entries[place_of(store, key)];
+    return entry->key.kind != 0 ? entry : NULL;
 }
 
 int np_store_get(const struct np_store *store, struct np_store_key key)
 {
-    if (store->room == 0)
-        return -1;
-    const struct np_store_entry *entry = &store->entries[place_of(store, key)];
-    return entry->key.kind != 0 ? entry->fd : -1;
+    const struct np_store_entry *entry = np_store_find(store, key);
+    return entry ? entry->fd : -1;
 }
 
 void np_store_remove(struct np_store *store, struct np_store_key key)

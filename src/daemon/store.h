@@ -3,13 +3,16 @@
  * Descriptors that must outlive a worker: a table of them, which both the keeper and the worker have, and the records by which
  * the worker keeps the keeper's equal to its own.
  *
- *   keeper -> worker   STORE... READY          at the worker's start: all there is, then the end of it
+ *   keeper -> worker   STORE... READY          at the worker's start: all there is, then the end of it. a: enum np_depository_state
+ *                      STORED                  where a service manager keeps descriptors: it has those of the worker's first `a` STORE
+ *                                              records. b: enum np_depository_state
  *                      END                     end in good order
  *   worker -> keeper   STORE, DROP             one key each; a key stored again replaces what was there
  *                      READY                   pools are there and verified
  *
  * One record is one SOCK_SEQPACKET message; STORE carries one descriptor. What a worker has sent is read by the keeper even after
- * the worker's death, and before another is started: so what was stored before an answer went out is never forgotten.
+ * the worker's death, and before another is started: so what was stored before an answer went out is never forgotten. Where both may
+ * die, the worker waits for STORED before anything relies on what it stored.
  */
 #ifndef NP_DAEMON_STORE_H
 #define NP_DAEMON_STORE_H
@@ -41,6 +44,7 @@ struct np_store_key {
 struct np_store_entry {
     struct np_store_key key; /* kind 0: vacant */
     int fd;
+    bool deposited; /* the service manager has it too (depository.h); the keeper's alone */
 };
 
 struct np_store {
@@ -53,6 +57,8 @@ struct np_store {
 int np_store_put(struct np_store *store, struct np_store_key key, int fd);
 /* Its descriptor, which stays the store's; or -1. */
 int np_store_get(const struct np_store *store, struct np_store_key key);
+/* Its entry, until the table changes; or NULL. */
+struct np_store_entry *np_store_find(const struct np_store *store, struct np_store_key key);
 /* Closes it, if it is there. */
 void np_store_remove(struct np_store *store, struct np_store_key key);
 /* Closes all. */
@@ -68,6 +74,7 @@ enum np_record_verb {
     NP_RECORD_DROP,
     NP_RECORD_READY,
     NP_RECORD_END,
+    NP_RECORD_STORED,
     NP_RECORD_UPGRADE = 8, /* upgrade.h */
     NP_RECORD_LEAVE
 };

@@ -83,6 +83,32 @@ static void leave(struct np_worker *worker)
     np_connections_leave(worker);
 }
 
+void np_worker_take_record(struct np_worker *worker, const struct np_record *record, int fd)
+{
+    switch (record->verb) {
+    case NP_RECORD_UPGRADE:
+        np_upgrade_heard(worker, fd);
+        break;
+    case NP_RECORD_END:
+        worker->ending = true;
+        break;
+    case NP_RECORD_LEAVE:
+        worker->told_to_leave = true; /* between two turns: a request may be under way here */
+        break;
+    case NP_RECORD_STORED:
+        worker->stored = record->key.a;
+        worker->keeper_is_slow = false;
+        worker->depository = (enum np_depository_state)record->key.b;
+        if (worker->board.header)
+            np_store64(&worker->board.header->depository, record->key.b, memory_order_relaxed); /* relaxed: for people */
+        break;
+    default:
+        break;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
 static void records_there(struct np_operation *operation, int polled)
 {
     struct np_worker *worker = operation->context;
@@ -90,14 +116,7 @@ static void records_there(struct np_operation *operation, int polled)
     int fd, result;
     (void)polled;
     while ((result = np_record_receive(worker->records_fd, &record, &fd)) == 1) {
-        if (record.verb == NP_RECORD_UPGRADE)
-            np_upgrade_heard(worker, fd);
-        if (fd >= 0)
-            close(fd);
-        if (record.verb == NP_RECORD_END)
-            worker->ending = true;
-        if (record.verb == NP_RECORD_LEAVE)
-            leave(worker);
+        np_worker_take_record(worker, &record, fd);
     }
     if (result == -EAGAIN) {
         wait_for_records(worker);
@@ -126,6 +145,7 @@ static int receive_store(struct np_worker *worker)
             return result;
         if (record.verb == NP_RECORD_READY || record.verb == NP_RECORD_END) {
             worker->ending = record.verb == NP_RECORD_END;
+            worker->depository = (enum np_depository_state)record.key.a;
             return 0;
         }
         if (record.verb == NP_RECORD_UPGRADE) {
@@ -234,6 +254,8 @@ static int start(struct np_worker *worker)
     int result = hear_signals(worker);
     if (result == 0)
         result = receive_store(worker);
+    if (result == 0 && !worker->ending)
+        result = np_premises_lock(worker);
     if (result < 0)
         worker->status = EX_TEMPFAIL;
     if (result < 0 || worker->ending)
@@ -258,6 +280,7 @@ static int start(struct np_worker *worker)
     }
     worker->status = 0;
     tell_loop(worker);
+    np_store64(&worker->board.header->depository, (uint64_t)worker->depository, memory_order_relaxed); /* relaxed: for people */
     np_add64(&worker->board.header->worker_starts, 1, memory_order_relaxed); /* relaxed: a statistic */
     np_upgrade_tell_board(worker);
     np_rights_set_socket_mode(worker);
@@ -310,9 +333,13 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
     int result = np_shield_start();
     if (result == 0)
         result = start(worker);
+    if (result == 0 && worker->told_to_leave)
+        leave(worker);
     while (result == 0 && !worker->ending && !(worker->leaving && np_connections_have_left(worker))) {
         tell_losses(worker);
         result = np_loop_turn(worker->loop);
+        if (worker->told_to_leave)
+            leave(worker);
     }
     if (result < 0 && !worker->ending) {
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());

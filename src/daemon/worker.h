@@ -32,6 +32,7 @@
 
 #include "broker/broker.h"
 #include "daemon/config.h"
+#include "daemon/depository.h"
 #include "daemon/identity.h"
 #include "daemon/inflight.h"
 #include "daemon/loop.h"
@@ -113,11 +114,15 @@ struct np_worker {
     const struct np_config *config;
     int listen_fd, records_fd, signal_fd;
     bool ending;
+    bool told_to_leave;
     bool leaving; /* another build's worker is to take over: what has arrived is answered, and nothing more is heard */
     int status;
     struct np_loop *loop;
     struct np_store store;
     bool ready; /* before it, np_worker_keep waits for room; after it, never */
+    enum np_depository_state depository; /* as the keeper said. KEEPING: np_worker_keep waits until the service manager has it */
+    uint32_t stores, stored;             /* STORE records that were sent, and those of them that the manager has */
+    bool keeper_is_slow;                 /* it let a store wait in vain: the next is waited for less */
 
     struct np_board board;
     size_t board_bytes;
@@ -154,6 +159,8 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
 /* The signals that end either half. Those that whoever started the daemon had ignored (nohup, a shell's background) stay
  * ignored. */
 void np_worker_ending_signals(sigset_t *signals);
+/* Whatever the keeper says once there is a worker, also while np_worker_keep waits for one of these. Closes fd. */
+void np_worker_take_record(struct np_worker *worker, const struct np_record *record, int fd);
 /* After anything that may have made or freed an orphan lane. */
 void np_worker_duty(struct np_worker *worker);
 
@@ -163,6 +170,8 @@ int np_worker_keep(struct np_worker *worker, struct np_store_key key, int fd);
 void np_worker_forget(struct np_worker *worker, struct np_store_key key);
 /* To the keeper, before `ready`: what was forgotten while taking over may have filled its socket, and is waited for. */
 int np_worker_tell_ready(struct np_worker *worker);
+/* Waits until no other worker writes on the board. -EBUSY: one does not end. */
+int np_premises_lock(struct np_worker *worker);
 /* Board, bells, broker; pools and lanes of a predecessor. */
 int np_premises_take_over(struct np_worker *worker);
 /* Forgets what a predecessor stored and had not yet put on the board when it died, or had taken off and could not say so. */

@@ -288,6 +288,7 @@ static void describe_daemon(const struct np_view *view, json_t *document)
         { "io_waits", &header->io_waits },
         { "pages_lost", &header->pages_lost },
         { "upgrades", &header->upgrades },
+        { "depository", &header->depository },
     };
     struct timespec now;
     json_t *daemon = np_json_object();
