@@ -23,6 +23,8 @@
 
 enum { MESSAGE_BYTES = 96, MANAGER_PATIENCE_MS = 2000 };
 
+#define SOCKET_KIND 0xfu           /* no kind of the store: no worker is given it */
+
 static const struct np_store_key probe_key = { 0, 0, 0 };
 static const struct np_store_key board_key = { NP_STORE_BOARD, 0, 0 };
 
@@ -40,7 +42,8 @@ void np_depository_name(struct np_store_key key, char name[NP_DEPOSITORY_NAME_BY
 bool np_depository_key(const char *name, struct np_store_key *key)
 {
     char again[NP_DEPOSITORY_NAME_BYTES];
-    if (strlen(name) >= sizeof again || sscanf(name, "np1-%8x-%8x-%8x", &key->kind, &key->a, &key->b) != 3 || key->kind >= NP_STORE_KINDS)
+    if (strlen(name) >= sizeof again || sscanf(name, "np1-%8x-%8x-%8x", &key->kind, &key->a, &key->b) != 3 ||
+        (key->kind >= NP_STORE_KINDS && key->kind != SOCKET_KIND))
         return false;
     snprintf(again, sizeof again, "np1-%x-%x-%x", key->kind, key->a, key->b);
     return strcmp(name, again) == 0;
@@ -140,6 +143,18 @@ static void close_probe(struct np_depository *depository)
     depository->probe_read = depository->answer_read = -1;
 }
 
+static struct np_store_key socket_key(uint64_t inode)
+{
+    return (struct np_store_key){ SOCKET_KIND, (uint32_t)(inode >> 32), (uint32_t)inode };
+}
+
+static void remove_socket(struct np_depository *depository)
+{
+    if (depository->has_socket)
+        push(depository, (struct np_deposit){ .verb = NP_DEPOSIT_REMOVE, .key = socket_key(depository->listen_inode) });
+    depository->has_socket = false;
+}
+
 /* D3: the board goes first, so that what is still there is taken for nothing if the rest does not get that far. */
 static void take_all_back(struct np_depository *depository)
 {
@@ -148,6 +163,7 @@ static void take_all_back(struct np_depository *depository)
     np_depository_remove(depository, board_key);
     while ((entry = np_store_next(depository->store, &at)) != NULL)
         np_depository_remove(depository, entry->key);
+    remove_socket(depository);
     push(depository, (struct np_deposit){ .verb = NP_DEPOSIT_REMOVE, .key = probe_key });
 }
 
@@ -162,7 +178,7 @@ static void lose(struct np_depository *depository, bool manager_is_there, const 
         struct np_deposit *deposit = &depository->queue[depository->first + i];
         if (deposit->serial > depository->sent_serial)
             depository->sent_serial = deposit->serial;
-        if (deposit->verb != NP_DEPOSIT_STORE)
+        if (deposit->verb != NP_DEPOSIT_STORE && deposit->verb != NP_DEPOSIT_SOCKET)
             depository->queue[depository->first + kept++] = *deposit;
     }
     depository->queued = kept;
@@ -189,6 +205,16 @@ void np_depository_store(struct np_depository *depository, struct np_store_key k
         push(depository, (struct np_deposit){ .verb = NP_DEPOSIT_STORE, .key = key, .serial = serial });
     if (depository->state != NP_DEPOSITORY_KEEPING && serial > depository->sent_serial)
         depository->sent_serial = serial;
+}
+
+void np_depository_listen(struct np_depository *depository, int fd, uint64_t inode)
+{
+    if (depository->state != NP_DEPOSITORY_KEEPING || (depository->has_socket && depository->listen_inode == inode))
+        return;
+    remove_socket(depository);
+    depository->listen_inode = inode;
+    depository->has_socket = true;
+    push(depository, (struct np_deposit){ .verb = NP_DEPOSIT_SOCKET, .key = socket_key(inode), .fd = fd });
 }
 
 void np_depository_tell(struct np_depository *depository, const char *text)
@@ -274,18 +300,19 @@ static int advance_probe(struct np_depository *depository)
 
 /* ---------------------------------------------------------------- handing over */
 
-static int hand_store(struct np_depository *depository, const struct np_deposit *deposit)
+/* `entry`: NULL for what is in no table. */
+static int hand_store(struct np_depository *depository, const struct np_deposit *deposit, struct np_store_entry *entry)
 {
-    struct np_store_entry *entry = np_store_find(depository->store, deposit->key);
-    if (entry && !entry->deposited) {
+    if (deposit->verb == NP_DEPOSIT_SOCKET || (entry && !entry->deposited)) {
         if (depository->count >= depository->most) {
             lose(depository, true, "it keeps no more (FileDescriptorStoreMax= of the unit, or what an environment can name)");
             return 0;
         }
-        int result = send_store(depository, deposit->key, entry->fd);
+        int result = send_store(depository, deposit->key, entry ? entry->fd : deposit->fd);
         if (result < 0)
             return result;
-        entry->deposited = true;
+        if (entry)
+            entry->deposited = true;
         if (++depository->count > depository->known_room)
             depository->probe = NP_PROBE_TO_STORE;
     }
@@ -299,7 +326,9 @@ static int hand_over(struct np_depository *depository, const struct np_deposit *
     int result;
     switch (deposit->verb) {
     case NP_DEPOSIT_STORE:
-        return hand_store(depository, deposit);
+        return hand_store(depository, deposit, np_store_find(depository->store, deposit->key));
+    case NP_DEPOSIT_SOCKET:
+        return hand_store(depository, deposit, NULL);
     case NP_DEPOSIT_REMOVE:
         result = send_remove(depository, deposit->key);
         if (result == 0 && depository->count > 0 && deposit->key.kind != probe_key.kind)
@@ -388,8 +417,21 @@ static int take(struct np_depository *depository, int fd, const char *name)
         return np_error(-EPROTO, "the service manager has kept the memory of another version of numapool ('%.60s'; the layout here is %016llx): "
                         "install that version again, whose clients then go on, or give the memory up by stopping the service (systemctl "
                         "stop, not restart), and start it", name, (unsigned long long)layout);
+    if (key.kind == SOCKET_KIND && depository->listen_fd < 0 && is_listening(fd)) {
+        depository->listen_fd = fd;
+        depository->listen_inode = (uint64_t)key.a << 32 | key.b;
+        depository->has_socket = true;
+        depository->count++;
+        return 0;
+    }
     if (key.kind == NP_STORE_BOARD)
         key = board_key;
+    if (key.kind == SOCKET_KIND) {
+        push(depository, (struct np_deposit){ .verb = NP_DEPOSIT_REMOVE, .key = key });
+        depository->count++;
+        close(fd);
+        return 0;
+    }
     if (key.kind == probe_key.kind || np_store_get(depository->store, key) >= 0 || np_store_put(depository->store, key, fd) < 0) {
         close(fd);
         if (key.kind == probe_key.kind)

@@ -6,7 +6,8 @@
  * is full: the keeper waits in one place only. Knows no worker and maps no memory.
  *
  * A name is "np1-KIND-A-B", the store's key in hexadecimal, at most 14 characters: all names together are one variable of the
- * next keeper's environment, which the kernel bounds at 128 KiB. The board's A and B are the fingerprint of everything shared.
+ * next keeper's environment, which the kernel bounds at 128 KiB. The board's A and B are the fingerprint of everything shared. The
+ * listening socket is kept too, with the inode number of its path as A and B: who connects while there is no keeper is heard by the next.
  *
  * Invariants
  *   D1  What goes to the manager goes in the order of the worker's records, and a name is removed before it is stored again.
@@ -33,13 +34,14 @@ enum np_depository_state {
     NP_DEPOSITORY_LOST     /* it had no room for all, and keeps nothing any more */
 };
 
-enum np_deposit_verb { NP_DEPOSIT_STORE, NP_DEPOSIT_REMOVE, NP_DEPOSIT_TELL };
+enum np_deposit_verb { NP_DEPOSIT_STORE, NP_DEPOSIT_REMOVE, NP_DEPOSIT_SOCKET, NP_DEPOSIT_TELL };
 
 struct np_deposit {
     enum np_deposit_verb verb;
     struct np_store_key key;
     uint32_t serial;  /* STORE: of the worker's record; 0: nobody waits for it */
     const char *text; /* TELL: lives for ever */
+    int fd;           /* SOCKET: the caller's, for ever */
 };
 
 /* Whether there is room for one more is learned by storing one and looking whether the manager closed it. */
@@ -51,7 +53,9 @@ struct np_depository {
     socklen_t manager_bytes; /* 0: there is none */
     int socket_fd;
     struct np_store *store;
-    int listen_fd;           /* a listening socket that the manager gave (socket activation); -1. The caller's once taken */
+    int listen_fd;           /* a listening socket that the manager gave, or -1; the caller's */
+    uint64_t listen_inode;   /* of its path, if a keeper before has made it; 0: the manager has (socket activation) */
+    bool has_socket;         /* the manager keeps ours, with that inode */
 
     size_t count;            /* of what the manager has of ours */
     size_t known_room;       /* it takes at least so many */
@@ -75,6 +79,8 @@ void np_depository_begin(struct np_depository *depository);
 void np_depository_remove(struct np_depository *depository, struct np_store_key key);
 /* After np_store_put. serial: of the worker's records, 1 and up; 0: nobody waits to hear of it. */
 void np_depository_store(struct np_depository *depository, struct np_store_key key, uint32_t serial);
+/* It listens at a path of that inode. For the next keeper. */
+void np_depository_listen(struct np_depository *depository, int fd, uint64_t inode);
 /* For the manager: "READY=1" and the like; lives for ever. Wanted whether it keeps descriptors or not. */
 void np_depository_tell(struct np_depository *depository, const char *text);
 /* Hands over as much as the manager takes. Up to which serial everything is with it: stored_serial. */

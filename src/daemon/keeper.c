@@ -470,12 +470,14 @@ int np_keeper_run(const struct np_config *config, const char *program, int ready
     np_upgrade_start(&keeper.upgrade);
     int result = np_depository_open(&keeper.depository, &keeper.store);
     if (result == 0)
-        result = np_listener_open(&keeper.listener, config->socket_path, keeper.depository.listen_fd);
+        result = np_listener_open(&keeper.listener, config->socket_path, keeper.depository.listen_fd, keeper.depository.listen_inode);
     if (result < 0) {
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());
         return EXIT_FAILURE;
     }
     np_depository_begin(&keeper.depository);
+    if (!keeper.listener.socket_is_others && np_listener_inode(&keeper.listener) != 0)
+        np_depository_listen(&keeper.depository, keeper.listener.socket_fd, np_listener_inode(&keeper.listener));
     result = hear_signals(&keeper);
     if (result == 0 && keeper.store.count > 0)
         adopt_premises(&keeper, &adopted);
@@ -490,8 +492,9 @@ int np_keeper_run(const struct np_config *config, const char *program, int ready
         turn(&keeper);
     np_upgrade_stop(&keeper.upgrade);
     /* The manager keeps what it has: it lets go of it when the service is stopped, and does not when it is restarted. */
+    bool is_restart = keeper.depository.state == NP_DEPOSITORY_KEEPING && keeper.status == 0; /* for all that is known here */
     np_depository_close(&keeper.depository);
-    np_listener_close(&keeper.listener);
+    np_listener_close(&keeper.listener, is_restart);
     np_store_clear(&keeper.store);
     np_log(NP_LOG_INFO, "ended");
     return keeper.status;

@@ -7,6 +7,7 @@
 #define NP_DAEMON_KEEPER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "daemon/config.h"
 
@@ -19,14 +20,17 @@ struct np_listener {
     const char *path;
     char lock_path[sizeof ((struct np_config *)0)->socket_path + 8];
     int lock_fd, socket_fd;
-    bool socket_was_given;
+    bool socket_is_others;
     char made_directory[sizeof ((struct np_config *)0)->socket_path]; /* "": it was there */
 };
 
-/* Takes the lock file, then the path, over from a dead daemon if need be. given_fd: a socket that listens there already, made by
- * who started us, or -1. -EADDRINUSE: another daemon has it; -errno. */
-int np_listener_open(struct np_listener *listener, const char *path, int given_fd);
-/* Removes both files; a socket that was given stays. */
-void np_listener_close(struct np_listener *listener);
+/* Takes the lock file, then the path, over from a dead daemon if need be. given_fd: a socket that may be used, or -1: made by who
+ * started us, whose it stays (given_inode 0), or by a keeper before us at a path of that inode, if the path still is.
+ * -EADDRINUSE: another daemon has it; -errno. */
+int np_listener_open(struct np_listener *listener, const char *path, int given_fd, uint64_t given_inode);
+/* Of the path. 0: it cannot be told. */
+uint64_t np_listener_inode(const struct np_listener *listener);
+/* Removes both files; the socket's not if it is somebody else's, or is to listen on for the next keeper. */
+void np_listener_close(struct np_listener *listener, bool socket_stays);
 
 #endif

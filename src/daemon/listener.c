@@ -124,38 +124,48 @@ static int bind_path(struct np_listener *listener)
     return 0;
 }
 
+uint64_t np_listener_inode(const struct np_listener *listener)
+{
+    struct stat status;
+    return stat(listener->path, &status) == 0 ? (uint64_t)status.st_ino : 0;
+}
+
 /* One that listens elsewhere would be a daemon that nobody finds. */
-static int take_given(struct np_listener *listener, int given_fd)
+static int take_given(struct np_listener *listener, int given_fd, uint64_t given_inode)
 {
     struct sockaddr_un address = { 0 };
     socklen_t bytes = sizeof address - 1; /* so that the path has an end */
+    if (given_inode != 0 && np_listener_inode(listener) != given_inode) {
+        close(given_fd);
+        return bind_path(listener);
+    }
     if (getsockname(given_fd, (struct sockaddr *)&address, &bytes) != 0 || address.sun_family != AF_UNIX ||
         strcmp(address.sun_path, listener->path) != 0)
         return np_error(-EINVAL, "the socket that the service manager passed listens at '%s', and --socket says '%s': make them the same",
                         address.sun_path, listener->path);
     listener->socket_fd = given_fd;
-    listener->socket_was_given = true;
+    listener->socket_is_others = given_inode == 0;
     int flags = fcntl(given_fd, F_GETFL); /* some kernels' io_uring says -EAGAIN instead of waiting for a connection */
     return flags >= 0 && fcntl(given_fd, F_SETFL, flags & ~O_NONBLOCK) == 0 ? 0 : np_error(-errno, "the socket that was passed: %s", strerror(errno));
 }
 
-int np_listener_open(struct np_listener *listener, const char *path, int given_fd)
+int np_listener_open(struct np_listener *listener, const char *path, int given_fd, uint64_t given_inode)
 {
     *listener = (struct np_listener){ .path = path, .lock_fd = -1, .socket_fd = -1 };
     snprintf(listener->lock_path, sizeof listener->lock_path, "%s.lock", path);
     make_directory(listener);
     int result = take_lock(listener);
     if (result == 0)
-        result = given_fd >= 0 ? take_given(listener, given_fd) : bind_path(listener);
+        result = given_fd >= 0 ? take_given(listener, given_fd, given_inode) : bind_path(listener);
     if (result < 0)
-        np_listener_close(listener);
+        np_listener_close(listener, false);
     return result;
 }
 
-void np_listener_close(struct np_listener *listener)
+void np_listener_close(struct np_listener *listener, bool socket_stays)
 {
     if (listener->socket_fd >= 0) {
-        if (!listener->socket_was_given)
+        if (!listener->socket_is_others && !socket_stays)
             unlink(listener->path);
         close(listener->socket_fd);
     }

@@ -61,6 +61,9 @@ char harness_process_state(pid_t pid);
 
 /* ---- the daemon */
 
+/* Where a program of this build is. */
+void harness_program_path(char *path, size_t bytes, const char *program);
+
 struct harness_daemon {
     pid_t keeper;
     char directory[64];

@@ -20,7 +20,7 @@
 
 /* ---------------------------------------------------------------- starting and ending */
 
-static void program_path(char *path, size_t bytes, const char *program)
+void harness_program_path(char *path, size_t bytes, const char *program)
 {
     const char *build = getenv("NUMAPOOL_BUILD");
     char own[PATH_MAX];
@@ -89,7 +89,7 @@ bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_s
     }
     for (unsigned i = 0; i < MORE_MAX && more[i]; i++)
         argv[n++] = more[i];
-    program_path(path, sizeof path, "numapoold");
+    harness_program_path(path, sizeof path, "numapoold");
     if (pipe2(ends, O_CLOEXEC) < 0) {
         perror("pipe2");
         exit(2);
@@ -210,7 +210,7 @@ int harness_tool(const struct harness_daemon *daemon, const char *const *argumen
     char path[PATH_MAX + 16];
     const char *argv[16] = { "numapoolctl", "--socket", daemon->socket };
     unsigned argc = 3;
-    program_path(path, sizeof path, "numapoolctl");
+    harness_program_path(path, sizeof path, "numapoolctl");
     while (*arguments && argc < 15)
         argv[argc++] = *arguments++;
     fflush(stdout);
