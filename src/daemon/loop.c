@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "daemon/loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+#include <sys/socket.h>
 
 #include "core/bell.h"
 #include "daemon/loop_kind.h"
@@ -35,6 +43,18 @@ int np_loop_refusal(const struct np_loop *loop)
 }
 
 /* ---------------------------------------------------------------- operations */
+
+int np_loop_accept_now(int fd)
+{
+    struct pollfd polled = { .fd = fd, .events = POLLIN };
+    int ready = poll(&polled, 1, 0);
+    if (ready <= 0)
+        return ready == 0 || errno == EINTR ? -EAGAIN : -errno;
+    if (polled.revents & POLLNVAL)
+        return -EBADF;
+    int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    return accepted >= 0 ? accepted : errno == EINTR ? -EAGAIN : -errno;
+}
 
 void np_loop_accept(struct np_loop *loop, struct np_operation *operation, int fd)
 {

@@ -76,8 +76,7 @@ int np_loop_refusal(const struct np_loop *loop);
 /* Waits for something to happen, and calls `done` and `due` for all that has. 0; -errno: the loop is broken. */
 int np_loop_turn(struct np_loop *loop);
 
-/* `done` for every connection, close-on-exec, until an error ends it. Where the kernel cannot do that by one request, by
- * several. */
+/* `done` for every connection, close-on-exec, until an error ends it. One at a time. */
 void np_loop_accept(struct np_loop *loop, struct np_operation *operation, int fd);
 void np_loop_receive(struct np_loop *loop, struct np_operation *operation, int fd, void *buffer, unsigned bytes);
 void np_loop_send_message(struct np_loop *loop, struct np_operation *operation, int fd, const struct msghdr *message);

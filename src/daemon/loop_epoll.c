@@ -45,7 +45,6 @@ enum place { NOWHERE, READY, TRYING, WAITING, BY_TIME, FINISHED, TELLING, LISTED
 
 enum {
     EVENTS_MAX = 256,  /* told of between two looks at the timers */
-    ACCEPTS_MAX = 64,  /* and accepted */
     HELD_MIN = 3       /* never a standard descriptor */
 };
 
@@ -151,23 +150,13 @@ static int poll_now(const struct np_loop_task *task, short events)
     return polled.revents & POLLNVAL ? -EBADF : polled.revents;
 }
 
-static int try_accept(const struct np_loop_task *task)
-{
-    /* The listening socket is a blocking one (listener.c), and nobody else accepts from it. */
-    int ready = poll_now(task, POLLIN);
-    if (ready <= 0)
-        return ready < 0 ? ready : -EAGAIN;
-    int fd = accept4(fd_of(task), NULL, NULL, SOCK_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
-}
-
 /* -EAGAIN: not yet. */
 static int try_once(const struct np_loop_task *task)
 {
     ssize_t result;
     switch (task->what) {
     case NP_LOOP_ACCEPT:
-        return try_accept(task);
+        return np_loop_accept_now(fd_of(task));
     case NP_LOOP_POLL:
         result = poll_now(task, (short)task->events);
         return result == 0 ? -EAGAIN : (int)result;
@@ -186,7 +175,7 @@ static int try_once(const struct np_loop_task *task)
 
 static void accept_some(struct epoll_loop *epoll, struct np_operation *operation)
 {
-    for (unsigned i = 0; i < ACCEPTS_MAX; i++) {
+    for (unsigned i = 0; i < NP_LOOP_ACCEPTS_MAX; i++) {
         int result = try_once(&operation->task);
         if (result == -EAGAIN) {
             wait_for_file(epoll, operation);

@@ -21,6 +21,12 @@ struct np_loop_kind {
     void (*cancel)(struct np_loop *loop, struct np_operation *operation); /* of a pending one */
 };
 
+enum { NP_LOOP_ACCEPTS_MAX = 64 /* between two looks at the timers */ };
+
+/* A connection that is there; -EAGAIN: none; another -errno of accept4(2). The listening socket is a blocking one
+ * (listener.c), and nobody else accepts from it. */
+int np_loop_accept_now(int fd);
+
 struct np_loop {
     const struct np_loop_kind *kind;
     struct np_timer *timers;

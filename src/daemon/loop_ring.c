@@ -38,7 +38,7 @@ struct ring_loop {
     struct io_uring ring;
     struct np_operation *accept; /* the one that is re-armed here */
     int accept_fd;
-    bool accept_multishot;
+    bool accepting, accept_cancelled; /* its `done` is being called, and has cancelled it */
 };
 
 static struct ring_loop *ring_of(struct np_loop *loop)
@@ -83,8 +83,6 @@ static int start(struct np_loop **made, unsigned operations)
     }
     ring->loop.kind = &np_loop_ring;
     (void)io_uring_ring_dontfork(&ring->ring);
-    /* Multishot accept came with 5.19, and no bit of the probe says so: it is tried, and given up at the first -EINVAL. */
-    ring->accept_multishot = true;
     struct io_uring_probe *probe = io_uring_get_probe_ring(&ring->ring);
     ring->loop.futex = probe && probe->last_op >= OP_FUTEX_WAIT && probe->ops_len > OP_FUTEX_WAIT &&
                        (probe->ops[OP_FUTEX_WAIT].flags & IO_URING_OP_SUPPORTED);
@@ -123,13 +121,13 @@ static void begin(struct io_uring_sqe *entry, struct np_operation *operation)
     operation->pending = true;
 }
 
+/* By a poll, and not by the ring's own accept: that waits for connections as one of whom only one is woken, and the ring of a worker
+ * that was killed is such a one until the kernel has ended it, some tens of milliseconds later. A connection that it was woken
+ * for is nobody's to hear of, until another comes. Polls are all woken. */
 static void arm_accept(struct ring_loop *ring)
 {
     struct io_uring_sqe *entry = take_entry(&ring->loop);
-    if (ring->accept_multishot)
-        io_uring_prep_multishot_accept(entry, ring->accept_fd, NULL, NULL, SOCK_CLOEXEC);
-    else
-        io_uring_prep_accept(entry, ring->accept_fd, NULL, NULL, SOCK_CLOEXEC);
+    io_uring_prep_poll_add(entry, ring->accept_fd, POLLIN);
     begin(entry, ring->accept);
 }
 
@@ -179,6 +177,11 @@ static void start_futex_wait(struct np_loop *loop, struct np_operation *operatio
 
 static void cancel(struct np_loop *loop, struct np_operation *operation)
 {
+    struct ring_loop *ring = ring_of(loop);
+    if (operation == ring->accept && ring->accepting) {
+        ring->accept_cancelled = true;
+        return;
+    }
     struct io_uring_sqe *entry = take_entry(loop);
     io_uring_prep_cancel(entry, operation, 0);
     io_uring_sqe_set_data(entry, NULL);
@@ -186,18 +189,31 @@ static void cancel(struct np_loop *loop, struct np_operation *operation)
 
 /* ---------------------------------------------------------------- turning */
 
-static void dispatch(struct ring_loop *ring, struct np_operation *operation, int result, unsigned flags)
+/* The error that ends it, or 0: it waits for more. */
+static int accept_some(struct ring_loop *ring, struct np_operation *operation)
 {
-    operation->pending = (flags & IORING_CQE_F_MORE) != 0;
-    if (operation == ring->accept && !operation->pending) {
-        if (result == -EINVAL && ring->accept_multishot) {
-            ring->accept_multishot = false;
-            arm_accept(ring);
-            return;
-        }
-        if (result >= 0)
-            arm_accept(ring);
+    ring->accept_cancelled = false;
+    for (unsigned i = 0; i < NP_LOOP_ACCEPTS_MAX; i++) {
+        int fd = np_loop_accept_now(ring->accept_fd);
+        if (fd == -EAGAIN)
+            break;
+        if (fd < 0)
+            return fd;
+        ring->accepting = true;
+        operation->done(operation, fd);
+        ring->accepting = false;
+        if (ring->accept_cancelled)
+            return -ECANCELED;
     }
+    arm_accept(ring);
+    return 0;
+}
+
+static void dispatch(struct ring_loop *ring, struct np_operation *operation, int result)
+{
+    if (operation == ring->accept && result >= 0 && (result = accept_some(ring, operation)) == 0)
+        return;
+    operation->pending = false;
     operation->done(operation, result);
 }
 
@@ -234,11 +250,10 @@ static int turn(struct np_loop *loop, int64_t timeout_ns)
             break;
         struct np_operation *operation = io_uring_cqe_get_data(completion);
         int outcome = completion->res;
-        unsigned flags = completion->flags;
         /* Given back before `done`, which may start others that need the room. */
         io_uring_cqe_seen(&ring->ring, completion);
         if (operation)
-            dispatch(ring, operation, outcome, flags);
+            dispatch(ring, operation, outcome);
     }
     return 0;
 }

@@ -35,7 +35,8 @@ struct asked {
 };
 
 static struct np_loop *loop;
-static struct np_timer guard;
+static struct np_timer guard, passing;
+static unsigned turns;
 
 /* loop_ring.c and loop_epoll.c log what ends a worker. */
 void np_log(enum np_log_level level, const char *format, ...)
@@ -69,7 +70,12 @@ static inline struct np_operation *begin(struct asked *asked)
 static inline void lose_patience(struct np_timer *timer)
 {
     (void)timer;
-    ck_abort_msg("what should happen does not");
+    ck_abort_msg("what should happen does not (%u turns)", turns);
+}
+
+static inline void pass_time(struct np_timer *timer)
+{
+    timer->context = timer;
 }
 
 /* Whether there is this loop on this machine: io_uring may be refused. */
@@ -85,12 +91,15 @@ static inline bool open_loop(unsigned which)
     ck_assert_int_eq(np_loop_kind(loop), choices[which]);
     ck_assert_int_eq(np_loop_refusal(loop), 0);
     guard = (struct np_timer){ .due = lose_patience };
+    passing = (struct np_timer){ .due = pass_time };
     np_loop_timer_add(loop, &guard);
+    np_loop_timer_add(loop, &passing);
     return true;
 }
 
 static inline void turn(void)
 {
+    turns++;
     np_timer_set(&guard, np_monotonic_ns() + PATIENCE_NS);
     ck_assert_msg(np_loop_turn(loop) == 0, "%s", np_error_sentence());
     np_timer_set(&guard, INT64_MAX);
@@ -111,21 +120,9 @@ static inline int result_of(const struct asked *asked)
     return asked->result;
 }
 
-static inline void pass_time(struct np_timer *timer)
-{
-    timer->context = timer;
-}
-
 /* Turns for a while, in which nothing needs to happen: so long that what is wrong may. */
 static inline void turn_for_ms(int64_t ms)
 {
-    static struct np_timer passing;
-    static struct np_loop *of;
-    if (of != loop) {
-        of = loop;
-        passing = (struct np_timer){ .due = pass_time };
-        np_loop_timer_add(loop, &passing);
-    }
     passing.context = NULL;
     np_timer_set(&passing, np_monotonic_ns() + ms * 1000000);
     while (!passing.context)

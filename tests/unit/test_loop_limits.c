@@ -50,6 +50,7 @@ static void take(struct np_operation *operation, int result)
         ck_assert(!operation->pending);
         accepted.errors++;
         accepted.error = result;
+        ck_assert_msg(result == -ECANCELED || result == -EMFILE, "%s after %u", strerror(-result), accepted.count);
         return;
     }
     ck_assert_msg(operation->pending || accepted.cancel_at != 0, "it goes on accepting");
@@ -79,7 +80,7 @@ START_TEST(it_accepts_everybody)
     start_accepting(0);
     for (unsigned i = 0; i < 200; i++) /* at once */
         fds[i] = connected();
-    while (accepted.count < 200)
+    while (accepted.count < 200 && accepted.errors == 0)
         turn();
     for (unsigned i = 200; i < 300; i++) { /* one by one */
         fds[i] = connected();
@@ -137,6 +138,52 @@ START_TEST(accepting_is_cancelled_by_who_was_accepted)
     start_accepting(0);
     close(listener);
     np_loop_stop(loop);
+}
+END_TEST
+
+/* The ring of a killed process ends some time after it, and until then it listens on, in vain. Whoever connects then is this
+ * loop's to hear of all the same: nobody might come after him. */
+START_TEST(one_who_connects_after_a_workers_death_is_heard_of)
+{
+    enum { DEAD = 20, TRIALS = 5 };
+    listen_here();
+    for (unsigned trial = 0; trial < TRIALS; trial++) {
+        pid_t dead[DEAD];
+        int ready[2];
+        char byte;
+        ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+        for (unsigned i = 0; i < DEAD; i++) {
+            dead[i] = fork();
+            if (dead[i] == 0) {
+                if (!open_loop(_i))
+                    _exit(1);
+                start_accepting(0);
+                turn_for_ms(0); /* it is submitted */
+                byte = (char)write(ready[1], "r", 1);
+                for (;;)
+                    np_loop_turn(loop);
+            }
+        }
+        if (!open_loop(_i))
+            return;
+        start_accepting(0);
+        turn_for_ms(1);
+        for (unsigned i = 0; i < DEAD; i++)
+            ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+        for (unsigned i = 0; i < DEAD; i++)
+            kill(dead[i], SIGKILL);
+        for (unsigned i = 0; i < DEAD; i++)
+            ck_assert_int_eq(waitpid(dead[i], NULL, 0), dead[i]);
+        int fd = connected();
+        while (accepted.count == 0)
+            turn();
+        close(fd);
+        close(ready[0]);
+        close(ready[1]);
+        start_accepting(0);
+        np_loop_stop(loop);
+    }
+    close(listener);
 }
 END_TEST
 
@@ -315,6 +362,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, it_accepts_everybody, 0, LOOPS);
     tcase_add_loop_test(tests, accepting_is_cancelled_by_who_was_accepted, 0, LOOPS);
+    tcase_add_loop_test(tests, one_who_connects_after_a_workers_death_is_heard_of, 0, LOOPS);
     tcase_add_loop_test(tests, out_of_descriptors_it_goes_on, 0, LOOPS);
     tcase_add_loop_test(tests, where_io_uring_is_refused_epoll_is_taken, 0, (int)(sizeof refusals / sizeof refusals[0]));
     tcase_add_loop_test(tests, epoll_does_without_threads_and_without_futex_waitv, 0, 2);
