@@ -84,6 +84,33 @@ int np_memory_reopen_readonly(int fd)
                     path, strerror(code));
 }
 
+/* Page by page, where move_pages(2) is refused: containers that may bind memory (CAP_SYS_NICE) may ask so. A page that is
+ * not there is made; those that are asked about were. */
+static int ask_one_by_one(unsigned long count, void *const *pages, int *status)
+{
+    for (unsigned long i = 0; i < count; i++)
+        if (get_mempolicy(&status[i], NULL, 0, pages[i], MPOL_F_NODE | MPOL_F_ADDR) != 0) {
+            if (errno == EPERM || errno == ENOSYS)
+                return -errno;
+            status[i] = -errno;
+        }
+    return 0;
+}
+
+/* Without target nodes move_pages(2) moves nothing and only reports. */
+static int ask_nodes(unsigned long count, void **pages, int *status)
+{
+    if (move_pages(0, count, pages, NULL, status, 0) >= 0)
+        return 0;
+    int code = errno, result = code == EPERM || code == ENOSYS ? ask_one_by_one(count, pages, status) : -code;
+    if (result < 0)
+        return np_error(-code,
+                        "cannot ask on which node pages are (move_pages: %s): allow move_pages(2) or get_mempolicy(2), in a container by "
+                        "--cap-add SYS_NICE, which gives the latter, or by a seccomp profile of its own",
+                        strerror(code));
+    return 0;
+}
+
 int np_memory_verify(const void *address, size_t bytes, size_t page_bytes, int node, uint64_t *misplaced_pages)
 {
     assert(page_bytes > 0);
@@ -96,14 +123,9 @@ int np_memory_verify(const void *address, size_t bytes, size_t page_bytes, int n
         unsigned long count = 0;
         for (; count < VERIFY_PAGES && done < bytes; count++, done += page_bytes)
             pages[count] = (void *)(start + done);
-        /* Without target nodes it moves nothing and only reports. */
-        if (move_pages(0, count, pages, NULL, status, 0) < 0) {
-            int code = errno;
-            return np_error(-code,
-                            "cannot ask on which node pages are (move_pages: %s): allow move_pages(2), in a container by "
-                            "--cap-add SYS_NICE or its seccomp profile",
-                            strerror(code));
-        }
+        int result = ask_nodes(count, pages, status);
+        if (result < 0)
+            return result;
         for (unsigned long i = 0; i < count; i++)
             if (status[i] < 0 || (node >= 0 && status[i] != node))
                 misplaced++;

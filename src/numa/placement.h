@@ -55,8 +55,9 @@ void np_memory_unmap(void *address, size_t bytes);
 /* A read-only descriptor of the same memfd, for those who may only look. A descriptor or -errno. */
 int np_memory_reopen_readonly(int fd);
 
-/* How many pages of it are not on `node` (-1: not there at all), by move_pages(2) in slices. A page that this process has no
- * page table entry for counts too: map with prefault first. 0 or -errno (-EPERM, -ENOSYS: move_pages is refused). */
+/* How many pages of it are not on `node` (-1: not there at all), by move_pages(2) in slices, or by
+ * get_mempolicy(2). A page that this process has no page table entry for counts too: map with prefault first. 0 or -errno (-EPERM,
+ * -ENOSYS: both are refused). */
 int np_memory_verify(const void *address, size_t bytes, size_t page_bytes, int node, uint64_t *misplaced_pages);
 
 /* 0 when node (-1: the machine) and this process's cgroup can give `bytes` more, else -ENOMEM with the sentence. */

@@ -151,6 +151,8 @@ bool harness_wait_until(bool (*condition)(void *context), void *context, int64_t
 
 /* ---------------------------------------------------------------- processes */
 
+void (*harness_confine)(void);
+
 pid_t harness_fork(int (*body)(void *context), void *context)
 {
     pid_t parent = getpid();
@@ -165,6 +167,8 @@ pid_t harness_fork(int (*body)(void *context), void *context)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(2);
+    if (harness_confine)
+        harness_confine();
     int status = body(context);
     fflush(stdout);
     _exit(status);

@@ -49,6 +49,10 @@ bool harness_wait_until(bool (*condition)(void *context), void *context, int64_t
 
 /* ---- processes */
 
+/* Called first of all in each process that harness_fork and harness_daemon_start make: for what takes rights away from
+ * them. NULL: nothing. */
+extern void (*harness_confine)(void);
+
 /* A forked process that ends with its parent and runs body(context); its exit status is what body returns. */
 pid_t harness_fork(int (*body)(void *context), void *context);
 /* Kills it and waits for it. */

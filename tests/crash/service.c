@@ -104,6 +104,8 @@ bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_s
         int log = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND, 0600), ready_fd = dup(ends[1]);
         dup2(log, 2);
         snprintf(ready, sizeof ready, "%d", ready_fd);
+        if (harness_confine)
+            harness_confine();
         execv(path, (char *const *)argv);
         perror(path);
         _exit(127);

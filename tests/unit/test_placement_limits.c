@@ -54,12 +54,13 @@ static bool refuse(const struct refusal *refusal)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-static const struct refusal placement_calls[] = {{SYS_mbind, 0, 0, 0, EPERM}, {SYS_move_pages, 0, 0, 0, EPERM}};
+static const struct refusal placement_calls[] = {
+    {SYS_mbind, 0, 0, 0, EPERM}, {SYS_move_pages, 0, 0, 0, EPERM}, {SYS_get_mempolicy, 0, 0, 0, EPERM}};
 
 static void work_without_placement_calls(void *argument)
 {
     (void)argument;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (!refuse(&placement_calls[i]))
             _exit(77);
     struct np_memory memory;
@@ -84,6 +85,33 @@ START_TEST(a_container_that_refuses_placement_calls_is_told_or_served)
     int status = status_of_child(work_without_placement_calls, NULL);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
         not_run("a_container_that_refuses_placement_calls_is_told_or_served", "no seccomp filters here");
+    else
+        ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+/* As a container does that has CAP_SYS_NICE: it may bind, and not ask with move_pages(2). */
+static void ask_without_move_pages(void *argument)
+{
+    (void)argument;
+    if (!refuse(&placement_calls[1]))
+        _exit(77);
+    struct np_memory memory;
+    int node;
+    uint64_t pages;
+    np_nodes_with_memory(&node, 1);
+    expect(np_memory_create(&memory, "words", 6 * MIB, node, NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK, NP_SHARED) == 0, "bound memory");
+    expect(np_memory_verify(memory.address, memory.bytes, 4096, node, &pages) == 0 && pages == 0, "every page there");
+    expect(np_memory_verify(memory.address, memory.bytes, memory.page_bytes, node, &pages) == 0 && pages == 0, "every one of them");
+    expect(np_memory_verify(memory.address, memory.bytes, 4096, node + 1, &pages) == 0 && pages == memory.bytes / 4096, "none elsewhere");
+    np_memory_destroy(&memory);
+}
+
+START_TEST(where_move_pages_is_refused_pages_are_asked_one_by_one)
+{
+    int status = status_of_child(ask_without_move_pages, NULL);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        not_run("where_move_pages_is_refused_pages_are_asked_one_by_one", "no seccomp filters here");
     else
         ck_assert_int_eq(status, 0);
 }
@@ -195,6 +223,7 @@ int main(void)
     TCase *poor = tcase_create("poorer systems");
     tcase_set_timeout(poor, 120);
     tcase_add_test(poor, a_container_that_refuses_placement_calls_is_told_or_served);
+    tcase_add_test(poor, where_move_pages_is_refused_pages_are_asked_one_by_one);
     tcase_add_test(poor, kernels_without_populate_are_served);
     tcase_add_test(poor, a_cgroup_limit_is_an_error_and_no_kill);
     suite_add_tcase(suite, poor);
