@@ -192,5 +192,29 @@ documented() {
 }
 try "every function of numapool.h has a manual page" documented
 
+# A block after <!-- file:PATH --> is that file.
+quoted() { # PAGE PATH
+    diff <(block_of_markdown "$1" "file:$2") "$source_directory/$2"
+}
+for page in "$source_directory"/docs/*.md; do
+    while read -r path; do
+        try "${page##*/} quotes $path as it is" quoted "$page" "$path"
+    done < <(sed -n 's/^<!-- file:\([A-Za-z0-9._/-]*\) -->$/\1/p' "$page")
+done
+
+# What systemd would say of the unit.
+verified() {
+    sed "s#/usr/local/bin/numapoold#$build_directory/numapoold#" "$source_directory/docs/examples/systemd/numapoold.service" >"$scratch/numapoold.service"
+    local findings
+    findings=$(systemd-analyze verify --man=no "$scratch/numapoold.service" 2>&1) || findings="$findings (failed)"
+    printf '%s\n' "$findings"
+    [ -z "$findings" ]
+}
+if command -v systemd-analyze >/dev/null && systemd-analyze --version >/dev/null 2>&1; then
+    try "systemd finds nothing wrong with numapoold.service" verified
+else
+    printf 'NOT RUN: what systemd says of numapoold.service (no systemd-analyze)\n'
+fi
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
