@@ -14,7 +14,7 @@
  *   step_helper.c  the processes that live on: the peer, and the heir
  *   step_pool.c    operations that get slots; step_put.c: that put them, ends of threads; step_attach.c: on pools and sessions
  *   step_lanes.c   what operations on messages have in common; step_send.c, step_wait.c, step_receive.c, step_forward.c, step_small.c,
- *                  step_broadcast.c, step_service.c, step_ends.c have them
+ *                  step_broadcast.c, step_service.c, step_ends.c, step_meet.c have them
  *
  * The stepped process tells in a ledger what it has begun and what has returned (ledger.h); the judge knows from it which messages
  * must still arrive, and which may not come again.
@@ -94,6 +94,9 @@ struct step_operation {
     int (*peer_again)(struct step_actor *peer);     /* after `prepare`: sends what is to be received, for instance; may be NULL */
     int (*run)(struct step_actor *stepped);         /* every instruction of it is stepped */
     int (*meanwhile)(struct step_actor *peer);      /* with STEP_SLEEPS: when `run` sleeps */
+    /* In the peer, when the stepped process has come to a certain instruction of `run`, where it else would be killed: the two meet. It
+     * then goes on to its end, or is killed some instructions later. What it sleeps for must have come by this, if it had not before. */
+    int (*between)(struct step_actor *peer);
     bool forwards;                                  /* what is finished on a was forwarded to b */
     bool only_judge;                                /* who gets what how often is judge's and survive's to say */
     /* Of a repaired copy in which the peer lives, before anything is received from it; NULL: there is nothing more to be said of it. */
@@ -115,6 +118,6 @@ struct step_group {
 };
 extern const struct step_group step_pool_group, step_put_group, step_attach_group;
 extern const struct step_group step_send_group, step_wait_group, step_receive_group, step_forward_group, step_small_group,
-    step_broadcast_group, step_service_group, step_ends_group; /* operations on messages */
+    step_broadcast_group, step_service_group, step_ends_group, step_meet_group; /* operations on messages */
 
 #endif

@@ -120,10 +120,11 @@ static int prepare_full(struct step_actor *stepped)
     return open_and_send(stepped, 4, 1);
 }
 
+/* There is room; but where somebody has come or left it waits until the daemon has said who. */
 static int run_send(struct step_actor *stepped)
 {
     const unsigned n = stepped->message_count;
-    int result = numapool_send_bulk(stepped->senders[0], stepped->messages, n, 0);
+    int result = numapool_send_bulk(stepped->senders[0], stepped->messages, n, NUMAPOOL_FOREVER);
     if (result != (int)n)
         return step_failed(stepped, "send_bulk", result);
     step_sent(stepped, 0, n);
@@ -132,7 +133,7 @@ static int run_send(struct step_actor *stepped)
 
 static int run_send_and_wait(struct step_actor *stepped)
 {
-    int result = numapool_send(stepped->senders[0], stepped->messages, STEP_PATIENCE_NS);
+    int result = numapool_send(stepped->senders[0], stepped->messages, NUMAPOOL_FOREVER);
     if (result < 0)
         return step_failed(stepped, "send", result);
     step_sent(stepped, 0, 1);

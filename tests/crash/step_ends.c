@@ -42,7 +42,7 @@ static int run_close_sender(struct step_actor *stepped)
 
 static int run_drain_sender(struct step_actor *stepped)
 {
-    int result = numapool_sender_close(stepped->senders[0], STEP_PATIENCE_NS);
+    int result = numapool_sender_close(stepped->senders[0], NUMAPOOL_FOREVER);
     return result != 0 ? step_failed(stepped, "sender_close until all is released", result) : 0;
 }
 

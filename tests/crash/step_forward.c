@@ -70,7 +70,7 @@ static int peer_sleeps_at_both_ends(struct step_actor *peer)
 static int run_forward_and_wait(struct step_actor *stepped)
 {
     step_finishing(stepped, LEDGER_A, 0, 3);
-    int result = numapool_forward_bulk(stepped->receivers[0], stepped->messages, 3, stepped->senders[0], STEP_PATIENCE_NS);
+    int result = numapool_forward_bulk(stepped->receivers[0], stepped->messages, 3, stepped->senders[0], NUMAPOOL_FOREVER);
     if (result != 3)
         return step_failed(stepped, "forward_bulk", result);
     step_finished(stepped, LEDGER_A, 0, 3);

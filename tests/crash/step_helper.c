@@ -79,6 +79,7 @@ static int as_wished(struct step_actor *actor, const struct step_question *quest
     case STEP_WISH_PEER: return question->operation->peer(actor);
     case STEP_WISH_AGAIN: return question->operation->peer_again(actor);
     case STEP_WISH_MEANWHILE: return question->operation->meanwhile(actor);
+    case STEP_WISH_BETWEEN: return question->operation->between(actor);
     case STEP_WISH_SURVIVE: return question->operation->survive(actor);
     case STEP_WISH_FINISH: return finish(actor);
     case STEP_WISH_INHERIT:

@@ -12,6 +12,7 @@ enum step_wish {
     STEP_WISH_PEER,      /* operation->peer */
     STEP_WISH_AGAIN,     /* operation->peer_again */
     STEP_WISH_MEANWHILE, /* operation->meanwhile */
+    STEP_WISH_BETWEEN,   /* operation->between */
     STEP_WISH_SURVIVE,   /* operation->survive */
     STEP_WISH_FINISH,    /* close what it has open but for the pool */
     STEP_WISH_INHERIT,   /* step_inherit */

@@ -178,7 +178,7 @@ static int run_lane_of_another(struct step_actor *stepped)
 {
     unsigned got = 0;
     while (got < 5) {
-        int result = numapool_receive(stepped->receivers[0], &stepped->messages[got], 5 - got, 0);
+        int result = numapool_receive(stepped->receivers[0], &stepped->messages[got], 5 - got, NUMAPOOL_FOREVER);
         if (result < 0)
             return step_failed(stepped, "receive", result);
         step_seen(stepped, LEDGER_A, got, (unsigned)result);

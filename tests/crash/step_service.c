@@ -68,7 +68,7 @@ static int run_request(struct step_actor *stepped)
 static int run_call(struct step_actor *stepped)
 {
     struct numapool_msg reply;
-    int result = numapool_call(stepped->requester, &stepped->messages[0], &reply, STEP_PATIENCE_NS, NULL);
+    int result = numapool_call(stepped->requester, &stepped->messages[0], &reply, NUMAPOOL_FOREVER, NULL);
     if (result == 0)
         result = numapool_release(stepped->receivers[0], &reply, 1);
     return result < 0 ? step_failed(stepped, "call", result) : 0;
@@ -165,7 +165,7 @@ static int peer_goes(struct step_actor *peer)
 static int run_reply_to_nobody(struct step_actor *stepped)
 {
     step_finishing(stepped, LEDGER_A, 0, 1);
-    int result = numapool_reply_in_place(stepped->responder, &stepped->messages[0], 0);
+    int result = numapool_reply_in_place(stepped->responder, &stepped->messages[0], NUMAPOOL_FOREVER);
     if (result != -EHOSTUNREACH)
         return step_failed(stepped, "reply_in_place to one who has left", result);
     step_finished(stepped, LEDGER_A, 0, 1);

@@ -321,6 +321,13 @@ enum step_stop step_to(struct step_traced *traced, uint64_t address, uint64_t pa
     }
 }
 
+enum step_stop step_on(struct step_traced *traced)
+{
+    if (ptrace(PTRACE_CONT, traced->thread, NULL, NULL) < 0)
+        return STEP_LOST;
+    return wait_for_stop(traced, PTRACE_CONT);
+}
+
 /* ---------------------------------------------------------------- ending */
 
 void step_kill(struct step_traced *traced)

@@ -55,6 +55,8 @@ unsigned step_repeats(uint64_t address);
 enum step_stop step_once(struct step_traced *traced);
 /* Goes on until `address` is come to for the (passed + 1)th time. */
 enum step_stop step_to(struct step_traced *traced, uint64_t address, uint64_t passed);
+/* Lets it go on to the end of its operation. */
+enum step_stop step_on(struct step_traced *traced);
 /* Kills the victim, and waits until it is gone. */
 void step_kill(struct step_traced *traced);
 /* The forked child is gone too. */

@@ -22,6 +22,7 @@
 #include "step_helper.h"
 #include "step_image.h"
 #include "step_judge.h"
+#include "step_seen.h"
 #include "step_trace.h"
 
 #define PATIENCE_NS INT64_C(10000000000)
@@ -31,7 +32,6 @@
 
 enum {
     STEPS_MAX = 400000,
-    SEEN_ROOM = 1 << 17,
     ALL_BELOW = 1000,   /* instructions: a process is killed at each of them */
     SAMPLE = 40,        /* otherwise: at so many of them, and at each that changed shared memory */
     CHANGES_MAX = 400,
@@ -40,11 +40,6 @@ enum {
     TRIES_MAX = 3,
     NICE = -10,
     DEAR_COST = 500     /* places that take longer to come to are left out of the sample where there are others */
-};
-
-struct seen {
-    uint64_t *places; /* [SEEN_ROOM]; 0: vacant */
-    unsigned count;
 };
 
 struct step_hand {
@@ -57,7 +52,7 @@ struct step_hand {
     struct step_stage *stage;
     struct step_memory memory;
     struct step_helper peer, heir;
-    struct seen states, images;
+    struct step_seen states, images;
     uint64_t *path; /* [STEPS_MAX]: address of each instruction */
     uint64_t *passed; /* [STEPS_MAX]: how often it had been come to before */
     unsigned changes[CHANGES_MAX]; /* instructions before which there was a state that had not been there */
@@ -71,6 +66,7 @@ struct step_hand {
     uint64_t random;
     unsigned accesses; /* of the last repair */
     bool has_ended; /* run did, when it was stepped */
+    bool has_met; /* operation->between was done in this trial */
     bool is_void; /* the daemon is to be another one */
 };
 
@@ -89,29 +85,6 @@ __attribute__((format(printf, 2, 3))) static void failed(struct step_hand *hand,
                  sentence);
     result->failures++;
     hand->is_void = true;
-}
-
-/* True: it was not there before. */
-static bool see(struct seen *seen, uint64_t hash)
-{
-    hash = hash ? hash : 1;
-    for (uint64_t place = hash % SEEN_ROOM;; place = (place + 1) % SEEN_ROOM) {
-        if (seen->places[place] == hash)
-            return false;
-        if (seen->places[place] != 0)
-            continue;
-        if (seen->count < SEEN_ROOM / 2) {
-            seen->places[place] = hash;
-            seen->count++;
-        }
-        return true;
-    }
-}
-
-static void forget(struct seen *seen)
-{
-    memset(seen->places, 0, SEEN_ROOM * sizeof *seen->places);
-    seen->count = 0;
 }
 
 static void *array(size_t count)
@@ -142,8 +115,8 @@ struct step_hand *step_hand_new(unsigned number)
     (void)setpriority(PRIO_PROCESS, 0, NICE); /* each step is a change of processes: not to wait for all others each time */
     hand->ledger = ledger_new(STEP_LEDGER_NUMBERS);
     hand->stage = step_stage_new();
-    hand->states.places = array(SEEN_ROOM);
-    hand->images.places = array(SEEN_ROOM);
+    hand->states.places = array(STEP_SEEN_ROOM);
+    hand->images.places = array(STEP_SEEN_ROOM);
     hand->path = array(STEPS_MAX);
     hand->passed = array(STEPS_MAX);
     return hand;
@@ -230,6 +203,7 @@ static bool begin_trial(struct step_hand *hand, bool (*asleep)(void *context))
 {
     const struct step_operation *operation = hand->operation;
     const struct step_actor actor = { .ledger = hand->ledger, .socket = hand->daemon.socket, .incarnation = 1 };
+    hand->has_met = false;
     step_ledger_clear(hand->ledger);
     if (operation->peer && hand->peer.pid == 0)
         step_helper_start(&hand->peer, hand->ledger, hand->daemon.socket);
@@ -358,9 +332,9 @@ static void look_and_judge(struct step_hand *hand, bool with_board)
     if (!changed && !told && hand->states.count > 0)
         return;
     const uint64_t hash = step_memory_hash(&hand->memory);
-    if (see(&hand->states, hash) && hand->change_count < CHANGES_MAX)
+    if (step_see(&hand->states, hash) && hand->change_count < CHANGES_MAX)
         hand->changes[hand->change_count++] = (unsigned)hand->step;
-    if (!see(&hand->images, hash ^ hand->memory.ledger_hash) || hand->result->failures >= STEP_FAILURES_MAX)
+    if (!step_see(&hand->images, hash ^ hand->memory.ledger_hash) || hand->result->failures >= STEP_FAILURES_MAX)
         return;
     hand->result->judged++;
     judge(hand, true, 0);
@@ -436,8 +410,8 @@ static void step_through(struct step_hand *hand)
 static void count_passed(struct step_hand *hand)
 {
     const unsigned n = hand->result->instructions;
-    uint64_t *keys = hand->images.places, room = SEEN_ROOM / 2, *counts = keys + room;
-    forget(&hand->images);
+    uint64_t *keys = hand->images.places, room = STEP_SEEN_ROOM / 2, *counts = keys + room;
+    step_forget(&hand->images);
     for (unsigned i = 0; i < n; i++) {
         uint64_t place = hand->path[i] * UINT64_C(0x9e3779b97f4a7c15) % room;
         while (keys[place] != 0 && keys[place] != hand->path[i])
@@ -445,13 +419,13 @@ static void count_passed(struct step_hand *hand)
         keys[place] = hand->path[i];
         hand->passed[i] = counts[place]++;
     }
-    forget(&hand->images);
+    step_forget(&hand->images);
 }
 
 static bool asleep_when_killed(void *context)
 {
     struct step_hand *hand = context;
-    return ask(hand, &hand->peer, STEP_WISH_MEANWHILE, "what ends the sleep");
+    return hand->has_met || ask(hand, &hand->peer, STEP_WISH_MEANWHILE, "what ends the sleep");
 }
 
 /* From where the way to step k goes on in single steps; *cost of the whole way. */
@@ -467,6 +441,25 @@ static unsigned anchor_of(const struct step_hand *hand, unsigned k, uint64_t *co
         }
     }
     return best;
+}
+
+/* The peer acts where the stepped process is. */
+static void meet(struct step_hand *hand)
+{
+    enum { AFTER = 200 };
+    enum step_stop stop = STEP_STOPPED;
+    hand->has_met = true;
+    hand->result->meetings++;
+    if (!ask(hand, &hand->peer, STEP_WISH_BETWEEN, "what the peer does between"))
+        return;
+    if (harness_below(&hand->random, 3) == 0) { /* and is killed soon after it */
+        for (unsigned left = harness_below(&hand->random, AFTER); left > 0 && stop == STEP_STOPPED; left--)
+            stop = step_once(&hand->traced);
+        return;
+    }
+    stop = step_on(&hand->traced);
+    if (stop != STEP_AT_END || GET(hand->stage->result) != 0)
+        failed(hand, "after the peer's part in between it did not come to a good end (%d)", (int)stop);
 }
 
 static void kill_at(struct step_hand *hand, unsigned k)
@@ -487,6 +480,8 @@ static void kill_at(struct step_hand *hand, unsigned k)
     }
     hand->result->kills++;
     hand->result->others += stop != STEP_STOPPED;
+    if (hand->operation->between && stop == STEP_STOPPED && k < n)
+        meet(hand);
     end_trial(hand);
 }
 
@@ -539,8 +534,8 @@ static void kill_all(struct step_hand *hand)
  * that waits no longer than so and so much may come to nothing; that says nothing of deaths. */
 static bool step_one_through(struct step_hand *hand)
 {
-    forget(&hand->states);
-    forget(&hand->images);
+    step_forget(&hand->states);
+    step_forget(&hand->images);
     *hand->result = (struct step_result){ .judged = hand->result->judged, .kills = hand->result->kills + 1, .cuts = hand->result->cuts };
     if (begin_trial(hand, asleep_when_stepped))
         step_through(hand);

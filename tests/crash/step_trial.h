@@ -16,6 +16,7 @@ struct step_result {
     unsigned kills;   /* real ones, at the instruction that was meant */
     unsigned cuts;    /* repairs that were cut short and begun again */
     unsigned others;  /* where the path was another one: killed at its end */
+    unsigned meetings; /* with the peer, at an instruction */
     unsigned failures;
     char failure[STEP_FAILURES_MAX][480];
     int64_t stepping_ns, killing_ns;

@@ -22,7 +22,7 @@ static int prepare_full_with_spin(struct step_actor *stepped)
 
 static int run_send(struct step_actor *stepped)
 {
-    int result = numapool_send(stepped->senders[0], &stepped->messages[0], STEP_PATIENCE_NS);
+    int result = numapool_send(stepped->senders[0], &stepped->messages[0], NUMAPOOL_FOREVER);
     if (result < 0)
         return step_failed(stepped, "send", result);
     step_sent(stepped, 0, 1);
@@ -54,7 +54,7 @@ static int prepare_dearth(struct step_actor *stepped)
 
 static int run_loan(struct step_actor *stepped)
 {
-    int result = numapool_loan_wait(stepped->senders[0], &stepped->slots[stepped->slot_count], STEP_PATIENCE_NS);
+    int result = numapool_loan_wait(stepped->senders[0], &stepped->slots[stepped->slot_count], NUMAPOOL_FOREVER);
     return result < 0 ? step_failed(stepped, "loan_wait", result) : 0;
 }
 
@@ -83,7 +83,7 @@ static int prepare_only_reading(struct step_actor *stepped)
 
 static int run_receive(struct step_actor *stepped)
 {
-    int result = numapool_receive(stepped->receivers[0], stepped->messages, 1, STEP_PATIENCE_NS);
+    int result = numapool_receive(stepped->receivers[0], stepped->messages, 1, NUMAPOOL_FOREVER);
     if (result != 1)
         return step_failed(stepped, "receive", result);
     step_seen(stepped, LEDGER_A, 0, 1);
@@ -115,7 +115,7 @@ static int prepare_eventfd(struct step_actor *stepped)
 static int run_wait(struct step_actor *stepped)
 {
     void *tag;
-    int result = numapool_waitset_wait(stepped->waitset, &tag, 1, STEP_PATIENCE_NS);
+    int result = numapool_waitset_wait(stepped->waitset, &tag, 1, NUMAPOOL_FOREVER);
     return result == 1 && tag == stepped->receivers[0] ? 0 : step_failed(stepped, "waitset_wait", result);
 }
 

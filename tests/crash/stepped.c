@@ -26,6 +26,7 @@ static void report(const struct step_program *program)
         sum.instructions += result->instructions;
         sum.states += result->states;
         sum.kills += result->kills;
+        sum.meetings += result->meetings;
         sum.others += result->others;
         sum.failures += result->failures;
     }
@@ -33,6 +34,7 @@ static void report(const struct step_program *program)
     harness_figure("stepped.instructions", "%u", sum.instructions);
     harness_figure("stepped.states", "%u", sum.states);
     harness_figure("stepped.kills", "%u", sum.kills);
+    harness_figure("stepped.meetings", "%u", sum.meetings);
     harness_expect(program->count > 0 && done == program->count, "each of %u operations was stepped through", program->count);
     harness_expect(sum.failures == 0, "after each of %u instructions, in each of %u distinct states of shared memory: each slot has one owner, free + "
                    "held + in flight is all, nothing names the dead, what was sent arrives, in order, once or as REDELIVERED, and every "
