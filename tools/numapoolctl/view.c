@@ -13,9 +13,10 @@
 #include "numa/placement.h"
 
 #define CALL_NS INT64_C(10000000000)
-/* A worker that dies is replaced within milliseconds, one that keeps dying within a second. */
-#define TRIES_MAX 40u
-#define TRY_PAUSE_NS 50000000
+/* A worker that dies is replaced within milliseconds, one that keeps dying within a second: 2 s in all. */
+#define TRIES_MAX 45u
+#define TRY_PAUSE_FIRST_NS 1000000
+#define TRY_PAUSE_MOST_NS 50000000
 
 /* ---------------------------------------------------------------- asking */
 
@@ -102,14 +103,21 @@ static bool is_broken_connection(int result)
     return result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN;
 }
 
+/* Before another try; each time for longer. */
+static void pause_longer(struct timespec *pause)
+{
+    nanosleep(pause, NULL);
+    pause->tv_nsec = pause->tv_nsec * 2 < TRY_PAUSE_MOST_NS ? pause->tv_nsec * 2 : TRY_PAUSE_MOST_NS;
+}
+
 int np_view_call(struct np_view *view, struct np_wire_request *request, struct np_wire_answer *answer, int fds[NP_WIRE_FDS_MAX],
                  unsigned descriptors, int64_t timeout_ns)
 {
-    const struct timespec pause = { 0, TRY_PAUSE_NS };
+    struct timespec pause = { .tv_nsec = TRY_PAUSE_FIRST_NS };
     int result = -EPIPE;
     for (unsigned tries = 0; tries < TRIES_MAX && is_broken_connection(result); tries++) {
         if (tries > 0)
-            nanosleep(&pause, NULL);
+            pause_longer(&pause);
         result = view->socket < 0 ? look(view) : 0;
         if (result >= 0)
             result = ask(view, request, answer, fds, descriptors, timeout_ns);
@@ -121,12 +129,12 @@ int np_view_call(struct np_view *view, struct np_wire_request *request, struct n
 
 int np_view_open(struct np_view *view, const char *path)
 {
-    const struct timespec pause = { 0, TRY_PAUSE_NS };
+    struct timespec pause = { .tv_nsec = TRY_PAUSE_FIRST_NS };
     *view = (struct np_view){ .path = path, .socket = -1 };
     int result = -EPIPE;
     for (unsigned tries = 0; tries < TRIES_MAX && is_broken_connection(result); tries++) {
         if (tries > 0)
-            nanosleep(&pause, NULL);
+            pause_longer(&pause);
         result = look(view);
         if (is_broken_connection(result))
             hang_up(view);
