@@ -150,7 +150,8 @@ struct np_worker {
     unsigned orphans;
     struct np_refusals { int64_t since_ns; unsigned told, untold; } refusals; /* what the log was told of in this period */
     int64_t duty_period_ns;
-    struct np_timer accept_again, duty, checks;
+    struct np_timer accept_again, unheard, duty, checks;
+    int64_t unheard_period_ns;
 };
 
 /* ---- worker.c */
