@@ -5,11 +5,12 @@
  * with the broker's own code, and judged. Besides, fresh processes are really killed after k steps, and the daemon and the memory
  * they leave are judged in the same way.
  *
- *   stepped.c      the program: which operations, what is printed
- *   step_trial.c   an operation: stepped once, then fresh processes killed in it
+ *   stepped.c      the program; stepped_mutants.c: whether it would see a hole; step_program.c: which operations, by whom
+ *   step_trial.c   an operation is stepped; step_kill.c: fresh processes are killed in it
+ *   step_hand.c    the daemon, and a trial from its beginning to when nothing is left of it
  *   step_trace.c   ptrace: begin, step, go to a step, kill
- *   step_image.c   shared memory: found, compared, kept
- *   step_judge.c   a copy of it: repaired, judged
+ *   step_image.c   shared memory: found, compared, kept; step_words.c: how words may change
+ *   step_judge.c   a copy of it: repaired, judged; step_hints.c: what a repair must have done besides
  *   step_heir.c    who takes what is left, in the copy and in the living daemon
  *   step_helper.c  the processes that live on: the peer, and the heir
  *   step_pool.c    operations that get slots; step_put.c: that put them, ends of threads; step_attach.c: on pools and sessions

@@ -60,6 +60,14 @@ void step_sort(struct step_program *program)
     }
 }
 
+static uint64_t hash_of(const char *name)
+{
+    uint64_t hash = 1;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+    return hash << 1;
+}
+
 static int work(void *context)
 {
     struct step_program *program = context;
@@ -73,7 +81,7 @@ static int work(void *context)
             continue;
         if (!hand)
             hand = step_hand_new(i);
-        task->plan.seed = harness_seed() + i;
+        task->plan.seed = harness_seed() ^ hash_of(task->operation->name); /* the same whatever else is chosen */
         step_operate(hand, task->operation, &task->plan, &program->results[i]);
         if (task->row > 0 && program->results[i].failures > 0)
             atomic_store_explicit(&program->found[task->row], true, memory_order_relaxed);
