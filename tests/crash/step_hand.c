@@ -147,14 +147,6 @@ bool step_ask(struct step_hand *hand, struct step_helper *helper, enum step_wish
     return false;
 }
 
-bool step_daemon_for(struct step_hand *hand, const char *options)
-{
-    if (hand->is_running && (hand->is_void || strcmp(hand->options, options) != 0))
-        stop_daemon(hand);
-    hand->is_void = false;
-    return hand->is_running || start_daemon(hand, options);
-}
-
 /* ---------------------------------------------------------------- a trial */
 
 bool step_trial_begin(struct step_hand *hand, bool (*asleep)(void *context))
@@ -264,6 +256,19 @@ void step_trial_end(struct step_hand *hand)
                left.lanes, left.all_free ? "yes" : "no");
     if (GET(hand->ledger->breaches) > 0)
         step_fail(hand, "killed: %s", hand->ledger->breach[0]);
+}
+
+bool step_daemon_for(struct step_hand *hand, const char *options)
+{
+    if (hand->is_running && (hand->is_void || strcmp(hand->options, options) != 0))
+        stop_daemon(hand);
+    hand->is_void = false;
+    if (hand->is_running)
+        return true;
+    if (!start_daemon(hand, options))
+        return false;
+    inherit(hand); /* each slot has been somebody's: else the first trials would go other ways than all others */
+    return true;
 }
 
 void step_trial_last(struct step_hand *hand)

@@ -120,11 +120,22 @@ static void get_all(struct numapool_pool *pool, struct ledger *ledger, uint64_t 
     free(slots);
 }
 
+/* In a pool with checks: no death looks like somebody's misuse. */
+static void expect_no_faults(struct numapool_pool *pool, struct ledger *ledger)
+{
+    struct numapool_stats stats = { .size = sizeof stats };
+    if (numapool_stats_read(pool, NUMAPOOL_ANY_NODE, &stats) < 0)
+        ledger_breach(ledger, "the heir reads statistics: %s", numapool_errormsg());
+    else if (stats.faults > 0)
+        ledger_breach(ledger, "the heir is told of %llu cases of misuse", (unsigned long long)stats.faults);
+}
+
 void step_inherit(struct numapool_pool *pool, struct ledger *ledger, const struct step_legacy *legacy)
 {
     for (unsigned i = 0; i < legacy->channel_count; i++)
         drain(pool, ledger, legacy->channels[i].name, legacy->channels[i].flags);
     get_all(pool, ledger, legacy->slots);
+    expect_no_faults(pool, ledger);
 }
 
 /* ---------------------------------------------------------------- comparing */
