@@ -140,10 +140,10 @@ static int run_send_and_wait(struct step_actor *stepped)
     return 0;
 }
 
-/* One is ahead of the other: what only one has released does not come back. */
-static int peer_releases_three_and_one(struct step_actor *peer)
+/* One is done with all four and the other with one: what only one has released does not come back. */
+static int peer_releases_four_and_one(struct step_actor *peer)
 {
-    if (step_receive(peer, 0, 0, 3) < 0 || step_release(peer, 0, 0, 3) < 0 || step_receive(peer, 1, 0, 1) < 0)
+    if (step_receive(peer, 0, 0, 4) < 0 || step_release(peer, 0, 0, 4) < 0 || step_receive(peer, 1, 0, 1) < 0)
         return -1;
     return step_release(peer, 1, 0, 1);
 }
@@ -242,16 +242,16 @@ static const struct step_operation operations[] = {
     { .name = "one, to who sleeps and who does not", HERE, .peer = peer_hears_twice, .prepare = prepare_three, .peer_again = peer_sleeps,
       .run = run_send },
     { .name = "one, when a slow one has released one", HERE, .peer = peer_hears_twice, .prepare = prepare_full,
-      .peer_again = peer_releases_three_and_one, .run = run_send },
+      .peer_again = peer_releases_four_and_one, .run = run_send },
     { .name = "one, waiting for the slow one", HERE, .flags = STEP_SLEEPS, .peer = peer_hears_twice, .prepare = prepare_full,
-      .run = run_send_and_wait, .meanwhile = peer_releases_three_and_one },
+      .run = run_send_and_wait, .meanwhile = peer_releases_four_and_one },
     { .name = "one, when nobody is there", .pool_options = STEP_LANES_POOL, .only_judge = true, .judge = judge, .prepare = prepare_first,
       .run = run_send },
     { .name = "one, when another has come", TALKS, .peer = peer_hears_once, .prepare = prepare_three, .peer_again = peer_hears_once_more,
       .run = run_send },
     { .name = "one, when another has left", TALKS, .peer = peer_hears_twice, .prepare = prepare_full, .peer_again = peer_hears_no_more,
       .run = run_send },
-    { .name = "its sender leaves", TALKS, .peer = peer_hears_twice, .prepare = prepare_full, .peer_again = peer_releases_three_and_one,
+    { .name = "its sender leaves", TALKS, .peer = peer_hears_twice, .prepare = prepare_full, .peer_again = peer_releases_four_and_one,
       .run = run_close },
     { .name = "three received, and released the eldest last", HERE, .peer = peer_sends_and_hears, .prepare = prepare_hearing,
       .peer_again = peer_sends_three, .run = run_receive },

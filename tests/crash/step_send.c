@@ -210,6 +210,38 @@ static int prepare_keys(struct step_actor *stepped)
     return 0;
 }
 
+/* One key on each of two lanes; the next one has the second's. */
+static int prepare_key_to_drain(struct step_actor *stepped)
+{
+    if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 || step_send_keyed(stepped, 0, KEY + 1) < 0 ||
+        step_compose(stepped, 0, 0, 2) < 0)
+        return -1;
+    for (unsigned i = 0; i < 2; i++) {
+        stepped->messages[i].flags = NUMAPOOL_KEYED;
+        stepped->messages[i].key = KEY + i;
+    }
+    return 0;
+}
+
+/* The second receiver leaves, and the first gets its lane, with the message that is there. */
+static int peer_leaves_keys_behind(struct step_actor *peer)
+{
+    return step_close_receiver(peer, 1);
+}
+
+/* One of the two keys waits for its elder, on a lane that gets nothing more. */
+static int run_send_keyed(struct step_actor *stepped)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        int result = numapool_send(stepped->senders[0], &stepped->messages[i], 0);
+        if (result == 0)
+            step_sent(stepped, i, 1);
+        else if (result != -EAGAIN)
+            return step_failed(stepped, "send", result);
+    }
+    return 0;
+}
+
 /* Messages with one key lie on one lane, as long as they are not released. */
 static int judge_keys(struct np_broker *broker, struct ledger *ledger)
 {
@@ -273,15 +305,42 @@ static int run_loan_bulk(struct step_actor *stepped)
     return stepped->slots[0] && result == 2 ? 0 : step_failed(stepped, "loan_bulk", result);
 }
 
-/* Four sent, and what the magazine has is loaned: the next loan is of what was released. */
+/* What the magazine has is loaned: the next loan is of what was released. */
+static void empty_magazine(struct step_actor *stepped)
+{
+    const struct numapool_magazine *magazine = &stepped->senders[0]->magazine->fast;
+    while (magazine->top != magazine->bottom && stepped->slot_count < STEP_SLOTS_MAX)
+        stepped->slots[stepped->slot_count++] = numapool_loan(stepped->senders[0]);
+}
+
 static int prepare_loans(struct step_actor *stepped)
 {
     if (step_open_sender(stepped, 0, "a", 4, 0) < 0 || step_send(stepped, 0, 4) < 0)
         return -1;
-    const struct numapool_magazine *magazine = &stepped->senders[0]->magazine->fast;
-    while (magazine->top != magazine->bottom && stepped->slot_count < STEP_SLOTS_MAX)
-        stepped->slots[stepped->slot_count++] = numapool_loan(stepped->senders[0]);
+    empty_magazine(stepped);
     return 0;
+}
+
+/* Three sent and three to be sent, on a lane of four; the magazine is empty, so that a loan looks what was released. */
+static int prepare_loan_and_three(struct step_actor *stepped)
+{
+    if (step_open_sender(stepped, 0, "a", 4, 0) < 0 || step_send(stepped, 0, 3) < 0 || step_compose(stepped, 0, 0, 3) < 0)
+        return -1;
+    empty_magazine(stepped);
+    return 0;
+}
+
+/* What was released is known and, but for the loan, not re-marked yet: the cells of those are not free. */
+static int run_loan_and_three(struct step_actor *stepped)
+{
+    stepped->slots[0] = numapool_loan(stepped->senders[0]);
+    for (unsigned i = 0; i < 3; i++) {
+        int result = numapool_send(stepped->senders[0], &stepped->messages[i], 0);
+        if (result < 0)
+            return step_failed(stepped, "send", result);
+        step_sent(stepped, i, 1);
+    }
+    return stepped->slots[0] ? 0 : step_failed(stepped, "loan", 0);
 }
 
 #define HERE .pool_options = STEP_LANES_POOL
@@ -306,6 +365,8 @@ static const struct step_operation operations[] = {
       .run = run_bulk },
     { .name = "a bulk that has room for two of three", RECEIVED, .prepare = prepare_full_for_three, .peer_again = peer_releases_two,
       .run = run_two_of_three },
+    { .name = "a loan of what was released, and three", RECEIVED, .prepare = prepare_loan_and_three, .peer_again = peer_releases_three,
+      .run = run_loan_and_three },
     { .name = "a bulk over two lanes", RECEIVED_TWICE, .prepare = prepare_six_for_two_lanes, .run = run_bulk },
     { .name = "to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to, .only_judge = true,
       .judge = judge_sent_to, .survive = survive_sent_to },
@@ -315,6 +376,8 @@ static const struct step_operation operations[] = {
     { .name = "keyed, on another lane than before", RECEIVED_TWICE, .prepare = prepare_key_again, .peer_again = peer_releases_the_keyed,
       .run = run_send, .judge = judge_keys },
     { .name = "keys of two lanes in a bulk", RECEIVED_TWICE, .prepare = prepare_keys, .run = run_bulk, .judge = judge_keys },
+    { .name = "keyed, and its lane is to be drained", RECEIVED_TWICE, TALKS, .prepare = prepare_key_to_drain,
+      .peer_again = peer_leaves_keys_behind, .run = run_send_keyed, .judge = judge_keys },
     { .name = "one, when a lane has come", RECEIVED, TALKS, .prepare = prepare_warm, .peer_again = peer_joins_again, .run = run_send },
     { .name = "one, when a lane is to be left", RECEIVED_TWICE, TALKS, .prepare = prepare_two_on_each_lane,
       .peer_again = peer_leaves_a_lane, .run = run_send },

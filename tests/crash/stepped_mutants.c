@@ -42,6 +42,11 @@ static const struct row rows[] = {
     STEPPED(FREE_KEEPS_GENERATION, "put"),
     STEPPED(GETTER_LEAVES_WORDS, "get"),
     STEPPED(BROADCAST_WORD_LAST, "broadcast"),
+    STEPPED(BROADCAST_TAKES_EARLY, "broadcast"),
+    STEPPED(ROOM_UNTIL_RELEASED, "send"),
+    STEPPED(KEYS_LEAVE_THEIR_LANE, "send"),
+    STEPPED(KEYS_LEAVE_LANES_TO_DRAIN, "keyed, and its lane is to be drained"),
+    STEPPED(SMALL_ROOM_IGNORED, "small"),
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
