@@ -33,6 +33,12 @@ static int peer_falls_asleep(struct step_actor *peer)
     return step_receive(peer, 0, 0, 1) < 0 || step_release(peer, 0, 0, 1) < 0 ? -1 : step_sleep_receiver(peer, 0);
 }
 
+/* It knows no bells, and sleeps on the lane. */
+static int peer_only_reads(struct step_actor *peer)
+{
+    return step_connect_readonly(peer) < 0 ? -1 : step_peer_receives(peer);
+}
+
 /* ---------------------------------------------------------------- room */
 
 static int prepare_full(struct step_actor *stepped)
@@ -354,6 +360,8 @@ static const struct step_operation operations[] = {
     { .name = "the first, on a lane that waits", HERE, .prepare = prepare_first, .run = run_send },
     { .name = "one, warm", RECEIVED, .prepare = prepare_warm, .run = run_send },
     { .name = "one, to who sleeps", RECEIVED, .prepare = prepare_warm, .peer_again = peer_falls_asleep, .run = run_send },
+    { .name = "one, to who sleeps and only reads", HERE, .flags = STEP_FRESH_PEER, .peer = peer_only_reads, .prepare = prepare_warm,
+      .peer_again = peer_falls_asleep, .run = run_send, .survive = step_survive_receiving },
     { .name = "one, on a full lane that has room again", RECEIVED, .prepare = prepare_full, .peer_again = peer_releases_two,
       .run = run_send },
     { .name = "one, on a full lane of which one was kept", RECEIVED, .prepare = prepare_full, .peer_again = peer_keeps_one,

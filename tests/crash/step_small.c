@@ -196,6 +196,36 @@ static int run_receive_two(struct step_actor *stepped)
     return 0;
 }
 
+/* With three there, of which it has received one; it goes without a release. */
+static int peer_sends_and_leaves(struct step_actor *peer)
+{
+    if (peer_sends_three(peer) < 0 || peer_receives(peer) < 0 || step_receive(peer, 0, 0, 1) < 0)
+        return -1;
+    return step_close_receiver(peer, 0);
+}
+
+static int run_receive_all(struct step_actor *stepped)
+{
+    if (receive(stepped, 0, 3) < 0 || release(stepped, 0, 3) < 0)
+        return -1;
+    step_finished(stepped, LEDGER_A, 0, 3);
+    return 0;
+}
+
+static int peer_goes(struct step_actor *peer)
+{
+    return step_close_sender(peer, 0);
+}
+
+/* The look in vain leaves the lane. */
+static int run_receive_orphan(struct step_actor *stepped)
+{
+    if (run_receive_all(stepped) < 0)
+        return -1;
+    int result = numapool_receive(stepped->receivers[0], stepped->messages, 1, 0);
+    return result == -EAGAIN ? 0 : step_failed(stepped, "receive", result);
+}
+
 /* ---------------------------------------------------------------- forwarding, which copies */
 
 static int prepare_forward(struct step_actor *stepped)
@@ -248,6 +278,10 @@ static const struct step_operation operations[] = {
       .run = run_receive_three },
     { .name = "received, two, with another's between them", HERE, .peer = peer_sends_to_itself_and_leaves, .prepare = prepare_receive,
       .run = run_receive_two, .survive = step_survive_sending },
+    { .name = "received, three, left by another", HERE, .peer = peer_sends_and_leaves, .prepare = prepare_receive,
+      .run = run_receive_all, .survive = step_survive_sending },
+    { .name = "received, an orphan's three", HERE, .flags = STEP_TALKS | STEP_LONG, .peer = peer_sends_three, .prepare = prepare_receive,
+      .peer_again = peer_goes, .run = run_receive_orphan },
     { .name = "forwarded, three", HERE, .peer = peer_sends_three, .prepare = prepare_forward, .run = run_forward, .only_judge = true,
       .judge = judge_forward },
 };

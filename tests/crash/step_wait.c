@@ -34,10 +34,64 @@ static int peer_makes_room(struct step_actor *peer)
     return step_receive(peer, 0, 0, 1) < 0 ? -1 : step_release(peer, 0, 0, 1);
 }
 
+/* To one receiver alone, whose lane is full. */
+static int peer_is_alone(struct step_actor *peer)
+{
+    return step_open_receiver(peer, 0, "c/alone", 0);
+}
+
+static int prepare_full_alone(struct step_actor *stepped)
+{
+    if (step_open_sender(stepped, 0, "c/alone", 2, 0) < 0 || step_compose(stepped, 0, 0, 3) < 0)
+        return -1;
+    for (unsigned i = 1; i < 3; i++) {
+        int result = numapool_send_to(stepped->senders[0], stepped->senders[0]->lanes[0].peer, &stepped->messages[i], 0);
+        if (result < 0)
+            return step_failed(stepped, "send_to", result);
+        step_sent(stepped, i, 1);
+    }
+    return 0;
+}
+
+static int run_send_to(struct step_actor *stepped)
+{
+    int result = numapool_send_to(stepped->senders[0], stepped->senders[0]->lanes[0].peer, &stepped->messages[0], NUMAPOOL_FOREVER);
+    if (result < 0)
+        return step_failed(stepped, "send_to", result);
+    step_sent(stepped, 0, 1);
+    return 0;
+}
+
+/* Each that was sent is on the lane, or has been released. */
+static int judge_sent_to(struct np_broker *broker, struct ledger *ledger)
+{
+    for (uint32_t number = 1; number < ledger->next; number++) {
+        const struct ledger_message *entry = &ledger->messages[number];
+        const unsigned times = step_on_channel(broker, ledger, "c/alone", number);
+        const bool is_due = entry->sent && !entry->finished[LEDGER_A];
+        if (times > 1 || (is_due && times == 0) || (entry->finished[LEDGER_A] && times > 0))
+            ledger_breach(ledger, "message %u, to one alone, is there %u times (released %u)", number, times,
+                          (unsigned)entry->finished[LEDGER_A]);
+    }
+    return 0;
+}
+
 /* Who reads only knows no bells: both ends sleep on the lane. */
 static int peer_only_reads(struct step_actor *peer)
 {
     return step_connect_readonly(peer) < 0 ? -1 : step_open_receiver(peer, 0, "a", 0);
+}
+
+static int peer_receives_small(struct step_actor *peer)
+{
+    return step_open_receiver(peer, 0, "a", NUMAPOOL_SMALL);
+}
+
+static int prepare_full_small(struct step_actor *stepped)
+{
+    if (step_open_sender(stepped, 0, "a", 2, NUMAPOOL_SMALL) < 0 || step_send(stepped, 0, 2) < 0)
+        return -1;
+    return step_compose(stepped, 0, 0, 1);
 }
 
 /* ---------------------------------------------------------------- for a slot */
@@ -144,6 +198,10 @@ static const struct step_operation operations[] = {
       .prepare = prepare_full_with_spin, .run = run_send, .meanwhile = peer_makes_room },
     { .name = "for room, of who only reads", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS | STEP_FRESH_PEER, .peer = peer_only_reads,
       .prepare = prepare_full, .run = run_send, .meanwhile = peer_makes_room },
+    { .name = "for room, to one alone", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_is_alone,
+      .prepare = prepare_full_alone, .run = run_send_to, .meanwhile = peer_makes_room, .only_judge = true, .judge = judge_sent_to },
+    { .name = "for room for a small message", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_receives_small,
+      .prepare = prepare_full_small, .run = run_send, .meanwhile = peer_makes_room },
     { .name = "for a slot that a receiver releases", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = step_peer_receives,
       .prepare = prepare_dearth, .run = run_loan, .meanwhile = peer_makes_room },
     { .name = "for a message", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends, .prepare = step_opens_receiver,
