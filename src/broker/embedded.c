@@ -259,7 +259,7 @@ static int make_tables(struct numapool_pool *pool, struct embedded *embedded)
         return -ENOMEM;
     np_board_format(embedded->board_memory, &embedded_limits);
     int result = np_board_attach(&embedded->board, embedded->board_memory, np_board_bytes(&embedded_limits));
-    const struct np_broker_environment environment = { embedded, lane_memory, lane_memory_gone };
+    const struct np_broker_environment environment = { embedded, lane_memory, lane_memory_gone, false };
     if (result == 0)
         result = np_broker_start(&embedded->broker, &embedded->board, embedded->bells, &environment);
     pool->bells = embedded->bells;

@@ -153,6 +153,14 @@ static void give_lane(struct np_broker *broker, const uint32_t *lanes, unsigned 
         np_broker_lane_changed(broker, lane);
 }
 
+bool np_broker_lane_is_over(struct np_broker *broker, uint32_t lane)
+{
+    struct np_lane_entry *entry = &broker->board.lanes[lane];
+    return np_load32(&entry->sender, memory_order_acquire) == 0 &&
+           (np_load32(&entry->receiver, memory_order_acquire) == 0 || broker->environment.ends_map_themselves) &&
+           np_lane_is_drained(broker->lane_memory[lane], entry->capacity, entry->kind);
+}
+
 /* R1 to R4, and R3's lanes for who has no receiver. */
 static int pair(struct np_broker *broker, uint32_t channel, uint32_t kind, const struct np_channel_ends *ends)
 {
@@ -160,15 +168,18 @@ static int pair(struct np_broker *broker, uint32_t channel, uint32_t kind, const
     uint32_t made;
     for (unsigned i = 0; i < ends->lane_count; i++) {
         struct np_lane_entry *entry = &broker->board.lanes[ends->lanes[i]];
+        if (np_broker_lane_is_over(broker, ends->lanes[i])) {
+            np_broker_end_lane(broker, ends->lanes[i]); /* R4 */
+            continue;
+        }
         if (np_load32(&entry->receiver, memory_order_acquire) != 0)
             continue;
         if (np_lane_pass_over(broker->lane_memory[ends->lanes[i]], entry->capacity, entry->kind) > 0) {
             struct np_lane_pool pool = np_broker_lane_pool(broker, broker->board.channels[channel].pool);
             np_lane_ring(broker->lane_memory[ends->lanes[i]], &pool); /* its sender may wait for room */
         }
-        if (np_load32(&entry->sender, memory_order_acquire) == 0 &&
-            np_lane_is_drained(broker->lane_memory[ends->lanes[i]], entry->capacity, entry->kind))
-            np_broker_end_lane(broker, ends->lanes[i]); /* R4 */
+        if (np_broker_lane_is_over(broker, ends->lanes[i]))
+            np_broker_end_lane(broker, ends->lanes[i]); /* R4: what was on it was for one who is gone */
         else if (ends->receiver_count > 0)
             give_lane(broker, ends->lanes, ends->lane_count, ends->lanes[i], ends->receivers, ends->receiver_count);
     }

@@ -16,7 +16,10 @@ struct np_channel_ends {
 /* A lane of that kind, FORMING, then ACTIVE and told to both ends. 0 or -errno. */
 int np_broker_make_lane(struct np_broker *broker, uint32_t channel, uint32_t sender, uint32_t receiver, uint32_t kind, uint32_t home,
                         uint32_t *made);
-/* Both ends are gone and nothing is on it: the number may be used again, once no word names it. */
+/* An orphan on which nothing is left, and that nobody needs any more. Its receiver may be there still, where it has a mapping of its
+ * own: one that is stopped, or calls nothing for hours, would otherwise keep a lane for each sender that came and went meanwhile. */
+bool np_broker_lane_is_over(struct np_broker *broker, uint32_t lane);
+/* The number may be used again, once no word names it. */
 void np_broker_end_lane(struct np_broker *broker, uint32_t lane);
 /* Makes B1 to B4 true of a channel that broadcasts (broadcast.c). */
 int np_broker_reconcile_broadcast(struct np_broker *broker, uint32_t channel, const struct np_channel_ends *ends);

@@ -392,7 +392,7 @@ unsigned np_broker_orphan_duty(struct np_broker *broker)
         if (entry->kind == NP_LANE_HOME)
             left = !np_broker_home_is_named(broker, lane);
         else if (entry->kind != NP_LANE_BROADCAST)
-            left = left && np_lane_is_drained(shared, entry->capacity, entry->kind);
+            left = np_broker_lane_is_over(broker, lane);
         if (left)
             np_broker_reconcile(broker, entry->channel);
         else

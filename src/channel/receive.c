@@ -180,11 +180,16 @@ static void leave_drained_orphans(struct numapool_receiver *receiver)
         if (lane->done != lane->head || lane->done != np_load64(&lane->shared->tail, memory_order_acquire))
             continue;
         np_receiver_publish(receiver, lane);
-        if (np_endpoint_asked(&receiver->endpoint, pool->authority->leave_lane(pool->authority_context, receiver->endpoint.id, lane->id,
-                                                                               lane->generation)) < 0)
+        int result = pool->authority->leave_lane(pool->authority_context, receiver->endpoint.id, lane->id, lane->generation);
+        left = true;
+        if (result == -EINVAL) { /* its sender lives, and has scribbled over it */
+            lane->denied = true;
+            np_receiver_set_state(lane, NP_LANE_ACTIVE);
+            continue;
+        }
+        if (np_endpoint_asked(&receiver->endpoint, result) < 0)
             break;
         np_receiver_forget_lane(receiver, lane);
-        left = true;
     }
     if (left)
         np_receiver_set_order(receiver);
@@ -263,6 +268,26 @@ static bool look_at_states(struct numapool_receiver *receiver)
     return changed;
 }
 
+/* Asks for what has changed. A lane that became an orphan with nothing on it may have ended before it was asked for, and then no answer
+ * names it: that its memory says so is reason enough to ask to leave it. The daemon decides, for who sends there can write it too. */
+static void sync_lanes(struct numapool_receiver *receiver)
+{
+    bool changed = false;
+    if (np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver) < 0)
+        return;
+    for (unsigned i = 0; i < receiver->lane_count; i++) {
+        struct np_receiver_lane *lane = &receiver->lanes[i];
+        if (!lane->shared || lane->kind == NP_LANE_BROADCAST || lane->state == NP_LANE_ORPHAN || lane->denied ||
+            np_load32(&lane->shared->state, memory_order_acquire) != NP_LANE_ORPHAN) /* pairs with roll forward */
+            continue;
+        np_receiver_set_state(lane, NP_LANE_ORPHAN);
+        lane->orphaned = np_load64(&lane->shared->orphaned, memory_order_relaxed); /* relaxed: ordered by the acquire of the state */
+        changed = true;
+    }
+    if (changed)
+        np_receiver_set_order(receiver);
+}
+
 /* Undoes poll_lanes. A dead sender's lane is an orphan before its successor can send what follows, so who has read a
  * successor's message and looks for news then finds it. */
 static void put_back(struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
@@ -304,7 +329,7 @@ bool np_receiver_peek(struct numapool_receiver *receiver)
     if (!may_be_there(receiver))
         return false;
     if (np_endpoint_has_news(&receiver->endpoint) && np_endpoint_may_ask(&receiver->endpoint))
-        np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver);
+        sync_lanes(receiver);
     unsigned turn = receiver->turn;
     unsigned got = poll_lanes(receiver, &message, 1, false, &scribbled);
     put_back(receiver, &message, got);
@@ -438,7 +463,7 @@ static int receive_or_wait(struct numapool_receiver *receiver, struct numapool_m
             if (armed)
                 np_receiver_lower_flags(receiver);
             armed = false; /* a lane that comes now has no flag up */
-            np_endpoint_sync(&receiver->endpoint, np_receiver_lane_changed, receiver); /* unanswered: the lanes that are known will do */
+            sync_lanes(receiver); /* unanswered: the lanes that are known will do */
         }
         unsigned got = armed && NP_MUTANT(SLEEP_NO_SECOND_LOOK) ? 0 : poll_lanes(receiver, messages, n, true, &scribbled);
         if (got > 0 && np_endpoint_has_news(&receiver->endpoint) &&

@@ -30,6 +30,7 @@ struct np_receiver_lane {
     uint32_t state;
     uint32_t kind; /* enum np_lane_kind */
     uint32_t place; /* of this lane among its receiver's */
+    bool denied;    /* its memory says that it is an orphan, and the daemon that it is not */
 };
 
 struct numapool_receiver {

@@ -356,7 +356,7 @@ int np_premises_take_over(struct np_worker *worker)
     if (result < 0)
         return result;
     np_premises_forget_strays(worker);
-    const struct np_broker_environment environment = { worker, lane_memory, lane_memory_gone };
+    const struct np_broker_environment environment = { worker, lane_memory, lane_memory_gone, true };
     result = np_broker_start(&worker->broker, &worker->board, worker->bells, &environment);
     for (uint32_t pool = 0; result == 0 && pool < NP_POOLS_MAX; pool++) {
         struct np_pool_entry *entry = &worker->board.pools[pool];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What each request does. Numbers from messages are checked here, before anything is done with them (W4). */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -318,8 +319,14 @@ static int next_lane(struct np_connection *connection, const struct np_wire_requ
     connection->answer.of.next_lane.home = grant.home;
     connection->answer.of.next_lane.peer = grant.peer;
     connection->answer.of.next_lane.peer_generation = grant.peer_generation;
-    result = attach(connection, NP_STORE_LANE, grant.lane, 0);
-    return result < 0 ? result : 1;
+    /* The answer's own: the lane may end, and its number be another descriptor's, before the loop has sent the answer. */
+    int fd = fd_of(worker, NP_STORE_LANE, grant.lane, 0);
+    if (fd >= 0 && (fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+        fd = np_error(-errno, "the daemon has no descriptor to spare for lane %u: raise LimitNOFILE=", grant.lane);
+    if (fd < 0)
+        return fd;
+    np_connection_attach(connection, fd, true);
+    return 1;
 }
 
 static int leave_lane(struct np_connection *connection, const struct np_wire_request *request)

@@ -120,7 +120,7 @@ static void attach_all(struct world *world)
 
 static bool take_over(struct world *world)
 {
-    const struct np_broker_environment environment = { world, lane_memory, lane_memory_gone };
+    const struct np_broker_environment environment = { world, lane_memory, lane_memory_gone, true };
     size_t bytes;
     void *board = copy_of(world, NP_STORE_BOARD, 0, 0, &bytes);
     world->bells = copy_of(world, NP_STORE_BELLS, 0, 0, NULL);

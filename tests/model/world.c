@@ -75,7 +75,7 @@ static void no_lane_gone(void *context, uint32_t lane, void *address, size_t byt
 
 static void make_pool_entry(const struct scenario *scenario)
 {
-    const struct np_broker_environment environment = { NULL, no_lane_memory, no_lane_gone };
+    const struct np_broker_environment environment = { NULL, no_lane_memory, no_lane_gone, true };
     struct np_broker broker;
     struct np_pool_entry *entry;
     np_broker_start(&broker, &world.board, world.bells, &environment);
@@ -272,7 +272,7 @@ static void forget_finished(void)
 
 void daemon_body(struct process *self)
 {
-    static const struct np_broker_environment environment = { NULL, lane_memory, lane_memory_gone };
+    static const struct np_broker_environment environment = { NULL, lane_memory, lane_memory_gone, true };
     struct np_broker *broker = calloc(1, sizeof *broker);
     if (!broker || np_broker_start(broker, &world.board, world.bells, &environment) < 0)
         model_fail("no memory for a broker");

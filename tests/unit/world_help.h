@@ -52,7 +52,7 @@ static void world_lane_memory_gone(void *context, uint32_t lane, void *address, 
 
 static inline void start_broker(void)
 {
-    const struct np_broker_environment environment = { &world, world_lane_memory, world_lane_memory_gone };
+    const struct np_broker_environment environment = { &world, world_lane_memory, world_lane_memory_gone, false };
     ck_assert_int_eq(np_board_attach(&world.board, world.board_memory, np_board_bytes(&world_limits)), 0);
     ck_assert_int_eq(np_broker_start(&world.broker, &world.board, world.bells, &environment), 0);
 }
