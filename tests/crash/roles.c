@@ -2,76 +2,51 @@
 #include "roles.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
-#define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
-#define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+#include "crew.h"
+#include "life.h"
 
 /* Long batches, so that many are killed between the first store of one and its announcement. */
-enum { BATCH = 128, KEPT = 12, BULK = 24 };
-#define SHORT_NS INT64_C(2000000)
-#define DOOM_NS_MAX 8000
+enum { BATCH = 128, KEPT = 12, BULK = 24, LEAVES_ONE_IN = 400 };
 
-const char *const role_names[ROLE_COUNT] = { "sender", "forwarder", "receiver", "keeper", "getter" };
-
-struct worker {
-    const struct role_start *start;
-    struct ledger *ledger;
-    struct numapool_client *client;
-    struct numapool_pool *pool;
-    uint64_t random;
-    const char *name;
-    struct ledger_reader reader;
-    timer_t doom;
+const char *const role_names[ROLE_COUNT] = {
+    [ROLE_SENDER] = "sender",
+    [ROLE_FORWARDER] = "forwarder",
+    [ROLE_RECEIVER] = "receiver",
+    [ROLE_KEEPER] = "keeper",
+    [ROLE_GETTER] = "getter",
+    [ROLE_MAILER] = "mailer",
+    [ROLE_MAILBOX] = "mailbox",
+    [ROLE_LOOKER] = "looker",
+    [ROLE_SMALL_SENDER] = "small sender",
+    [ROLE_SMALL_RECEIVER] = "small receiver",
+    [ROLE_REQUESTER] = "requester",
+    [ROLE_RESPONDER] = "responder",
+    [ROLE_BROADCASTER] = "broadcaster",
+    [ROLE_READER] = "reader",
+    [ROLE_ONLY_READER] = "readonly reader",
+    [ROLE_THREADS] = "client of threads",
+    [ROLE_DRAINER] = "drainer",
 };
-
-/* A call failed in a way that no death excuses. */
-static int failed(struct worker *worker, const char *call, int result)
-{
-    ledger_breach(worker->ledger, "%s %u: %s gave %d: %s", worker->name, worker->start->incarnation, call, result, numapool_errormsg());
-    return 1;
-}
-
-static bool is_only_late(int result)
-{
-    return result == -EAGAIN || result == -ETIMEDOUT;
-}
-
-static void tell_phase(struct worker *worker, uint32_t phase)
-{
-    SET(worker->ledger->workers[worker->start->place].phase, phase);
-}
-
-/* A waiting time as callers give them: none, or up to 2 ms. */
-static int64_t some_patience(struct worker *worker)
-{
-    return harness_below(&worker->random, 4) == 0 ? 0 : 1 + harness_below(&worker->random, (unsigned)SHORT_NS);
-}
-
-/* Before a call. A kill by another process seldom finds its victim on a processor; a timer finds it in the middle of the
- * call. */
-static void tempt_fate(struct worker *worker)
-{
-    if (worker->start->doom == 0 || harness_below(&worker->random, worker->start->doom) > 0)
-        return;
-    const struct itimerspec soon = { .it_value.tv_nsec = 1 + harness_below(&worker->random, DOOM_NS_MAX) };
-    timer_settime(worker->doom, 0, &soon, NULL);
-}
 
 /* ---------------------------------------------------------------- sender */
 
-static int send_some(struct worker *worker, struct numapool_sender *sender)
+static int send_some(struct life *life, struct numapool_sender *sender)
 {
     struct numapool_msg messages[BATCH];
-    unsigned n = 1 + harness_below(&worker->random, harness_below(&worker->random, 2) ? BATCH : 2);
+    unsigned n = 1 + harness_below(&life->random, harness_below(&life->random, 2) ? BATCH : 2);
     unsigned have = 0, sent = 0;
     memset(messages, 0, sizeof messages);
+    doom_call(); /* the loans of a batch are one call */
     while (have < n && (messages[have].data = numapool_loan(sender)))
         have++;
-    uint32_t first = have > 0 ? ledger_numbers(worker->ledger, worker->start->incarnation, have) : 0;
+    doom_return();
+    uint32_t first = have > 0 ? ledger_numbers(life->ledger, life->start->incarnation, have) : 0;
     if (first == 0) {
         for (unsigned i = 0; i < have; i++)
             numapool_unloan(sender, messages[i].data);
@@ -82,45 +57,44 @@ static int send_some(struct worker *worker, struct numapool_sender *sender)
         messages[i].id = first + i;
         messages[i].length = LEDGER_PAYLOAD_BYTES;
         ledger_fill(messages[i].data, first + i);
-        SET(worker->ledger->messages[first + i].about_to_send, 1);
+        SET(life->ledger->messages[first + i].about_to_send, 1);
     }
     while (sent < have) {
         int result;
-        tempt_fate(worker);
         if (have - sent == 1) {
-            result = numapool_send(sender, &messages[sent], some_patience(worker));
+            result = DOOMED(numapool_send(sender, &messages[sent], life_patience(life)));
             result = result == 0 ? 1 : result;
         } else {
-            result = numapool_send_bulk(sender, messages + sent, have - sent, some_patience(worker));
+            result = DOOMED(numapool_send_bulk(sender, messages + sent, have - sent, life_patience(life)));
         }
-        if (result < 0 && !is_only_late(result))
-            return failed(worker, "send", result);
+        if (result < 0 && !life_is_late(result))
+            return life_failed(life, "send", result);
         for (int i = 0; i < result; i++)
-            SET(worker->ledger->messages[first + sent + (unsigned)i].sent, 1);
+            SET(life->ledger->messages[first + sent + (unsigned)i].sent, 1);
         sent += result > 0 ? (unsigned)result : 0;
-        if (result < 0 && GET(worker->ledger->drain))
+        if (result < 0 && GET(life->ledger->drain))
             break; /* its loans go back with the process */
     }
     return 0;
 }
 
-static int work_as_sender(struct worker *worker, const struct numapool_channel_options *options)
+int role_send(struct life *life)
 {
     struct numapool_sender *sender;
-    int result = numapool_sender_open(worker->pool, "a", options, &sender);
+    int result = DOOMED(numapool_sender_open(life->pool, "a", &life->options, &sender));
     if (result < 0)
-        return failed(worker, "sender_open", result);
-    tell_phase(worker, 2);
-    while (!GET(worker->ledger->drain)) {
-        if (send_some(worker, sender) != 0)
+        return life_failed(life, "sender_open", result);
+    life_tell_phase(life, 2);
+    while (!GET(life->ledger->drain)) {
+        if (send_some(life, sender) != 0)
             return 1;
-        if (harness_below(&worker->random, 4000) == 0 && !GET(worker->ledger->stay)) { /* leaves, and joins again */
-            result = numapool_sender_close(sender, some_patience(worker));
+        if (harness_below(&life->random, LEAVES_ONE_IN) == 0 && !GET(life->ledger->stay)) { /* leaves, and joins again */
+            result = DOOMED(numapool_sender_close(sender, life_patience(life)));
             if (result < 0)
-                return failed(worker, "sender_close", result);
-            result = numapool_sender_open(worker->pool, "a", options, &sender);
+                return life_failed(life, "sender_close", result);
+            result = DOOMED(numapool_sender_open(life->pool, "a", &life->options, &sender));
             if (result < 0)
-                return failed(worker, "sender_open", result);
+                return life_failed(life, "sender_open", result);
         }
     }
     return 0;
@@ -128,23 +102,22 @@ static int work_as_sender(struct worker *worker, const struct numapool_channel_o
 
 /* ---------------------------------------------------------------- receiving roles */
 
-static int forward_some(struct worker *worker, struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n,
+static int forward_some(struct life *life, struct numapool_receiver *receiver, struct numapool_msg *messages, unsigned n,
                         struct numapool_sender *sender)
 {
     unsigned done = 0;
     while (done < n) {
         int result;
-        tempt_fate(worker);
-        if (n - done == 1 || harness_below(&worker->random, 3) == 0) {
-            result = numapool_forward(receiver, &messages[done], sender, some_patience(worker));
+        if (n - done == 1 || harness_below(&life->random, 3) == 0) {
+            result = DOOMED(numapool_forward(receiver, &messages[done], sender, life_patience(life)));
             result = result == 0 ? 1 : result;
         } else {
-            result = numapool_forward_bulk(receiver, messages + done, n - done, sender, some_patience(worker));
+            result = DOOMED(numapool_forward_bulk(receiver, messages + done, n - done, sender, life_patience(life)));
         }
-        if (result < 0 && !is_only_late(result))
-            return failed(worker, "forward", result);
+        if (result < 0 && !life_is_late(result))
+            return life_failed(life, "forward", result);
         for (; result > 0; result--)
-            ledger_finish(&worker->reader, &messages[done++]);
+            ledger_finish(&life->reader, &messages[done++]);
     }
     return 0;
 }
@@ -154,211 +127,249 @@ struct kept {
     uint64_t stamp;
 };
 
-static int put_back(struct worker *worker, struct numapool_magazine *magazine, struct kept *kept)
+static int put_back(struct life *life, struct numapool_magazine *magazine, struct kept *kept)
 {
     if (!ledger_payload_is(kept->slot, kept->stamp))
-        ledger_breach(worker->ledger, "%s %u: a slot it held was written by somebody else", worker->name, worker->start->incarnation);
+        ledger_breach(life->ledger, "%s %u: a slot it held was written by somebody else", life->name,
+                      life->start->incarnation);
     ledger_fill(kept->slot, 0); /* what is read from a slot that was given back must be wrong */
-    int result = numapool_put(magazine, kept->slot);
+    int result = DOOMED(numapool_put(magazine, kept->slot));
     if (result < 0)
-        return failed(worker, "put", result);
-    atomic_fetch_add_explicit(&worker->ledger->puts, 1, memory_order_relaxed);
+        return life_failed(life, "put", result);
+    atomic_fetch_add_explicit(&life->ledger->puts, 1, memory_order_relaxed);
     kept->slot = NULL;
     return 0;
 }
 
 /* What its holder writes into a slot: no message's payload, and nobody else's stamp. */
-static void stamp(struct worker *worker, struct kept *kept)
+static void stamp(struct life *life, struct kept *kept)
 {
-    kept->stamp = (uint64_t)worker->start->incarnation << 32 | UINT64_C(1) << 63 | (uint32_t)harness_random(&worker->random);
+    kept->stamp = (uint64_t)life->start->incarnation << 32 | UINT64_C(1) << 63 | (uint32_t)harness_random(&life->random);
     ledger_fill(kept->slot, kept->stamp);
 }
 
-static int keep_some(struct worker *worker, struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
+static int keep_some(struct life *life, struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n,
                      struct numapool_magazine *magazine, struct kept kept[KEPT])
 {
-    tempt_fate(worker);
     for (unsigned i = 0; i < n; i++) {
         int result;
-        if (harness_below(&worker->random, 3) == 0) {
-            result = numapool_release(receiver, &messages[i], 1);
+        if (harness_below(&life->random, 3) == 0) {
+            result = DOOMED(numapool_release(receiver, &messages[i], 1));
             if (result < 0)
-                return failed(worker, "release", result);
-            ledger_finish(&worker->reader, &messages[i]);
+                return life_failed(life, "release", result);
+            ledger_finish(&life->reader, &messages[i]);
             continue;
         }
-        struct kept *place = &kept[harness_below(&worker->random, KEPT)];
-        if (place->slot && put_back(worker, magazine, place) != 0)
+        struct kept *place = &kept[harness_below(&life->random, KEPT)];
+        if (place->slot && put_back(life, magazine, place) != 0)
             return 1;
-        result = numapool_keep(receiver, &messages[i]);
+        result = DOOMED(numapool_keep(receiver, &messages[i]));
         if (result < 0)
-            return failed(worker, "keep", result);
-        ledger_finish(&worker->reader, &messages[i]);
+            return life_failed(life, "keep", result);
+        ledger_finish(&life->reader, &messages[i]);
         place->slot = messages[i].data;
-        stamp(worker, place);
+        stamp(life, place);
     }
     return 0;
 }
 
-static int release_some(struct worker *worker, struct numapool_receiver *receiver, const struct numapool_msg *messages, unsigned n)
+static int release_some(struct life *life, struct numapool_receiver *receiver, const struct numapool_msg *messages,
+                        unsigned n)
 {
-    unsigned at_once = harness_below(&worker->random, 2) ? n : 1;
-    tempt_fate(worker);
+    unsigned at_once = harness_below(&life->random, 2) ? n : 1;
     for (unsigned done = 0; done < n; done += at_once) {
         unsigned some = n - done < at_once ? n - done : at_once;
-        int result = numapool_release(receiver, messages + done, some);
+        int result = DOOMED(numapool_release(receiver, messages + done, some));
         if (result < 0)
-            return failed(worker, "release", result);
+            return life_failed(life, "release", result);
         for (unsigned i = 0; i < some; i++)
-            ledger_finish(&worker->reader, &messages[done + i]);
+            ledger_finish(&life->reader, &messages[done + i]);
     }
     return 0;
 }
 
-static int open_receiver(struct worker *worker, const char *channel, const struct numapool_channel_options *options,
-                         struct numapool_receiver **receiver)
+static int open_receiver(struct life *life, const char *channel, struct numapool_receiver **receiver)
 {
-    int result = numapool_receiver_open(worker->pool, channel, options, receiver);
+    int result = DOOMED(numapool_receiver_open(life->pool, channel, &life->options, receiver));
     if (result < 0)
-        return failed(worker, "receiver_open", result);
-    worker->reader = (struct ledger_reader){ .ledger = worker->ledger, .channel = channel[0] == 'a' ? LEDGER_A : LEDGER_B,
-                                             .role = worker->name, .incarnation = worker->start->incarnation };
+        return life_failed(life, "receiver_open", result);
+    life->reader = (struct ledger_reader){ .ledger = life->ledger, .channel = channel[0] == 'a' ? LEDGER_A : LEDGER_B,
+                                             .role = life->name, .incarnation = life->start->incarnation };
     return 0;
 }
 
-static int work_as_receiver(struct worker *worker, const struct numapool_channel_options *options)
+int role_receive(struct life *life)
 {
     struct numapool_receiver *receiver;
     struct numapool_sender *sender = NULL;
     struct numapool_magazine *magazine = NULL;
     struct numapool_msg messages[BATCH];
     struct kept kept[KEPT] = { { NULL, 0 } };
-    enum role role = worker->start->role;
+    enum role role = life->start->role;
     const char *channel = role == ROLE_FORWARDER ? "a" : "b";
     int64_t last_ns = harness_now_ns();
     int result = 0;
-    if (role == ROLE_FORWARDER && (result = numapool_sender_open(worker->pool, "b", options, &sender)) < 0)
-        return failed(worker, "sender_open", result);
-    if (role == ROLE_KEEPER && (result = numapool_magazine_open(worker->pool, NUMAPOOL_ANY_NODE, 0, &magazine)) < 0)
-        return failed(worker, "magazine_open", result);
-    if (open_receiver(worker, channel, options, &receiver) != 0)
+    if (role == ROLE_FORWARDER && (result = DOOMED(numapool_sender_open(life->pool, "b", &life->options, &sender))) < 0)
+        return life_failed(life, "sender_open", result);
+    if (role == ROLE_KEEPER && (result = DOOMED(numapool_magazine_open(life->pool, NUMAPOOL_ANY_NODE, 0, &magazine))) < 0)
+        return life_failed(life, "magazine_open", result);
+    if (open_receiver(life, channel, &receiver) != 0)
         return 1;
-    tell_phase(worker, 2);
+    life_tell_phase(life, 2);
     for (;;) {
-        int got = numapool_receive(receiver, messages, 1 + harness_below(&worker->random, BATCH), some_patience(worker));
-        if (got < 0 && !is_only_late(got))
-            return failed(worker, "receive", got);
-        if (got < 0 && worker->start->idle_end_ns > 0 && harness_now_ns() - last_ns > worker->start->idle_end_ns)
+        int got = DOOMED(numapool_receive(receiver, messages, 1 + harness_below(&life->random, BATCH), life_patience(life)));
+        if (got < 0 && !life_is_late(got))
+            return life_failed(life, "receive", got);
+        if (got < 0 && life->start->idle_end_ns > 0 && harness_now_ns() - last_ns > life->start->idle_end_ns)
             break;
         if (got < 0)
             continue;
         last_ns = harness_now_ns();
         for (int i = 0; i < got; i++) {
-            uint64_t appearance = ledger_receive(&worker->reader, receiver, &messages[i]);
+            uint64_t appearance = ledger_receive(&life->reader, receiver, &messages[i]);
             if (role == ROLE_FORWARDER)
                 messages[i].key = appearance;
         }
         if (role == ROLE_FORWARDER)
-            result = forward_some(worker, receiver, messages, (unsigned)got, sender);
+            result = forward_some(life, receiver, messages, (unsigned)got, sender);
         else if (role == ROLE_KEEPER)
-            result = keep_some(worker, receiver, messages, (unsigned)got, magazine, kept);
+            result = keep_some(life, receiver, messages, (unsigned)got, magazine, kept);
         else
-            result = release_some(worker, receiver, messages, (unsigned)got);
+            result = release_some(life, receiver, messages, (unsigned)got);
         if (result != 0)
             return 1;
-        if (harness_below(&worker->random, 4000) == 0 && !GET(worker->ledger->stay)) { /* leaves, and joins again */
-            if ((result = numapool_receiver_close(receiver)) < 0)
-                return failed(worker, "receiver_close", result);
-            if (open_receiver(worker, channel, options, &receiver) != 0)
+        if (harness_below(&life->random, LEAVES_ONE_IN) == 0 && !GET(life->ledger->stay)) { /* leaves, and joins again */
+            if ((result = DOOMED(numapool_receiver_close(receiver))) < 0)
+                return life_failed(life, "receiver_close", result);
+            if (open_receiver(life, channel, &receiver) != 0)
                 return 1;
         }
     }
     for (unsigned i = 0; i < KEPT; i++)
-        if (kept[i].slot && put_back(worker, magazine, &kept[i]) != 0)
+        if (kept[i].slot && put_back(life, magazine, &kept[i]) != 0)
             return 1;
-    if ((result = numapool_receiver_close(receiver)) < 0)
-        return failed(worker, "receiver_close", result);
-    if (sender && (result = numapool_sender_close(sender, 0)) < 0)
-        return failed(worker, "sender_close", result);
+    if ((result = DOOMED(numapool_receiver_close(receiver))) < 0)
+        return life_failed(life, "receiver_close", result);
+    if (sender && (result = DOOMED(numapool_sender_close(sender, 0))) < 0)
+        return life_failed(life, "sender_close", result);
     if (magazine && (result = numapool_magazine_close(magazine)) < 0)
-        return failed(worker, "magazine_close", result);
+        return life_failed(life, "magazine_close", result);
     return 0;
 }
 
 /* ---------------------------------------------------------------- getter */
 
-static int work_as_getter(struct worker *worker)
+static int get_some(struct life *life, struct numapool_magazine *magazine, void **slots, unsigned n, unsigned *have)
+{
+    int result = 0;
+    *have = 0;
+    if (harness_below(&life->random, 2)) {
+        result = DOOMED(numapool_get_bulk(magazine, slots, n));
+        *have = result < 0 ? 0 : n;
+        if (result < 0 && !life_is_late(result))
+            return life_failed(life, "get_bulk", result);
+    }
+    for (; *have < n; (*have)++) {
+        slots[*have] = DOOMED(numapool_get(magazine));
+        if (slots[*have])
+            continue;
+        result = DOOMED(numapool_get_wait(magazine, &slots[*have], life_patience(life)));
+        if (result < 0)
+            return life_is_late(result) ? 0 : life_failed(life, "get_wait", result);
+    }
+    return 0;
+}
+
+int role_get_and_put(struct life *life)
 {
     struct numapool_magazine *magazine;
     struct kept kept[BULK];
     void *slots[BULK];
-    int result = numapool_magazine_open(worker->pool, NUMAPOOL_ANY_NODE, 0, &magazine);
-    if (result < 0)
-        return failed(worker, "magazine_open", result);
-    tell_phase(worker, 2);
-    while (!GET(worker->ledger->drain)) {
-        unsigned n = 1 + harness_below(&worker->random, BULK), have = 0;
-        tempt_fate(worker);
-        if (harness_below(&worker->random, 2)) {
-            result = numapool_get_bulk(magazine, slots, n);
-            have = result < 0 ? 0 : n;
-            if (result < 0 && !is_only_late(result))
-                return failed(worker, "get_bulk", result);
-        }
-        for (; have < n; have++) {
-            slots[have] = numapool_get(magazine);
-            if (slots[have])
-                continue;
-            result = numapool_get_wait(magazine, &slots[have], some_patience(worker));
-            if (result < 0 && !is_only_late(result))
-                return failed(worker, "get_wait", result);
-            if (result < 0)
-                break;
-        }
+    bool of_thread = harness_below(&life->random, 2) != 0;
+    int result = 0;
+    if (of_thread && (magazine = DOOMED(numapool_thread_magazine(life->pool))) == NULL)
+        return life_failed(life, "thread_magazine", 0);
+    if (!of_thread && (result = DOOMED(numapool_magazine_open(life->pool, NUMAPOOL_ANY_NODE, 0, &magazine))) < 0)
+        return life_failed(life, "magazine_open", result);
+    life_tell_phase(life, 2);
+    while (!GET(life->ledger->drain)) {
+        unsigned have;
+        result = get_some(life, magazine, slots, 1 + harness_below(&life->random, BULK), &have);
         for (unsigned i = 0; i < have; i++) {
             kept[i].slot = slots[i];
-            stamp(worker, &kept[i]);
+            stamp(life, &kept[i]);
         }
-        tempt_fate(worker);
-        for (unsigned i = 0; i < have; i++)
-            if (put_back(worker, magazine, &kept[i]) != 0)
-                return 1;
-        if (harness_below(&worker->random, 16) == 0 && (result = numapool_flush(magazine)) < 0)
-            return failed(worker, "flush", result);
+        for (unsigned i = 0; i < have && result == 0; i++)
+            result = put_back(life, magazine, &kept[i]);
+        if (result != 0)
+            return result;
+        if (harness_below(&life->random, 16) == 0 && (result = DOOMED(numapool_flush(magazine))) < 0)
+            return life_failed(life, "flush", result);
     }
-    result = numapool_magazine_close(magazine);
-    return result < 0 ? failed(worker, "magazine_close", result) : 0;
+    if (of_thread)
+        return 0; /* it goes with its thread */
+    result = DOOMED(numapool_magazine_close(magazine));
+    return result < 0 ? life_failed(life, "magazine_close", result) : 0;
 }
 
 /* ---------------------------------------------------------------- each of them */
 
+static int (*const works[ROLE_COUNT])(struct life *life) = {
+    [ROLE_SENDER] = role_send,
+    [ROLE_FORWARDER] = role_receive,
+    [ROLE_RECEIVER] = role_receive,
+    [ROLE_KEEPER] = role_receive,
+    [ROLE_GETTER] = role_get_and_put,
+    [ROLE_MAILER] = crew_mailer,
+    [ROLE_MAILBOX] = crew_mailbox,
+    [ROLE_LOOKER] = crew_mailbox,
+    [ROLE_SMALL_SENDER] = crew_small_sender,
+    [ROLE_SMALL_RECEIVER] = crew_small_receiver,
+    [ROLE_REQUESTER] = crew_requester,
+    [ROLE_RESPONDER] = crew_responder,
+    [ROLE_BROADCASTER] = crew_broadcaster,
+    [ROLE_READER] = crew_reader,
+    [ROLE_ONLY_READER] = crew_reader,
+    [ROLE_THREADS] = crew_threads,
+    [ROLE_DRAINER] = crew_drainer,
+};
+
+/* Those who may only read are half of them of another user, who may do no more. */
+static int become_user(struct life *life)
+{
+    if (geteuid() != 0 || harness_below(&life->random, 2) == 0)
+        return 0;
+    if (setgroups(0, NULL) != 0 || setresgid(CREW_READER_UID, CREW_READER_UID, CREW_READER_UID) != 0 ||
+        setresuid(CREW_READER_UID, CREW_READER_UID, CREW_READER_UID) != 0)
+        return -errno;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten with the user */
+    return 0;
+}
+
 static int run(void *context)
 {
-    struct worker worker = { .start = context };
-    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
-    worker.ledger = worker.start->ledger;
-    worker.random = worker.start->seed | 1;
-    worker.name = role_names[worker.start->role];
-    options.lane_slots = worker.start->lane_slots;
-    if (harness_below(&worker.random, 2))
-        options.spin_ns = -1; /* half of them go to sleep at once */
-    struct sigevent by_kill = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
-    if (worker.start->doom > 0 && timer_create(CLOCK_MONOTONIC, &by_kill, &worker.doom) < 0)
-        return failed(&worker, "timer_create", -errno);
-    int result = numapool_connect(&worker.client, worker.start->socket);
+    struct life life = { .start = context, .options = NUMAPOOL_CHANNEL_OPTIONS_INIT };
+    const struct role_start *start = context;
+    life.ledger = start->ledger;
+    life.record = start->record;
+    life.random = start->seed | 1;
+    life.name = role_names[start->role];
+    life.options.lane_slots = start->lane_slots;
+    if (harness_below(&life.random, 2))
+        life.options.spin_ns = -1; /* half of them go to sleep at once */
+    bool only_reads = start->role == ROLE_LOOKER || start->role == ROLE_ONLY_READER;
+    int result = only_reads ? become_user(&life) : 0;
+    if (result == 0)
+        result = doom_begin(&start->doom, start->record ? &start->record->graves[start->place] : NULL);
     if (result < 0)
-        return failed(&worker, "connect", result);
-    SET(worker.ledger->workers[worker.start->place].client, numapool_client_id(worker.client));
-    tell_phase(&worker, 1);
-    if ((result = numapool_open(worker.client, ROLES_POOL, 0, &worker.pool)) < 0)
-        return failed(&worker, "open", result);
-    if (worker.start->role == ROLE_SENDER)
-        result = work_as_sender(&worker, &options);
-    else if (worker.start->role == ROLE_GETTER)
-        result = work_as_getter(&worker);
-    else
-        result = work_as_receiver(&worker, &options);
-    return result;
+        return life_failed(&life, "preparing", result);
+    result = DOOMED(numapool_connect(&life.client, start->socket));
+    if (result < 0)
+        return life_failed(&life, "connect", result);
+    SET(life.ledger->workers[start->place].client, numapool_client_id(life.client));
+    life_tell_phase(&life, 1);
+    result = DOOMED(numapool_open(life.client, ROLES_POOL, only_reads ? NUMAPOOL_READONLY : 0, &life.pool));
+    return result < 0 ? life_failed(&life, "open", result) : works[start->role](&life);
 }
 
 pid_t role_spawn(const struct role_start *start)
