@@ -289,7 +289,9 @@ static int call_until(struct numapool_client *client, struct np_wire_request *re
     /* Whoever is brief stands in a send or a receive. While a worker is being replaced the keeper's socket takes connections
      * that nobody answers yet. */
     bool brief = patience_ns <= NP_SESSION_BRIEF_NS, once = client->unreachable && brief;
-    int64_t hello_ns = brief ? NP_SESSION_PROBE_NS : NP_SESSION_CALL_NS, call_ns = brief ? NP_SESSION_BRIEF_NS : NP_SESSION_CALL_NS;
+    int64_t hello_ns = brief ? NP_SESSION_PROBE_NS : NP_SESSION_ASK_AGAIN_NS, call_ns = brief ? NP_SESSION_BRIEF_NS : NP_SESSION_ASK_AGAIN_NS;
+    bool may_ask_again = !brief;
+    const int64_t begun_ns = np_monotonic_ns();
     int64_t deadline_ns = np_deadline_ns(once ? 0 : patience_ns);
     for (unsigned attempt = 0;; attempt++) {
         bool again = false;
@@ -299,6 +301,11 @@ static int call_until(struct numapool_client *client, struct np_wire_request *re
         int result = try_once(client, request, answer, fds, descriptors, hello_ns, call_ns, &again);
         if (result >= 0)
             return result;
+        if (result == -ETIMEDOUT && client->fd < 0 && may_ask_again && np_monotonic_ns() - begun_ns < NP_SESSION_CALL_NS) {
+            may_ask_again = false;
+            hello_ns = call_ns = NP_SESSION_CALL_NS - NP_SESSION_ASK_AGAIN_NS;
+            continue;
+        }
         if (result == -ETIMEDOUT && client->fd < 0)
             client->unreachable = true;
         if (!again)
@@ -376,11 +383,16 @@ static int remember_path(struct numapool_client *client, const char *socket_path
 /* A daemon that is not there is said at once; one whose worker dies while it answers is waited for. */
 static int first_hello(struct numapool_client *client)
 {
-    int64_t deadline_ns = np_deadline_ns(NP_SESSION_PATIENT_NS);
+    const int64_t begun_ns = np_monotonic_ns();
+    int64_t deadline_ns = np_deadline_ns(NP_SESSION_PATIENT_NS), hello_ns = NP_SESSION_ASK_AGAIN_NS;
     for (unsigned attempt = 0;; attempt++) {
         bool again = false;
         pause_before(attempt);
-        int result = say_hello(client, NP_SESSION_CALL_NS, &again);
+        int result = say_hello(client, hello_ns, &again);
+        if (result == -ETIMEDOUT && client->fd < 0 && hello_ns == NP_SESSION_ASK_AGAIN_NS && np_monotonic_ns() - begun_ns < NP_SESSION_CALL_NS) {
+            hello_ns = NP_SESSION_CALL_NS - NP_SESSION_ASK_AGAIN_NS;
+            continue;
+        }
         if (result == 0 || !again || result == -ENOENT || result == -ECONNREFUSED)
             return result;
         if (np_monotonic_ns() >= deadline_ns)

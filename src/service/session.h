@@ -18,6 +18,9 @@
 
 #define NP_CLIENT_LIVE UINT64_C(0x746e65696c63706e)
 #define NP_SESSION_CALL_NS INT64_C(10000000000)     /* for one answer */
+/* Who is not answered for so long asks again on another connection, once: every request may be. The connections of a dead worker end
+ * when the kernel has taken its io_uring apart, which on a busy machine is seconds after another has taken over. */
+#define NP_SESSION_ASK_AGAIN_NS INT64_C(1000000000)
 #define NP_SESSION_PROBE_NS INT64_C(50000000)       /* for a greeting, asked on behalf of those who go on without an answer */
 /* How long a call goes on trying while the daemon is being replaced: when somebody opens something, and on behalf of those
  * who go on without an answer (they ask again, and must not stand still). */

@@ -33,6 +33,9 @@ static struct {
     uint8_t uuid[16];
     _Atomic unsigned asked[NP_WIRE_OPERATIONS];
     _Atomic unsigned hang_ups[NP_WIRE_OPERATIONS]; /* so many requests of that kind are not answered: the connection ends */
+    _Atomic unsigned silences[NP_WIRE_OPERATIONS]; /* so many are not answered, and their connection stays, as a dead worker's may */
+    int silent[8];
+    unsigned silent_count;
     _Atomic unsigned connections;
     uint64_t tag;
     struct np_wire_request last; /* the last request; whoever reads it knows that none is under way */
@@ -112,7 +115,7 @@ static void fill_answer(const struct np_wire_request *request, struct np_wire_an
 }
 
 /* False: the connection is over. */
-static bool serve(int connection)
+static bool serve(int connection, bool *is_silent)
 {
     struct np_wire_request request;
     struct np_wire_answer answer = { .magic = NP_WIRE_MAGIC };
@@ -129,6 +132,11 @@ static bool serve(int connection)
     atomic_fetch_add_explicit(&fake.asked[request.operation], 1, memory_order_release);
     if (atomic_load_explicit(&fake.hang_ups[request.operation], memory_order_acquire) > 0) {
         atomic_fetch_sub_explicit(&fake.hang_ups[request.operation], 1, memory_order_release);
+        return false;
+    }
+    if (atomic_load_explicit(&fake.silences[request.operation], memory_order_acquire) > 0) {
+        atomic_fetch_sub_explicit(&fake.silences[request.operation], 1, memory_order_release);
+        *is_silent = true;
         return false;
     }
     answer.number = request.number;
@@ -161,13 +169,21 @@ static void *daemon_thread(void *argument)
         if (connection < 0) {
             connection = accept4(fake.listening, NULL, NULL, SOCK_CLOEXEC);
             atomic_fetch_add_explicit(&fake.connections, 1, memory_order_release);
-        } else if (!serve(connection)) {
-            close(connection);
-            connection = -1;
+            continue;
         }
+        bool is_silent = false;
+        if (serve(connection, &is_silent))
+            continue;
+        if (is_silent && fake.silent_count < sizeof fake.silent / sizeof fake.silent[0])
+            fake.silent[fake.silent_count++] = connection;
+        else
+            close(connection);
+        connection = -1;
     }
     if (connection >= 0)
         close(connection);
+    while (fake.silent_count > 0)
+        close(fake.silent[--fake.silent_count]);
     return NULL;
 }
 

@@ -147,6 +147,22 @@ START_TEST(a_request_whose_connection_breaks_is_asked_again)
 }
 END_TEST
 
+/* As long as the kernel has not closed a dead worker's connections, they look like a living one's. */
+START_TEST(who_is_not_answered_asks_again_on_another_connection)
+{
+    fake.silences[NP_WIRE_HELLO] = 1;
+    struct numapool_client *client = connected();
+    ck_assert_uint_eq(asked(NP_WIRE_HELLO), 2);
+    fake.silences[NP_WIRE_POOL_OPEN] = 1;
+    struct numapool_pool *pool = opened(client);
+    ck_assert_uint_eq(asked(NP_WIRE_POOL_OPEN), 2);
+    ck_assert_uint_eq(asked(NP_WIRE_HELLO), 3);
+    use(pool);
+    ck_assert_int_eq(numapool_close(pool), 0);
+    ck_assert_int_eq(numapool_disconnect(client), 0);
+}
+END_TEST
+
 START_TEST(a_first_greeting_that_breaks_is_repeated)
 {
     fake.hang_ups[NP_WIRE_HELLO] = 3;
@@ -447,6 +463,7 @@ int main(void)
     tcase_add_test(all, arguments_are_checked_before_the_daemon_is_asked);
     tcase_add_test(all, a_request_whose_connection_breaks_is_asked_again);
     tcase_add_test(all, a_first_greeting_that_breaks_is_repeated);
+    tcase_add_test(all, who_is_not_answered_asks_again_on_another_connection);
     tcase_add_test(all, a_program_that_closes_all_descriptors_goes_on);
     tcase_add_test(all, a_daemon_that_is_gone_is_said_and_the_memory_goes_on_working);
     tcase_add_test(all, a_daemon_that_comes_back_in_time_is_found_again);
