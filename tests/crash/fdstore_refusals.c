@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -317,6 +318,71 @@ void fdstore_deaf_manager(void)
         leave(&members[i]);
     leave(&looker);
     harness_expect_nothing_left(&scene.daemon);
+    end(&scene);
+}
+
+/* ---------------------------------------------------------------- I/O in flight */
+
+struct told_token {
+    const char *socket;
+    _Atomic int fd;
+    _Atomic uint32_t client;
+};
+
+static int hold_token(void *context)
+{
+    struct told_token *told = context;
+    struct scene scene;
+    struct member member;
+    snprintf(scene.daemon.socket, sizeof scene.daemon.socket, "%s", told->socket);
+    if (!join(&member, &scene) || numapool_sender_open(member.pool, "c", NULL, &member.sender) < 0 || !numapool_loan(member.sender))
+        return 1;
+    int fd = numapool_io_token(member.client);
+    SET(told->client, numapool_client_id(member.client));
+    SET(told->fd, fd);
+    for (;;)
+        pause();
+}
+
+static bool has_token(void *context)
+{
+    const struct told_token *told = context;
+    return GET(told->fd) != 0;
+}
+
+/* Stands for a ring that outlives its process: another write end of the token's pipe. */
+void fdstore_token(void)
+{
+    struct scene scene;
+    struct harness_look look;
+    char path[64];
+    int64_t took_ns;
+    struct told_token *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    begin(&scene);
+    if (told == MAP_FAILED || !run(&scene) || !harness_look_open(&look, scene.daemon.socket))
+        return;
+    told->socket = scene.daemon.socket;
+    pid_t holder = harness_fork(hold_token, told);
+    harness_expect(harness_wait_until(has_token, told, FDSTORE_LONG_NS) && GET(told->fd) > 0, "a client has an I/O token and slots");
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)holder, GET(told->fd));
+    int ring = open(path, O_WRONLY | O_CLOEXEC);
+    uint64_t cookie = harness_look_cookie(&look, GET(told->client));
+    uint32_t before = GET(scene.manager.told->starts);
+    SET(scene.manager.told->pause_ns, 100000000);
+    kill(scene.daemon.keeper, SIGKILL);
+    harness_kill(holder);
+    bool absent = GET(scene.manager.told->starts) == before;
+    harness_expect(ring >= 0 && absent && manager_wait(&scene.manager, before, FDSTORE_LONG_NS), "it dies while there is neither keeper nor worker");
+    SET(scene.manager.told->pause_ns, 0);
+    harness_expect(kill_and_wait(&scene), "and keeper and worker once more");
+    harness_expect(np_entry_is(&look.board.clients[GET(told->client)].state, NP_DYING), "its slots wait for the kernel all the same");
+    close(ring);
+    bool gone = harness_look_wait_gone(&look, GET(told->client), cookie, FDSTORE_LONG_NS) >= 0;
+    harness_look_close(&look); /* its connection was the first daemon's */
+    harness_expect(gone && harness_look_open(&look, scene.daemon.socket) && harness_wait_all_free(&look, FDSTORE_LONG_NS, &took_ns) == 4096,
+                   "and come back when it has let go");
+    harness_look_close(&look);
+    munmap(told, sizeof *told);
     end(&scene);
 }
 
