@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of reconciling share: reconcile.c pairs senders and receivers by lanes, broadcast.c does it for channels that broadcast. */
+ * What the parts of reconciling share: reconcile.c pairs senders and receivers by lanes, broadcast.c does it for channels
+ * that broadcast. */
 #ifndef NP_BROKER_RECONCILE_H
 #define NP_BROKER_RECONCILE_H
 
@@ -14,10 +15,11 @@ struct np_channel_ends {
 };
 
 /* A lane of that kind, FORMING, then ACTIVE and told to both ends. 0 or -errno. */
-int np_broker_make_lane(struct np_broker *broker, uint32_t channel, uint32_t sender, uint32_t receiver, uint32_t kind, uint32_t home,
-                        uint32_t *made);
-/* An orphan on which nothing is left, and that nobody needs any more. Its receiver may be there still, where it has a mapping of its
- * own: one that is stopped, or calls nothing for hours, would otherwise keep a lane for each sender that came and went meanwhile. */
+int np_broker_make_lane(struct np_broker *broker, uint32_t channel, uint32_t sender, uint32_t receiver, uint32_t kind,
+                        uint32_t home, uint32_t *made);
+/* An orphan on which nothing is left, and that nobody needs any more. Its receiver may be there still, where it has a
+ * mapping of its own: one that is stopped, or calls nothing for hours, would otherwise keep a lane for each sender that came
+ * and went meanwhile. */
 bool np_broker_lane_is_over(struct np_broker *broker, uint32_t lane);
 /* The number may be used again, once no word names it. */
 void np_broker_end_lane(struct np_broker *broker, uint32_t lane);

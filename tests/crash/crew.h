@@ -2,10 +2,9 @@
  *
  * The clients of the storm that are not of the relay (roles.h), and what they tell:
  *
- *   crew_mail.c     mailers --mail--> mailboxes and lookers (who may only read); some messages keyed, some for one receiver alone
- *                   small senders --small--> small receivers: messages that lie in the lanes
- *   crew_ask.c      requesters <--ask--> responders, by a reply of their own or in place
- *   crew_fan.c      broadcasters --fan--> readers, some of whom may only read
+ *   crew_mail.c     mailers --mail--> mailboxes and lookers (who may only read); some messages keyed, some for one receiver
+ * alone small senders --small--> small receivers: messages that lie in the lanes crew_ask.c      requesters <--ask-->
+ * responders, by a reply of their own or in place crew_fan.c      broadcasters --fan--> readers, some of whom may only read
  *   crew_threads.c  one client of several threads: each with its own magazine, one sends for the relay, one forwards for it
  *   crew_drain.c    one who comes last and takes what is left everywhere
  */

@@ -59,8 +59,8 @@ static void take_answer(struct life *life, const struct numapool_msg *reply, str
     uint32_t number = (uint32_t)reply->id;
     if (reply->id == 0 || reply->id >= GET(tally->next) || GET(tally->entries[number].sender) != life->start->incarnation ||
         !tally_is(reply, number, true)) {
-        ledger_breach(life->ledger, "%s %u was given an answer to %llu, which it did not ask, or another's answer", life->name,
-                      life->start->incarnation, (unsigned long long)reply->id);
+        ledger_breach(life->ledger, "%s %u was given an answer to %llu, which it did not ask, or another's answer",
+                      life->name, life->start->incarnation, (unsigned long long)reply->id);
         return;
     }
     struct tally_entry *entry = &tally->entries[number];
@@ -103,8 +103,8 @@ int crew_requester(struct life *life)
                 result = ask(life, requester, &asked[i]);
             waiting += asked[i].number != 0;
             if (asked[i].number != 0 && harness_now_ns() - asked[i].at_ns > ANSWERED_WITHIN_NS)
-                ledger_breach(life->ledger, "%s %u: request %u was not answered in %d s", life->name, life->start->incarnation,
-                              asked[i].number, (int)(ANSWERED_WITHIN_NS / 1000000000));
+                ledger_breach(life->ledger, "%s %u: request %u was not answered in %d s", life->name,
+                              life->start->incarnation, asked[i].number, (int)(ANSWERED_WITHIN_NS / 1000000000));
         }
         if (result == 0 && waiting > 0)
             result = hear(life, requester, asked);

@@ -6,8 +6,8 @@
 enum { BATCH = 128, QUIET_ROUNDS = 3 };
 #define ROOM_NS INT64_C(5000000000)
 
-/* All senders are dead and scavenged before this one joins: what they left is on lanes that it is given as it joins, and nothing comes
- * after a round in which nothing came. Three, so that nothing hangs on that. */
+/* All senders are dead and scavenged before this one joins: what they left is on lanes that it is given as it joins, and
+ * nothing comes after a round in which nothing came. Three, so that nothing hangs on that. */
 struct drain {
     struct life *life;
     struct numapool_receiver *a, *b, *mail, *small;
@@ -21,7 +21,10 @@ struct drain {
 
 static struct tally_reader reader_of(struct life *life, struct tally *tally)
 {
-    return (struct tally_reader){ .tally = tally, .ledger = life->ledger, .role = life->name, .incarnation = life->start->incarnation,
+    return (struct tally_reader){ .tally = tally,
+                                  .ledger = life->ledger,
+                                  .role = life->name,
+                                  .incarnation = life->start->incarnation,
                                   .may_be_answered = tally == life->record->asked };
 }
 

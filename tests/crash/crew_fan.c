@@ -78,15 +78,15 @@ static void check(struct life *life, struct crew_seen *seen, const struct numapo
 {
     uint32_t sender = (uint32_t)(message->id >> 32), number = (uint32_t)message->id;
     if (sender == 0 || sender > CREW_BROADCASTERS_MAX || number == 0 || message->flags != 0 || !is_intact(message)) {
-        ledger_breach(life->ledger, "%s %u: a broadcast %llx of which something is wrong (flags %u)", life->name, life->start->incarnation,
-                      (unsigned long long)message->id, message->flags);
+        ledger_breach(life->ledger, "%s %u: a broadcast %llx of which something is wrong (flags %u)", life->name,
+                      life->start->incarnation, (unsigned long long)message->id, message->flags);
         return;
     }
     /* joined + 1: who came when nothing had begun gets the first one */
     uint32_t last = GET(seen->last[sender]), joined = GET(seen->joined[sender]) - 1;
     if (last != 0 ? number != last + 1 : number > joined + 1)
-        ledger_breach(life->ledger, "%s %u: number %u of broadcaster %u after %u, joined at %u", life->name, life->start->incarnation, number,
-                      sender, last, joined);
+        ledger_breach(life->ledger, "%s %u: number %u of broadcaster %u after %u, joined at %u", life->name,
+                      life->start->incarnation, number, sender, last, joined);
     SET(seen->last[sender], number);
     atomic_fetch_add_explicit(&life->record->broadcasts_seen, 1, memory_order_relaxed);
 }
@@ -127,7 +127,8 @@ int crew_reader(struct life *life)
         SET(seen->joined[sender], atomic_load_explicit(&life->record->begun[sender], memory_order_acquire) + 1);
     life_tell_phase(life, 2);
     for (;;) {
-        int got = DOOMED(numapool_receive(receiver, held + count, 1 + harness_below(&life->random, HELD_MAX - count), life_patience(life)));
+        int got = DOOMED(numapool_receive(receiver, held + count, 1 + harness_below(&life->random, HELD_MAX - count),
+                                          life_patience(life)));
         if (got < 0 && !life_is_late(got))
             return life_failed(life, "receive", got);
         for (int i = 0; i < got; i++)
@@ -136,8 +137,8 @@ int crew_reader(struct life *life)
         unsigned done = got > 0 && count < HELD_MAX ? harness_below(&life->random, count + 1) : count; /* the eldest */
         for (unsigned i = 0; i < done; i++)
             if (!is_intact(&held[i]))
-                ledger_breach(life->ledger, "%s %u: broadcast %llx changed while it was read", life->name, life->start->incarnation,
-                              (unsigned long long)held[i].id);
+                ledger_breach(life->ledger, "%s %u: broadcast %llx changed while it was read", life->name,
+                              life->start->incarnation, (unsigned long long)held[i].id);
         if (done > 0 && (result = DOOMED(numapool_release(receiver, held, done))) < 0)
             return life_failed(life, "release", result);
         count -= done;

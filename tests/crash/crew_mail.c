@@ -14,7 +14,8 @@ struct keys {
 };
 
 /* The numbers are drawn in the order in which the messages are sent, and an earlier one of a key is never given up. */
-static unsigned describe(struct life *life, struct tally *tally, struct keys *keys, struct numapool_msg *messages, unsigned n)
+static unsigned describe(struct life *life, struct tally *tally, struct keys *keys, struct numapool_msg *messages,
+                         unsigned n)
 {
     unsigned have = 0;
     for (; have < n; have++) {
@@ -35,7 +36,8 @@ static unsigned describe(struct life *life, struct tally *tally, struct keys *ke
 }
 
 /* All of them, but where the act ends meanwhile: then nothing is sent after what was not. */
-static int send_all(struct life *life, struct tally *tally, struct numapool_sender *sender, const struct numapool_msg *messages, unsigned n)
+static int send_all(struct life *life, struct tally *tally, struct numapool_sender *sender,
+                    const struct numapool_msg *messages, unsigned n)
 {
     for (unsigned done = 0; done < n;) {
         int result = n - done == 1 ? DOOMED(numapool_send(sender, &messages[done], life_patience(life)))
@@ -141,7 +143,9 @@ static int receive_on(struct life *life, struct tally *tally, const char *channe
     struct numapool_receiver *receiver;
     struct numapool_msg messages[BATCH];
     uint32_t numbers[BATCH];
-    struct tally_reader reader = { .tally = tally, .ledger = life->ledger, .role = life->name, .incarnation = life->start->incarnation };
+    struct tally_reader reader = {
+        .tally = tally, .ledger = life->ledger, .role = life->name, .incarnation = life->start->incarnation
+    };
     int result = DOOMED(numapool_receiver_open(life->pool, channel, &life->options, &receiver));
     if (result < 0)
         return life_failed(life, "receiver_open", result);

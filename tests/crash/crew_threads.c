@@ -18,14 +18,15 @@ static void *live(void *context)
     struct strand *strand = context;
     struct doom_plan plan = strand->start.doom;
     plan.call = plan.call > JOINING_CALLS ? plan.call - JOINING_CALLS : 1;
-    if (strand->is_doomed && doom_begin(&plan, strand->start.record ? &strand->start.record->graves[strand->start.place] : NULL) < 0)
+    if (strand->is_doomed &&
+        doom_begin(&plan, strand->start.record ? &strand->start.record->graves[strand->start.place] : NULL) < 0)
         life_failed(&strand->life, "doom_begin", -errno);
     strand->work(&strand->life);
     return NULL;
 }
 
-/* One gets and puts with its own thread's magazine, one sends, one forwards; all by one client and one pool. One of them dies, and with it
- * all. */
+/* One gets and puts with its own thread's magazine, one sends, one forwards; all by one client and one pool. One of them
+ * dies, and with it all. */
 int crew_threads(struct life *life)
 {
     static const enum role roles[THREADS] = { ROLE_GETTER, ROLE_SENDER, ROLE_FORWARDER };

@@ -35,10 +35,11 @@ void doom_draw(struct doom_plan *plan, uint64_t *random, unsigned calls_max)
     bool joining = harness_below(random, JOINING) == 0;
     plan->way = ways[harness_below(random, 16)];
     plan->call = joining ? 1 + harness_below(random, JOINING_CALLS) : JOINING_CALLS + 1 + harness_below(random, calls_max);
-    /* As many deaths between 2 and 4 instructions as between 64 and 128: most of what matters is near the beginning, and steps
-     * cost some microseconds each. */
+    /* As many deaths between 2 and 4 instructions as between 64 and 128: most of what matters is near the beginning, and
+     * steps cost some microseconds each. */
     uint32_t scale = UINT32_C(1) << (1 + harness_below(random, STEPS_BITS));
-    plan->detail = plan->way == DOOM_TIMER ? 1 + harness_below(random, TIMER_NS_MAX) : scale / 2 + harness_below(random, scale / 2 + 1);
+    plan->detail =
+        plan->way == DOOM_TIMER ? 1 + harness_below(random, TIMER_NS_MAX) : scale / 2 + harness_below(random, scale / 2 + 1);
 }
 
 static int64_t now_ns(void)
@@ -60,12 +61,18 @@ static void die(void)
 /* Below the red zone, where the compiler may have something. */
 static void set_trap_flag(void)
 {
-    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp" : : : "memory", "cc");
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
+                     :
+                     :
+                     : "memory", "cc");
 }
 
 static void clear_trap_flag(void)
 {
-    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $-257, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp" : : : "memory", "cc");
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $-257, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
+                     :
+                     :
+                     : "memory", "cc");
 }
 enum { CAN_STEP = 1 };
 #else

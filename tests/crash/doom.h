@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How a process of a test dies in one of its own calls, so that the same seed gives the same death as far as real processes allow: in the
- * n-th call of its life, after so many instructions of it (single-stepped by its own trap flag, on x86-64), or before it, or some time
- * after its beginning (a timer: that time is not the same twice).
+ * How a process of a test dies in one of its own calls, so that the same seed gives the same death as far as real processes
+ * allow: in the n-th call of its life, after so many instructions of it (single-stepped by its own trap flag, on x86-64), or
+ * before it, or some time after its beginning (a timer: that time is not the same twice).
  */
 #ifndef NUMAPOOL_TESTS_CRASH_DOOM_H
 #define NUMAPOOL_TESTS_CRASH_DOOM_H

@@ -3,11 +3,12 @@
 
 #include <errno.h>
 
-#define SHORT_NS 250000
+#define SHORT_NS 100000
 
 int life_failed(const struct life *life, const char *call, int result)
 {
-    ledger_breach(life->ledger, "%s %u: %s gave %d: %s", life->name, life->start->incarnation, call, result, numapool_errormsg());
+    ledger_breach(life->ledger, "%s %u: %s gave %d: %s", life->name, life->start->incarnation, call, result,
+                  numapool_errormsg());
     return 1;
 }
 

@@ -27,7 +27,7 @@ int life_failed(const struct life *life, const char *call, int result);
 /* -EAGAIN or -ETIMEDOUT. */
 bool life_is_late(int result);
 void life_tell_phase(const struct life *life, uint32_t phase);
-/* A waiting time as callers give them: none, or up to a quarter of a millisecond. */
+/* A waiting time as callers give them: none, or up to 100 us. */
 int64_t life_patience(struct life *life);
 /* Senders send no more, and those who live end. */
 bool life_is_over(const struct life *life);

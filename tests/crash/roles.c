@@ -12,7 +12,7 @@
 #include "life.h"
 
 /* Long batches, so that many are killed between the first store of one and its announcement. */
-enum { BATCH = 128, KEPT = 12, BULK = 24, LEAVES_ONE_IN = 400 };
+enum { BATCH = 128, KEPT = 12, BULK = 24, LEAVES_ONE_IN = 400, PAUSE_NS = 50000 };
 
 const char *const role_names[ROLE_COUNT] = {
     [ROLE_SENDER] = "sender",
@@ -305,6 +305,8 @@ int role_get_and_put(struct life *life)
             return result;
         if (harness_below(&life->random, 16) == 0 && (result = DOOMED(numapool_flush(magazine))) < 0)
             return life_failed(life, "flush", result);
+        if (harness_below(&life->random, 4) == 0)
+            harness_sleep_ns(PAUSE_NS); /* one that is never doomed would take a processor from all others */
     }
     if (of_thread)
         return 0; /* it goes with its thread */
@@ -355,8 +357,8 @@ static int run(void *context)
     life.random = start->seed | 1;
     life.name = role_names[start->role];
     life.options.lane_slots = start->lane_slots;
-    if (harness_below(&life.random, 2))
-        life.options.spin_ns = -1; /* half of them go to sleep at once */
+    if (harness_below(&life.random, 4) > 0)
+        life.options.spin_ns = -1; /* most go to sleep at once */
     bool only_reads = start->role == ROLE_LOOKER || start->role == ROLE_ONLY_READER;
     int result = only_reads ? become_user(&life) : 0;
     if (result == 0)

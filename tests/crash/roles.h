@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The processes that are killed: each connects, works as its role says for as long as it is let, and writes into the ledger what it does.
+ * The processes that are killed: each connects, works as its role says for as long as it is let, and writes into the ledger
+ * what it does.
  *
  *   senders --a--> forwarders --b--> receivers and keepers;   getters take and put slots of the same pool
  */

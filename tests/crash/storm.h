@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kill storm: eight clients of all kinds at work on one pool, one after the other killed, another started in its place. It goes in
- * acts. Each act has its cast, and ends with a checkpoint: all are dead, one who comes last takes what they left, and then everything
- * that was sent has arrived, in order, twice only where marked, forwarded once; every slot is free; nothing is left on the board.
+ * The kill storm: eight clients of all kinds at work on one pool, one after the other killed, another started in its place.
+ * It goes in acts. Each act has its cast, and ends with a checkpoint: all are dead, one who comes last takes what they left,
+ * and then everything that was sent has arrived, in order, twice only where marked, forwarded once; every slot is free;
+ * nothing is left on the board.
  *
  *   storm.c         the program: options, acts one after the other, what is expected at the end
  *   storm_act.c     one act: who lives where, who is killed, stopped and continued, how soon what they had comes back
  *   storm_check.c   the checkpoint, and what the daemon needs of memory and descriptors
  *   roles.c crew_*  what the clients do;  doom.c  how they die in a call;  ledger.c tally.c  what they tell
  *
- * What --seed repeats: for each life (the n-th at its place of an act) role, ways, sizes of batches, waits, and in which of its calls and
- * after how many instructions of it it dies; what the test itself does to whom, in order. What it cannot repeat: how the kernel lets them
- * take turns, and so what a call of one finds of the others; when the test's own kills and stops fall.
+ * What --seed repeats: for each life (the n-th at its place of an act) role, ways, sizes of batches, waits, and in which of
+ * its calls and after how many instructions of it it dies; what the test itself does to whom, in order. What it cannot
+ * repeat: how the kernel lets them take turns, and so what a call of one finds of the others; when the test's own kills and
+ * stops fall.
  */
 #ifndef NUMAPOOL_TESTS_CRASH_STORM_H
 #define NUMAPOOL_TESTS_CRASH_STORM_H
@@ -69,8 +71,8 @@ struct storm {
 /* Whether the casts of these parts of the program have something to do in an act. */
 bool storm_cast_has(unsigned act, enum role role);
 
-/* Plays act number `act` until `kills` have died in it, and kills the others. False: what they had does not come back, or too much was
- * broken to go on. */
+/* Plays act number `act` until `kills` have died in it, and kills the others. False: what they had does not come back, or
+ * too much was broken to go on. */
 bool storm_play(struct storm *storm, uint64_t kills);
 /* Nothing of an act's clients is left, but readers of broadcasts that live on. */
 bool storm_wait_scavenged(struct storm *storm, unsigned living);

@@ -7,7 +7,7 @@
 #include <time.h>
 
 enum {
-    CALLS_MAX = 12,               /* of a life that ends by its own doom, after those that it joins by */
+    CALLS_MAX = 8,                /* of a life that ends by its own doom, after those that it joins by */
     MESSAGES_EACH_KILL = 60,      /* so that the load lasts as long as the act */
     NUMBERS_EACH_KILL = 40,       /* of each other channel */
     BROADCASTS_EACH_KILL = 12,
@@ -23,10 +23,13 @@ enum {
 
 static const enum role casts[STORM_CASTS][CREW_PLACES] = {
     { ROLE_SENDER, ROLE_SENDER, ROLE_FORWARDER, ROLE_FORWARDER, ROLE_RECEIVER, ROLE_KEEPER, ROLE_GETTER, ROLE_THREADS },
-    { ROLE_MAILER, ROLE_MAILER, ROLE_MAILBOX, ROLE_LOOKER, ROLE_SMALL_SENDER, ROLE_SMALL_SENDER, ROLE_SMALL_RECEIVER, ROLE_GETTER },
-    { ROLE_BROADCASTER, ROLE_BROADCASTER, ROLE_READER, ROLE_READER, ROLE_ONLY_READER, ROLE_REQUESTER, ROLE_RESPONDER, ROLE_RESPONDER },
+    { ROLE_MAILER, ROLE_MAILER, ROLE_MAILBOX, ROLE_LOOKER, ROLE_SMALL_SENDER, ROLE_SMALL_SENDER, ROLE_SMALL_RECEIVER,
+      ROLE_GETTER },
+    { ROLE_BROADCASTER, ROLE_BROADCASTER, ROLE_READER, ROLE_READER, ROLE_ONLY_READER, ROLE_REQUESTER, ROLE_RESPONDER,
+      ROLE_RESPONDER },
     { ROLE_SENDER, ROLE_FORWARDER, ROLE_RECEIVER, ROLE_MAILER, ROLE_LOOKER, ROLE_BROADCASTER, ROLE_READER, ROLE_THREADS },
-    { ROLE_REQUESTER, ROLE_REQUESTER, ROLE_RESPONDER, ROLE_SENDER, ROLE_FORWARDER, ROLE_KEEPER, ROLE_SMALL_SENDER, ROLE_SMALL_RECEIVER },
+    { ROLE_REQUESTER, ROLE_REQUESTER, ROLE_RESPONDER, ROLE_SENDER, ROLE_FORWARDER, ROLE_KEEPER, ROLE_SMALL_SENDER,
+      ROLE_SMALL_RECEIVER },
 };
 
 bool storm_cast_has(unsigned act, enum role role)
@@ -40,7 +43,8 @@ bool storm_cast_has(unsigned act, enum role role)
 /* Another for each life, and the same at each run. */
 static uint64_t seed_of(const struct storm *storm, unsigned place, uint32_t life)
 {
-    uint64_t seed = storm->act_seed ^ (place + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15) ^ (life + UINT64_C(1)) * UINT64_C(0xbf58476d1ce4e5b9);
+    uint64_t seed = storm->act_seed ^ (place + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15) ^
+                    (life + UINT64_C(1)) * UINT64_C(0xbf58476d1ce4e5b9);
     seed |= 1;
     harness_random(&seed);
     return harness_random(&seed) | 1;
@@ -51,8 +55,12 @@ static void start(struct storm *storm, unsigned place)
     static const uint32_t lane_slots[] = { 8, 32, 128 };
     struct storm_place *vacant = &storm->places[place];
     uint64_t random = seed_of(storm, place, vacant->lives);
-    struct role_start start = { .ledger = storm->ledger, .socket = storm->daemon.socket, .role = casts[storm->act % STORM_CASTS][place],
-                                .incarnation = ++storm->incarnation, .place = place, .record = storm->record };
+    struct role_start start = { .ledger = storm->ledger,
+                                .socket = storm->daemon.socket,
+                                .role = casts[storm->act % STORM_CASTS][place],
+                                .incarnation = ++storm->incarnation,
+                                .place = place,
+                                .record = storm->record };
     start.lane_slots = lane_slots[harness_below(&random, 3)];
     doom_draw(&start.doom, &random, CALLS_MAX);
     start.seed = harness_random(&random);
@@ -66,7 +74,8 @@ static void start(struct storm *storm, unsigned place)
 static void remember(struct storm *storm, uint32_t client, pid_t pid, int64_t killed_ns)
 {
     const struct np_client_entry *entry = &storm->look.board.clients[client];
-    if (killed_ns == 0 || client == 0 || client > storm->look.board.limits.clients || storm->pending_count == STORM_PENDING_MAX)
+    if (killed_ns == 0 || client == 0 || client > storm->look.board.limits.clients ||
+        storm->pending_count == STORM_PENDING_MAX)
         return;
     uint64_t cookie = entry->cookie;
     if (entry->pid != pid || np_entry_is(&entry->state, NP_NONE)) {
@@ -121,7 +130,8 @@ static void reap(struct storm *storm)
         if (storm->places[place].pid == 0 || waitpid(storm->places[place].pid, &status, WNOHANG) != storm->places[place].pid)
             continue;
         if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-            ledger_breach(storm->ledger, "a %s ended by itself (status %x)", role_names[storm->places[place].role], (unsigned)status);
+            ledger_breach(storm->ledger, "a %s ended by itself (status %x)", role_names[storm->places[place].role],
+                          (unsigned)status);
         storm_bury(storm, place);
     }
 }
@@ -143,7 +153,8 @@ static void continue_some(struct storm *storm, bool all)
     int64_t now_ns = harness_now_ns();
     for (unsigned place = 0; place < CREW_PLACES; place++) {
         struct storm_place *stopped = &storm->places[place];
-        if (stopped->pid == 0 || !stopped->is_stopped || (!all && (stopped->stays_stopped || now_ns < stopped->continue_at_ns)))
+        if (stopped->pid == 0 || !stopped->is_stopped ||
+            (!all && (stopped->stays_stopped || now_ns < stopped->continue_at_ns)))
             continue;
         kill(stopped->pid, SIGCONT);
         stopped->is_stopped = stopped->stays_stopped = false;
@@ -155,7 +166,8 @@ static bool is_at_work(const struct storm *storm, unsigned place)
     return storm->places[place].pid != 0 && GET(storm->ledger->workers[place].phase) == 2;
 }
 
-/* One is stopped, or killed, or one that is stopped is killed; nearly always one that has joined, else most would die before. */
+/* One is stopped, or killed, or one that is stopped is killed; nearly always one that has joined, else most would die
+ * before. */
 static void do_something(struct storm *storm)
 {
     unsigned place = harness_below(&storm->random, CREW_PLACES), what = harness_below(&storm->random, 4);
@@ -186,8 +198,9 @@ struct flow {
 static struct flow flow_of(const struct storm *storm)
 {
     const struct crew_record *record = storm->record;
-    return (struct flow){ { GET(storm->ledger->received[LEDGER_A]), GET(storm->ledger->received[LEDGER_B]), GET(record->mail->received),
-                            GET(record->small->received), GET(record->answers), GET(record->broadcasts_seen) } };
+    return (struct flow){ { GET(storm->ledger->received[LEDGER_A]), GET(storm->ledger->received[LEDGER_B]),
+                            GET(record->mail->received), GET(record->small->received), GET(record->answers),
+                            GET(record->broadcasts_seen) } };
 }
 
 /* Nobody waits for what these have: each channel has others who send to it. */
@@ -239,7 +252,8 @@ static bool has_flown(struct storm *storm, const struct flow *before, bool tells
             continue;
         all = false;
         if (tells)
-            ledger_breach(storm->ledger, "nothing came on %s while one client, for whom nobody need wait, was stopped", channels[i].what);
+            ledger_breach(storm->ledger, "nothing came on %s while one client, for whom nobody need wait, was stopped",
+                          channels[i].what);
     }
     return all;
 }
@@ -273,8 +287,8 @@ static bool has_too_many_lanes(const struct storm *storm)
     return lanes > LANES_CROWDED;
 }
 
-/* A receiver that comes asks for each lane, and one that dies over it leaves them all: where lanes of the dead are many those who send
- * wait until they are fewer. */
+/* A receiver that comes asks for each lane, and one that dies over it leaves them all: where lanes of the dead are many
+ * those who send wait until they are fewer. */
 static bool may_start(const struct storm *storm, unsigned place)
 {
     switch (casts[storm->act % STORM_CASTS][place]) {
@@ -377,7 +391,8 @@ static bool end_readers(struct storm *storm)
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && status != -1) {
             storm_bury(storm, place);
         } else if (status != 0) {
-            ledger_breach(storm->ledger, "a %s does not end (status %x)", role_names[storm->places[place].role], (unsigned)status);
+            ledger_breach(storm->ledger, "a %s does not end (status %x)", role_names[storm->places[place].role],
+                          (unsigned)status);
             ended = false;
         }
         storm->places[place].pid = 0;

@@ -19,8 +19,8 @@ static void compare_readers(struct storm *storm)
         for (unsigned place = 0; place < CREW_PLACES; place++) {
             const struct crew_seen *seen = &record->seen[place];
             if (GET(seen->is_whole) && GET(seen->joined[sender]) - 1 < most && GET(seen->last[sender]) != most)
-                ledger_breach(storm->ledger, "of broadcaster %u one reader has %u and another, who was there, %u", sender, most,
-                              GET(seen->last[sender]));
+                ledger_breach(storm->ledger, "of broadcaster %u one reader has %u and another, who was there, %u", sender,
+                              most, GET(seen->last[sender]));
         }
     }
 }
@@ -30,8 +30,8 @@ static void judge_tally(struct storm *storm, const struct tally *tally)
     uint32_t first = 0;
     uint64_t lost = tally_lost(tally, &first);
     if (lost > 0)
-        ledger_breach(storm->ledger, "%llu messages of %s were sent and never received, the first is %u", (unsigned long long)lost, tally->name,
-                      first);
+        ledger_breach(storm->ledger, "%llu messages of %s were sent and never received, the first is %u",
+                      (unsigned long long)lost, tally->name, first);
     storm->sent += GET(tally->next) - 1;
     storm->received += GET(tally->received);
 }
@@ -40,8 +40,10 @@ static void judge_relay(struct storm *storm)
 {
     struct ledger_verdict verdict = ledger_judge(storm->ledger, true);
     if (verdict.lost > 0)
-        ledger_breach(storm->ledger, "%llu messages of the relay were sent and never received, the first is %llu, %llu of them came on a",
-                      (unsigned long long)verdict.lost, (unsigned long long)verdict.first_lost, (unsigned long long)verdict.only_on_a);
+        ledger_breach(storm->ledger,
+                      "%llu messages of the relay were sent and never received, the first is %llu, %llu of them came on a",
+                      (unsigned long long)verdict.lost, (unsigned long long)verdict.first_lost,
+                      (unsigned long long)verdict.only_on_a);
     storm->sent += verdict.sent;
     storm->again += verdict.redelivered;
     storm->received += GET(storm->ledger->received[LEDGER_B]);
@@ -58,15 +60,15 @@ static void judge_board(struct storm *storm)
     struct np_check check;
     if (!harness_wait_until(is_empty, &storm->look, INT64_C(5000000000))) {
         struct harness_left left = harness_look_left(&storm->look);
-        ledger_breach(storm->ledger, "left on the board: %u clients, %u senders and receivers, %u channels, %u lanes", left.clients,
-                      left.endpoints, left.channels, left.lanes);
+        ledger_breach(storm->ledger, "left on the board: %u clients, %u senders and receivers, %u channels, %u lanes",
+                      left.clients, left.endpoints, left.channels, left.lanes);
     }
     if (!harness_look_check(&storm->look, &check))
         ledger_breach(storm->ledger, "the words cannot be looked at");
     else if (check.wrong > 0 || check.free_slots != check.slots)
-        ledger_breach(storm->ledger, "of %llu slots %llu are free, %llu held, %llu in flight; %llu findings", (unsigned long long)check.slots,
-                      (unsigned long long)check.free_slots, (unsigned long long)check.held, (unsigned long long)check.in_flight,
-                      (unsigned long long)check.wrong);
+        ledger_breach(storm->ledger, "of %llu slots %llu are free, %llu held, %llu in flight; %llu findings",
+                      (unsigned long long)check.slots, (unsigned long long)check.free_slots, (unsigned long long)check.held,
+                      (unsigned long long)check.in_flight, (unsigned long long)check.wrong);
 }
 
 bool storm_checkpoint(struct storm *storm)

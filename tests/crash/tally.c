@@ -84,7 +84,8 @@ bool tally_is(const struct numapool_msg *message, uint32_t number, bool is_answe
 }
 
 /* On one lane positions and numbers rise: it has one sender, who draws its numbers in the order in which it sends. */
-static void check_order(struct tally_reader *reader, const struct np_receiver_lane *lane, const struct numapool_msg *message, uint32_t number)
+static void check_order(struct tally_reader *reader, const struct np_receiver_lane *lane, const struct numapool_msg *message,
+                        uint32_t number)
 {
     uint64_t key = (uint64_t)lane->id << 32 | lane->generation;
     unsigned place = 0;
@@ -96,20 +97,22 @@ static void check_order(struct tally_reader *reader, const struct np_receiver_la
         reader->lanes[place].position = reader->lanes[place].number = 0;
     }
     if (message->lane_seq + 1 <= reader->lanes[place].position || number <= reader->lanes[place].number)
-        ledger_breach(reader->ledger, "order: %s %u: %s %u at position %llu of lane %llx came after %llu at position %llu", reader->role,
-                      reader->incarnation, reader->tally->name, number, (unsigned long long)message->lane_seq, (unsigned long long)key,
-                      (unsigned long long)reader->lanes[place].number, (unsigned long long)reader->lanes[place].position - 1);
+        ledger_breach(reader->ledger, "order: %s %u: %s %u at position %llu of lane %llx came after %llu at position %llu",
+                      reader->role, reader->incarnation, reader->tally->name, number, (unsigned long long)message->lane_seq,
+                      (unsigned long long)key, (unsigned long long)reader->lanes[place].number,
+                      (unsigned long long)reader->lanes[place].position - 1);
     reader->lanes[place].position = message->lane_seq + 1;
     reader->lanes[place].number = number;
 }
 
-uint32_t tally_receive(struct tally_reader *reader, const struct numapool_receiver *receiver, const struct numapool_msg *message)
+uint32_t tally_receive(struct tally_reader *reader, const struct numapool_receiver *receiver,
+                       const struct numapool_msg *message)
 {
     struct tally *tally = reader->tally;
     uint32_t number = (uint32_t)message->id;
     if (message->id == 0 || message->id >= GET(tally->next) || message->id >= tally->capacity) {
-        ledger_breach(reader->ledger, "%s %u received %s %llu, which nobody sent", reader->role, reader->incarnation, tally->name,
-                      (unsigned long long)message->id);
+        ledger_breach(reader->ledger, "%s %u received %s %llu, which nobody sent", reader->role, reader->incarnation,
+                      tally->name, (unsigned long long)message->id);
         return 0;
     }
     struct tally_entry *entry = &tally->entries[number];
@@ -128,8 +131,8 @@ uint32_t tally_receive(struct tally_reader *reader, const struct numapool_receiv
     else if (GET(entry->received) == 0 && GET(entry->before) != 0 && GET(tally->entries[GET(entry->before)].received) == 0)
         wrong = "came before an earlier one of its key";
     if (wrong)
-        ledger_breach(reader->ledger, "%s %u: %s %u of sender %u %s (flags %u)", reader->role, reader->incarnation, tally->name, number,
-                      GET(entry->sender), wrong, message->flags);
+        ledger_breach(reader->ledger, "%s %u: %s %u of sender %u %s (flags %u)", reader->role, reader->incarnation,
+                      tally->name, number, GET(entry->sender), wrong, message->flags);
     ADD(entry->received, 1);
     ADD(tally->received, 1);
     check_order(reader, &receiver->lanes[message->lane], message, number);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A smaller ledger, for channels on which nothing is forwarded: numbered messages whose payload is 16 bytes, so that small messages
- * and requests can have one too. Memory of the test's own that outlives its processes; nothing of numapool in it.
+ * A smaller ledger, for channels on which nothing is forwarded: numbered messages whose payload is 16 bytes, so that small
+ * messages and requests can have one too. Memory of the test's own that outlives its processes; nothing of numapool in it.
  */
 #ifndef NUMAPOOL_TESTS_CRASH_TALLY_H
 #define NUMAPOOL_TESTS_CRASH_TALLY_H
@@ -60,7 +60,8 @@ struct tally_reader {
 };
 
 /* Enters a received message before anything is done with it. Its number, or 0 after a breach. */
-uint32_t tally_receive(struct tally_reader *reader, const struct numapool_receiver *receiver, const struct numapool_msg *message);
+uint32_t tally_receive(struct tally_reader *reader, const struct numapool_receiver *receiver,
+                       const struct numapool_msg *message);
 /* Its release or reply has returned: it may not come again. */
 void tally_finish(struct tally_reader *reader, uint32_t number);
 

@@ -86,7 +86,8 @@ START_TEST(senders_come_and_die_for_ever_beside_a_receiver_that_calls_nothing)
     struct member *last = join_world();
     struct numapool_sender *sender = join_as_sender(last, 0);
     send_one(sender, 7);
-    ck_assert_int_eq(numapool_receive(receiver, &message, 1, 0), 1); /* it hears of what there is, and of nothing that is over */
+    ck_assert_int_eq(numapool_receive(receiver, &message, 1, 0),
+                     1); /* it hears of what there is, and of nothing that is over */
     ck_assert_uint_eq(message.id, 7);
     ck_assert_uint_eq(lanes_known(receiver), 1);
     ck_assert_int_eq(numapool_release(receiver, &message, 1), 0);
