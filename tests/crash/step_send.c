@@ -169,15 +169,6 @@ static int survive_sent_to(struct step_actor *peer)
     return result == -EAGAIN && sent <= 1 && (last == 1 || last == 2) ? 0 : step_failed(peer, "receive", result);
 }
 
-static int prepare_key_first(struct step_actor *stepped)
-{
-    if (prepare_first(stepped) < 0)
-        return -1;
-    stepped->messages[0].flags = NUMAPOOL_KEYED;
-    stepped->messages[0].key = KEY;
-    return 0;
-}
-
 static int prepare_key_again(struct step_actor *stepped)
 {
     if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 || step_compose(stepped, 0, 0, 1) < 0)
@@ -378,7 +369,6 @@ static const struct step_operation operations[] = {
     { .name = "a bulk over two lanes", RECEIVED_TWICE, .prepare = prepare_six_for_two_lanes, .run = run_bulk },
     { .name = "to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to, .only_judge = true,
       .judge = judge_sent_to, .survive = survive_sent_to },
-    { .name = "keyed, the first", RECEIVED, .prepare = prepare_key_first, .run = run_send },
     { .name = "keyed, behind its elder", RECEIVED_TWICE, .prepare = prepare_key_again, .run = run_send, .judge = judge_keys },
     { .name = "keyed, behind its elder, with checks", CHECKED, .prepare = prepare_key_again, .run = run_send, .judge = judge_keys },
     { .name = "keyed, on another lane than before", RECEIVED_TWICE, .prepare = prepare_key_again, .peer_again = peer_releases_the_keyed,
