@@ -25,9 +25,9 @@ struct list {
     struct entry *first;
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pthread_key_t key;
-static int key_result; /* of making it: 0, or a positive errno value */
+/* The key plus 1, made at the first call for which the process has one to spare; 0: not yet. Set once, by a CAS and not under a lock, which
+ * a forked child could find locked for ever. */
+static _Atomic uint32_t key_made;
 
 /* The thread has ended. What a sender still uses is closed with the last such sender, by whoever has it now. */
 static void end_thread(void *argument)
@@ -43,24 +43,36 @@ static void end_thread(void *argument)
     free(list);
 }
 
-static void make_key(void)
+/* acquire: pairs with make_key's release, so that the key is one here too */
+static uint32_t key_of_process(void)
 {
-    key_result = pthread_key_create(&key, end_thread);
+    return atomic_load_explicit(&key_made, memory_order_acquire);
+}
+
+static bool make_key(void)
+{
+    uint32_t none = 0;
+    pthread_key_t key;
+    if (key_of_process() != 0)
+        return true;
+    if (pthread_key_create(&key, end_thread) != 0)
+        return false;
+    /* release: pairs with key_of_process; relaxed: it is looked at anew */
+    if (!atomic_compare_exchange_strong_explicit(&key_made, &none, (uint32_t)key + 1, memory_order_release, memory_order_relaxed))
+        pthread_key_delete(key); /* another thread was first */
+    return true;
 }
 
 static struct list *list_of_thread(void)
 {
-    pthread_once(&once, make_key);
-    return key_result == 0 ? pthread_getspecific(key) : NULL;
+    uint32_t made = key_of_process();
+    return made != 0 ? pthread_getspecific((pthread_key_t)(made - 1)) : NULL;
 }
 
 static struct list *make_list(void)
 {
     struct list *list = calloc(1, sizeof *list);
-    int result = !list ? ENOMEM : key_result;
-    if (result == 0)
-        result = pthread_setspecific(key, list);
-    if (result == 0)
+    if (list && make_key() && pthread_setspecific((pthread_key_t)(key_of_process() - 1), list) == 0)
         return list;
     free(list);
     np_error(-ENOMEM, "no memory, or none of the process's thread keys (PTHREAD_KEYS_MAX), for a thread's own magazines");
