@@ -65,12 +65,19 @@ static void drop_connection(struct numapool_client *client, int code)
 }
 
 /* A request and its answer on the connection that there is; what the answer says is not looked at. */
-static int round_trip(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
-                      int fds[NP_WIRE_FDS_MAX], int64_t timeout_ns)
+static int ask(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
+               int fds[NP_WIRE_FDS_MAX], int64_t timeout_ns)
 {
     request->magic = NP_WIRE_MAGIC;
     request->number = ++client->number;
     int result = np_wire_call(client->fd, request, answer, fds, timeout_ns);
+    return result == -ETIMEDOUT ? np_error_within(result, "numapoold at '%s'", client->path) : result;
+}
+
+static int round_trip(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
+                      int fds[NP_WIRE_FDS_MAX], int64_t timeout_ns)
+{
+    int result = ask(client, request, answer, fds, timeout_ns);
     if (result < 0)
         drop_connection(client, result);
     return result;
@@ -144,6 +151,20 @@ static int take_identity(struct numapool_client *client, const struct np_wire_an
     return 0;
 }
 
+/* The daemon has given a number, and what came with it cannot be used here (no descriptor, no room to map): nobody will ever be the client of
+ * that number, which would stay taken as long as anything of the daemon's is mapped in this process. Keeps the sentence. */
+static void decline(struct numapool_client *client)
+{
+    struct np_wire_request goodbye = { .operation = NP_WIRE_GOODBYE };
+    struct np_wire_answer answer;
+    int fds[NP_WIRE_FDS_MAX];
+    char why[512];
+    snprintf(why, sizeof why, "%s", np_error_sentence());
+    if (ask(client, &goodbye, &answer, fds, NP_SESSION_PATIENT_NS) == 0)
+        np_session_close_descriptors(fds);
+    np_error(0, "%s", why);
+}
+
 /* Makes the connection and says who we are. *again: worth another try soon. */
 static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *again)
 {
@@ -164,8 +185,11 @@ static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *a
     memcpy(request.of.hello.uuid, client->uuid, sizeof client->uuid);
     request.of.hello.client = client->id;
     snprintf(request.of.hello.name, sizeof request.of.hello.name, "%s", program_invocation_short_name);
-    int result = round_trip(client, &request, &answer, fds, timeout_ns);
+    int result = ask(client, &request, &answer, fds, timeout_ns);
     if (result < 0) {
+        if (first && result == -EMFILE) /* the answer has come, without what belongs to it */
+            decline(client);
+        drop_connection(client, result);
         *again = is_broken(result);
         return result;
     }
@@ -180,6 +204,8 @@ static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *a
     else
         result = take_identity(client, &answer, fds[0]);
     np_session_close_descriptors(fds);
+    if (result < 0 && first && answer.result >= 0)
+        decline(client);
     if (result < 0)
         drop_connection(client, 0);
     else

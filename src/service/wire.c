@@ -114,7 +114,8 @@ int np_wire_connect(const char *path)
     strcpy(address.sun_path, path);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return np_error(-errno, "cannot make a socket: %s", strerror(errno));
+        return np_error(-errno, "cannot make a socket (%s): raise %s", strerror(errno),
+                        errno == ENFILE ? "the system's limit of open files (sysctl fs.file-max)" : "this process's limit of open files");
     int result = bound_waiting(fd);
     while (result == 0) {
         result = connect(fd, (struct sockaddr *)&address, sizeof address);
