@@ -2,6 +2,7 @@
 #include "daemon/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -14,12 +15,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 1024, LOST_BYTES = 64 };
+#include "core/sleep.h"
+
+#define LIMIT_PERIOD_NS INT64_C(10000000000)
+
+enum { LINE_BYTES = 1024, LOST_BYTES = 64, LIMIT_TOLD_MAX = 10 /* in a period */ };
 
 static const char *who_logs = "daemon", *journal_path = NP_LOG_JOURNAL_SOCKET;
 static enum np_log_level most = NP_LOG_INFO;
 static unsigned long lines_lost;
 static int journal_fd = -1; /* -1: the standard error */
+static int stderr_fd = -1;  /* the standard error, opened anew so that writing does not wait; -1: as it is */
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 static const int priorities[] = { 3, 4, 6, 7 }; /* of syslog(3) */
@@ -73,6 +79,16 @@ static bool stderr_is_journal(void)
            status.st_dev == device && status.st_ino == inode;
 }
 
+/* Of a pipe or terminal an opening of our own, which does not wait: the flag on the one that we were given would be everybody's who has it. */
+static void open_stderr(void)
+{
+    struct stat status;
+    if (stderr_fd >= 0)
+        close(stderr_fd);
+    bool may_wait = fstat(STDERR_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode));
+    stderr_fd = may_wait ? open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+}
+
 void np_log_start(const char *who, enum np_log_level level, enum np_log_to to, const char *path)
 {
     who_logs = who;
@@ -82,6 +98,7 @@ void np_log_start(const char *who, enum np_log_level level, enum np_log_to to, c
     if (journal_fd >= 0)
         close(journal_fd);
     journal_fd = -1;
+    open_stderr();
     if (to == NP_LOG_TO_STDERR || (to == NP_LOG_TO_AUTO && !stderr_is_journal()))
         return;
     journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -134,15 +151,22 @@ static int to_journal(enum np_log_level level, const struct np_log_about *about,
     return sent >= 0 ? 0 : errno == EWOULDBLOCK || errno == ENOBUFS ? -EAGAIN : -errno;
 }
 
-/* A pipe that is ready takes a line this short whole; one that nobody empties must not stop the daemon. */
+/* Nobody who reads it may stop the daemon, by not reading. Where the standard error is another user's pipe, or there is no /proc, it is
+ * asked whether it is ready: the other half of the daemon may then still be first, and this one wait until somebody reads. */
+static bool is_ready(int fd)
+{
+    struct pollfd out = { .fd = fd, .events = POLLOUT };
+    return fd == stderr_fd || (poll(&out, 1, 0) == 1 && (out.revents & POLLOUT));
+}
+
 static int to_stderr(enum np_log_level level, const char *message)
 {
     char line[LINE_BYTES + 128];
     int used = snprintf(line, sizeof line - 1, "numapoold %s: %s: %s", who_logs, level_names[level], message);
     used = used < (int)sizeof line - 1 ? used : (int)sizeof line - 2;
     line[used++] = '\n';
-    struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
-    return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) && write(STDERR_FILENO, line, (size_t)used) == used ? 0 : -EAGAIN;
+    int fd = stderr_fd >= 0 ? stderr_fd : STDERR_FILENO;
+    return is_ready(fd) && write(fd, line, (size_t)used) == used ? 0 : -EAGAIN; /* a pipe takes a line this short whole or not at all */
 }
 
 static void tell(enum np_log_level level, const struct np_log_about *about, const char *format, va_list arguments)
@@ -181,4 +205,20 @@ void np_log_of(enum np_log_level level, struct np_log_about about, const char *f
     va_start(arguments, format);
     tell(level, &about, format, arguments);
     va_end(arguments);
+}
+
+bool np_log_is_due(struct np_log_limit *limit, unsigned *untold)
+{
+    int64_t now_ns = np_monotonic_ns();
+    *untold = 0;
+    if (now_ns - limit->since_ns >= LIMIT_PERIOD_NS) {
+        *untold = limit->untold;
+        *limit = (struct np_log_limit){ .since_ns = now_ns };
+    }
+    if (limit->told < LIMIT_TOLD_MAX) {
+        limit->told++;
+        return true;
+    }
+    limit->untold++;
+    return false;
 }

@@ -7,6 +7,7 @@
 #ifndef NP_DAEMON_LOG_H
 #define NP_DAEMON_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum np_log_level { NP_LOG_ERROR, NP_LOG_WARN, NP_LOG_INFO, NP_LOG_DEBUG };
@@ -33,6 +34,14 @@ struct np_log_about {
     int32_t pid;
 };
 __attribute__((format(printf, 3, 4))) void np_log_of(enum np_log_level level, struct np_log_about about, const char *format, ...);
+
+/* What others can make happen as often as they like is told ten times in ten seconds. True: it is to be told now; *untold is how many
+ * were not in the period before, once in each period, and else 0. */
+struct np_log_limit {
+    int64_t since_ns;
+    unsigned told, untold;
+};
+bool np_log_is_due(struct np_log_limit *limit, unsigned *untold);
 
 /* "error", "warn", "info", "debug". */
 const char *np_log_level_name(enum np_log_level level);

@@ -6,12 +6,18 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
@@ -139,6 +145,85 @@ START_TEST(a_journal_that_is_stopped_does_not_stop_the_daemon_and_what_was_lost_
 }
 END_TEST
 
+enum { WRITERS = 2, OTHERS = 2, ROUNDS = 600, FULL = 4096 };
+
+/* Says how often it has written, or has seen that it cannot. */
+static void write_always(_Atomic unsigned *lines)
+{
+    np_log_start("worker", NP_LOG_INFO, NP_LOG_TO_STDERR, path);
+    for (;;) {
+        np_log(NP_LOG_INFO, "a line");
+        atomic_fetch_add_explicit(lines, 1, memory_order_relaxed);
+    }
+}
+
+/* Another program that has the same pipe. */
+static void fill_always(void)
+{
+    static char page[FULL];
+    int own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK);
+    while (own >= 0)
+        (void)!write(own, page, sizeof page);
+    _exit(1);
+}
+
+static bool all_go_on(_Atomic unsigned *lines)
+{
+    for (unsigned i = 0; i < WRITERS; i++) {
+        unsigned before = atomic_load_explicit(&lines[i], memory_order_relaxed);
+        time_t until = time(NULL) + 20;
+        while (atomic_load_explicit(&lines[i], memory_order_relaxed) == before)
+            if (time(NULL) > until)
+                return false;
+    }
+    return true;
+}
+
+/* Several programs have the pipe, as in a container. Whoever asks whether there is room, and then writes, may find that another was
+ * faster, and wait for a reader that does not come. */
+START_TEST(a_pipe_that_others_fill_and_nobody_reads_stops_nobody)
+{
+    _Atomic unsigned *lines = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t writers[WRITERS + OTHERS];
+    bool went_on = true;
+    ck_assert_ptr_ne(lines, MAP_FAILED);
+    ck_assert_int_ge(fcntl(errors[1], F_SETPIPE_SZ, FULL), FULL);
+    ck_assert_int_eq(fcntl(STDERR_FILENO, F_SETFL, 0), 0); /* as it is given to a daemon */
+    for (unsigned i = 0; i < WRITERS + OTHERS; i++)
+        if ((writers[i] = fork()) == 0) {
+            if (i < WRITERS)
+                write_always(&lines[i]);
+            fill_always();
+        }
+    for (unsigned i = 0; i < ROUNDS && went_on; i++) {
+        on_stderr();
+        went_on = all_go_on(lines);
+    }
+    for (unsigned i = 0; i < WRITERS + OTHERS; i++) {
+        kill(writers[i], SIGKILL);
+        waitpid(writers[i], NULL, 0);
+    }
+    ck_assert(went_on);
+}
+END_TEST
+
+START_TEST(what_others_can_make_happen_is_told_ten_times_and_then_counted)
+{
+    struct np_log_limit limit = { 0 };
+    unsigned due = 0, untold = 77;
+    for (unsigned i = 0; i < 1000; i++) {
+        due += np_log_is_due(&limit, &untold);
+        ck_assert_uint_eq(untold, 0);
+    }
+    ck_assert_uint_eq(due, 10);
+    limit.since_ns -= INT64_C(11000000000); /* eleven seconds later */
+    ck_assert(np_log_is_due(&limit, &untold));
+    ck_assert_uint_eq(untold, 990);
+    ck_assert(np_log_is_due(&limit, &untold));
+    ck_assert_uint_eq(untold, 0);
+}
+END_TEST
+
 START_TEST(a_line_that_is_too_long_is_cut)
 {
     static char longest[4000];
@@ -178,6 +263,9 @@ int main(void)
     tcase_add_test(all, by_itself_it_goes_where_systemd_has_connected_the_standard_error);
     tcase_add_test(all, without_a_journal_it_goes_to_the_standard_error);
     tcase_add_test(all, a_journal_that_is_stopped_does_not_stop_the_daemon_and_what_was_lost_is_counted);
+    tcase_set_timeout(all, 120);
+    tcase_add_test(all, a_pipe_that_others_fill_and_nobody_reads_stops_nobody);
+    tcase_add_test(all, what_others_can_make_happen_is_told_ten_times_and_then_counted);
     tcase_add_test(all, a_line_that_is_too_long_is_cut);
     tcase_add_test(all, its_words_are_read_and_written);
     suite_add_tcase(suite, all);
