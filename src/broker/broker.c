@@ -160,7 +160,7 @@ int np_broker_pool_add(struct np_broker *broker, const char *name, struct np_poo
         *entry = pool;
         return 0;
     }
-    return np_error(-ENOSPC, "no room for pool '%.47s': there can be %u", name, NP_POOLS_MAX);
+    return np_error(-ENOSPC, "no room for pool '%.47s': there can be %u; destroy one that is not needed (numapoolctl pools lists them)", name, NP_POOLS_MAX);
 }
 
 int np_broker_client_add(struct np_broker *broker, struct np_client_entry **entry)

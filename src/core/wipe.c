@@ -22,7 +22,8 @@ void *np_wipe_alloc(size_t bytes)
     size_t length = whole_pages(bytes);
     void *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED) {
-        np_error(-ENOMEM, "cannot map %zu bytes of private memory: %s", length, strerror(errno));
+        np_error(-ENOMEM, "cannot map %zu bytes of private memory (%s): free memory, or raise LimitAS= or vm.max_map_count", length,
+                 strerror(errno));
         return NULL;
     }
     if (madvise(address, length, MADV_WIPEONFORK) != 0) {

@@ -231,6 +231,33 @@ static void bound_refused(struct np_worker *worker, const struct np_connection *
         np_connection_close(oldest);
 }
 
+/* With np_error's sentence. */
+static void tell_unaccepted(struct np_worker *worker)
+{
+    unsigned untold;
+    bool is_due = np_log_is_due(&worker->unaccepted, &untold);
+    if (untold > 0)
+        np_log(NP_LOG_WARN, "%u more connections were not accepted", untold);
+    if (is_due)
+        np_log(NP_LOG_WARN, "a connection is not accepted: %s", np_error_sentence());
+}
+
+/* Tried again after a while. Without a descriptor nobody could be served for as long as nobody leaves: who has waited for that long is
+ * told so. The first time nobody is, for who has just connected has not asked for anything that could be answered. */
+static void not_accepted(struct np_worker *worker, int code)
+{
+    if (code != -ECONNABORTED && code != -EINTR) {
+        np_error(code, "the daemon cannot accept a connection (%s): %s", strerror(-code),
+                 code == -EMFILE   ? "raise its limit of open files (LimitNOFILE=), or let other clients leave"
+                 : code == -ENFILE ? "raise the system's limit of open files (sysctl fs.file-max)"
+                                   : "free memory");
+        tell_unaccepted(worker);
+    }
+    if ((code == -EMFILE || code == -ENFILE) && worker->accept_failed)
+        np_spare_refuse(&worker->spare, worker->listen_fd, code);
+    worker->accept_failed = true;
+}
+
 static void accepted(struct np_operation *operation, int result)
 {
     struct np_worker *worker = operation->context;
@@ -244,17 +271,18 @@ static void accepted(struct np_operation *operation, int result)
         return;
     }
     if (result < 0) {
-        if (result != -ECONNABORTED && result != -EINTR)
-            np_log(NP_LOG_WARN, "cannot accept a connection: %s%s", strerror(-result),
-                   result == -EMFILE || result == -ENFILE ? ": raise the limit of open files (LimitNOFILE=)" : "");
+        not_accepted(worker, result);
         if (!operation->pending)
             np_timer_set(&worker->accept_again, np_monotonic_ns() + ACCEPT_PAUSE_NS);
         return;
     }
+    worker->accept_failed = false;
     struct np_connection *connection = next_free(worker);
     struct np_identity identity;
     if (!connection || np_identity_of_socket(result, &identity) < 0) {
-        np_log(NP_LOG_WARN, "a connection is refused: %s", connection ? np_error_sentence() : "all are taken (--clients)");
+        if (!connection)
+            np_error(-EUSERS, "all %u connections are taken: raise the limit (--clients)", worker->connection_count);
+        tell_unaccepted(worker);
         close(result);
         evict_silent(worker, NULL);
         return;
@@ -300,6 +328,7 @@ static void accept_again(struct np_timer *timer)
 void np_connections_accept(struct np_worker *worker)
 {
     if (!worker->accept.done) {
+        np_spare_start(&worker->spare);
         worker->accept = (struct np_operation){ .done = accepted, .context = worker };
         worker->accept_again = (struct np_timer){ .due = accept_again, .context = worker };
         np_loop_timer_add(worker->loop, &worker->accept_again);

@@ -151,7 +151,7 @@ static void exec_worker(const struct keeper *keeper, int records)
     }
     execv("/proc/self/exe", (char *const *)(uintptr_t)arguments);
     np_log(NP_LOG_ERROR, "cannot start a worker (execv of /proc/self/exe: %s): /proc must be mounted", strerror(errno));
-    _exit(EX_OSERR);
+    _exit(keeper->ready_told ? EX_OSERR : EX_CONFIG);
 }
 
 static void run_child(const struct keeper *keeper, int records, pid_t parent)
@@ -196,7 +196,7 @@ static void start_worker(struct keeper *keeper)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-        np_log(NP_LOG_ERROR, "cannot make a socket pair for a worker: %s", strerror(errno));
+        np_log(NP_LOG_ERROR, "cannot make a socket pair for a worker (%s): raise LimitNOFILE=", strerror(errno));
         start_later(keeper, -1);
         return;
     }
@@ -205,7 +205,7 @@ static void start_worker(struct keeper *keeper)
         run_child(keeper, pair[1], parent);
     close(pair[1]);
     if (child < 0) {
-        np_log(NP_LOG_ERROR, "cannot start a worker (fork: %s)", strerror(errno));
+        np_log(NP_LOG_ERROR, "cannot start a worker (fork: %s): raise TasksMax=, or free memory", strerror(errno));
         close(pair[0]);
         start_later(keeper, -1);
         return;

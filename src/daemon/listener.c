@@ -69,7 +69,8 @@ static int take_lock(struct np_listener *listener)
     char text[32];
     int bytes = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     if (ftruncate(listener->lock_fd, 0) != 0 || pwrite(listener->lock_fd, text, (size_t)bytes, 0) != bytes)
-        return np_error(-EIO, "cannot write '%s': is the file system full?", listener->lock_path);
+        return np_error(-EIO, "cannot write '%s': is the file system full? Make room there, or choose another path by --socket",
+                        listener->lock_path);
     return 0;
 }
 
@@ -99,7 +100,7 @@ static int bind_path(struct np_listener *listener)
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     struct stat there;
     if (strlen(listener->path) >= sizeof address.sun_path)
-        return np_error(-ENAMETOOLONG, "the socket's path '%s' has more than %zu bytes", listener->path, sizeof address.sun_path - 1);
+        return np_error(-ENAMETOOLONG, "the socket's path '%s' has more than %zu bytes: choose a shorter one, by --socket", listener->path, sizeof address.sun_path - 1);
     strcpy(address.sun_path, listener->path);
     if (lstat(listener->path, &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
@@ -118,7 +119,8 @@ static int bind_path(struct np_listener *listener)
     int code = errno;
     umask(before);
     if (result != 0)
-        return np_error(-code, "cannot make the socket '%s': %s", listener->path, strerror(code));
+        return np_error(-code, "cannot make the socket '%s' (%s): make room for it, or choose another path by --socket", listener->path,
+                        strerror(code));
     if (listen(listener->socket_fd, SOMAXCONN) != 0)
         return np_error(-errno, "cannot listen at '%s': %s", listener->path, strerror(errno));
     return 0;

@@ -18,9 +18,6 @@
 #include "core/error.h"
 #include "daemon/worker.h"
 
-#define REFUSALS_PERIOD_NS INT64_C(10000000000)
-#define REFUSALS_TOLD_MAX 10u /* in a period */
-
 #define ALL_RIGHTS ((unsigned)NP_RIGHT_DIRECT | NP_RIGHT_READONLY | NP_RIGHT_ADMIN)
 
 static bool needs_no_list(const struct np_connection *connection)
@@ -104,22 +101,14 @@ bool np_rights_has_any(const struct np_connection *connection)
 void np_rights_refused(const struct np_connection *connection)
 {
     struct np_worker *worker = connection->worker;
-    struct np_refusals *refusals = &worker->refusals;
-    int64_t now_ns = np_monotonic_ns();
+    unsigned untold;
     np_add64(&worker->board.header->requests_refused, 1, memory_order_relaxed); /* relaxed: a statistic */
-    if (now_ns - refusals->since_ns >= REFUSALS_PERIOD_NS) {
-        if (refusals->untold > 0)
-            np_log(NP_LOG_WARN, "%u more requests were refused", refusals->untold);
-        *refusals = (struct np_refusals){ .since_ns = now_ns };
-    }
-    if (refusals->told < REFUSALS_TOLD_MAX) {
-        refusals->told++;
-        np_log(NP_LOG_WARN, "process %ld of user %ld is refused: %s", (long)connection->identity.pid,
-               (long)connection->identity.uid,
+    bool is_due = np_log_is_due(&worker->refusals, &untold);
+    if (untold > 0)
+        np_log(NP_LOG_WARN, "%u more requests were refused", untold);
+    if (is_due)
+        np_log(NP_LOG_WARN, "process %ld of user %ld is refused: %s", (long)connection->identity.pid, (long)connection->identity.uid,
                np_error_sentence());
-    } else {
-        refusals->untold++;
-    }
 }
 
 /* ---------------------------------------------------------------- the socket */

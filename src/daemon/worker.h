@@ -6,6 +6,7 @@
  *   worker.c      its life: start, turn, end
  *   premises.c    the memory it makes and takes over: board, bells, pools, lanes, accounts
  *   connection.c  sockets: a request is received, its answer sent, then the next is received
+ *   spare.c       the descriptor with which one can be told that there is none
  *   request.c     what each request does
  *   rights.c      who may ask for what
  *   watch.c       clients' lives: pidfds, and processes that have become another program
@@ -35,8 +36,10 @@
 #include "daemon/depository.h"
 #include "daemon/identity.h"
 #include "daemon/inflight.h"
+#include "daemon/log.h"
 #include "daemon/loop.h"
 #include "daemon/pools.h"
+#include "daemon/spare.h"
 #include "daemon/store.h"
 #include "daemon/upgrade.h"
 #include "numapool.h"
@@ -148,7 +151,9 @@ struct np_worker {
     struct np_operation accept, signal, records, bell;
     uint32_t bell_seen;
     unsigned orphans;
-    struct np_refusals { int64_t since_ns; unsigned told, untold; } refusals; /* what the log was told of in this period */
+    struct np_log_limit refusals, unaccepted; /* what the log was told of in this period */
+    struct np_spare spare;
+    bool accept_failed; /* the last time: who waits at the socket has had time to say what he wants */
     int64_t duty_period_ns;
     struct np_timer accept_again, unheard, duty, checks;
     int64_t unheard_period_ns;

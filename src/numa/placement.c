@@ -102,7 +102,7 @@ static int open_file(const char *what, size_t bytes, enum page_kind kind)
         if (kind == HUGETLB && (code == EINVAL || code == ENODEV || code == ENOSYS || code == ENOENT))
             return np_error(-ENOSPC, "%s cannot be on 2 MiB pages: this kernel has no hugetlb pages of that size", what);
         return np_error(-code, "cannot make a memory file for %s (memfd_create: %s)%s", what, strerror(code),
-                        code == EMFILE ? ": raise LimitNOFILE=" : "");
+                        code == EMFILE ? ": raise LimitNOFILE=" : code == ENFILE ? ": raise sysctl fs.file-max" : "");
     }
     if (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)bytes) != 0) {
         int code = errno;
