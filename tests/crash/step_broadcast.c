@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Stepped: what goes to everybody. Nobody who comes later gets it: it is judged by what lies on the lanes of those who are there, and
- * received by the peer when the stepped process was really killed. */
+ * Stepped: what goes to everybody. Nobody who comes later gets it: it is judged by what lies on the lanes of those who
+ * are there, and received by the peer when the stepped process was really killed. */
 #include <errno.h>
 
 #include "channel/receiver.h"
@@ -20,7 +20,8 @@ static void judge_lane(struct ledger *ledger, const struct step_lane *read)
                           (unsigned long long)read->numbers[i], (unsigned long long)(read->first + i + 1));
 }
 
-/* Everybody who is there has the same end, which is that of all whose sending has returned, or of those that were being sent. */
+/* Everybody who is there has the same end, which is that of all whose sending has returned, or of those that were being
+ * sent. */
 static int judge(struct np_broker *broker, struct ledger *ledger)
 {
     uint64_t sent = 0, begun = 0, end = UINT64_MAX;
@@ -35,12 +36,14 @@ static int judge(struct np_broker *broker, struct ledger *ledger)
         judge_lane(ledger, &read);
         const uint64_t own_end = read.first + read.count;
         if (end != UINT64_MAX && own_end != end)
-            ledger_breach(ledger, "lane %u of a broadcast ends at %llu, another at %llu", read.lane, (unsigned long long)own_end,
+            ledger_breach(ledger, "lane %u of a broadcast ends at %llu, another at %llu", read.lane,
+                          (unsigned long long)own_end,
                           (unsigned long long)end);
         end = own_end;
     }
     if (end != UINT64_MAX && (end < sent || end > begun))
-        ledger_breach(ledger, "a broadcast ends at %llu: %llu were sent, %llu begun", (unsigned long long)end, (unsigned long long)sent,
+        ledger_breach(ledger, "a broadcast ends at %llu: %llu were sent, %llu begun", (unsigned long long)end,
+                      (unsigned long long)sent,
                       (unsigned long long)begun);
     return 0;
 }
@@ -239,28 +242,35 @@ static int run_join_as_sender(struct step_actor *stepped)
 static const struct step_operation operations[] = {
     { .name = "the first, to two", HERE, .peer = peer_hears_twice, .prepare = prepare_first, .run = run_send },
     { .name = "three, to three", HERE, .peer = peer_hears_thrice, .prepare = prepare_three, .run = run_send },
-    { .name = "one, to who sleeps and who does not", HERE, .peer = peer_hears_twice, .prepare = prepare_three, .peer_again = peer_sleeps,
+    { .name = "one, to who sleeps and who does not", HERE, .peer = peer_hears_twice, .prepare = prepare_three,
+      .peer_again = peer_sleeps,
       .run = run_send },
     { .name = "one, when a slow one has released one", HERE, .peer = peer_hears_twice, .prepare = prepare_full,
       .peer_again = peer_releases_four_and_one, .run = run_send },
     { .name = "one, waiting for the slow one", HERE, .flags = STEP_SLEEPS, .peer = peer_hears_twice, .prepare = prepare_full,
       .run = run_send_and_wait, .meanwhile = peer_releases_four_and_one },
-    { .name = "one, when nobody is there", .pool_options = STEP_LANES_POOL, .only_judge = true, .judge = judge, .prepare = prepare_first,
+    { .name = "one, when nobody is there", .pool_options = STEP_LANES_POOL, .only_judge = true, .judge = judge,
+      .prepare = prepare_first,
       .run = run_send },
-    { .name = "one, when another has come", TALKS, .peer = peer_hears_once, .prepare = prepare_three, .peer_again = peer_hears_once_more,
+    { .name = "one, when another has come", TALKS, .peer = peer_hears_once, .prepare = prepare_three,
+      .peer_again = peer_hears_once_more,
       .run = run_send },
-    { .name = "one, when another has left", TALKS, .peer = peer_hears_twice, .prepare = prepare_full, .peer_again = peer_hears_no_more,
+    { .name = "one, when another has left", TALKS, .peer = peer_hears_twice, .prepare = prepare_full,
+      .peer_again = peer_hears_no_more,
       .run = run_send },
-    { .name = "its sender leaves", TALKS, .peer = peer_hears_twice, .prepare = prepare_full, .peer_again = peer_releases_four_and_one,
+    { .name = "its sender leaves", TALKS, .peer = peer_hears_twice, .prepare = prepare_full,
+      .peer_again = peer_releases_four_and_one,
       .run = run_close },
     { .name = "three received, and released the eldest last", HERE, .peer = peer_sends_and_hears, .prepare = prepare_hearing,
       .peer_again = peer_sends_three, .run = run_receive },
     { .name = "received, and the sender sleeps", HERE, .peer = peer_sends_and_hears, .prepare = prepare_hearing,
       .peer_again = peer_sends_four_and_sleeps, .run = run_receive },
-    { .name = "a receiver leaves", TALKS, .peer = peer_sends_and_hears, .prepare = prepare_hearing, .peer_again = peer_sends_three,
+    { .name = "a receiver leaves", TALKS, .peer = peer_sends_and_hears, .prepare = prepare_hearing,
+      .peer_again = peer_sends_three,
       .run = run_leave },
     { .name = "a receiver joins", TALKS, .peer = peer_sends_three_first, .prepare = prepare_connected, .run = run_join },
-    { .name = "a sender joins", TALKS, .peer = peer_sends_three_first, .prepare = prepare_connected, .run = run_join_as_sender },
+    { .name = "a sender joins", TALKS, .peer = peer_sends_three_first, .prepare = prepare_connected,
+      .run = run_join_as_sender },
 };
 
 const struct step_group step_broadcast_group = { "broadcast", operations, sizeof operations / sizeof operations[0] };

@@ -9,7 +9,8 @@
 /* Receives the three that the peer has sent. */
 static int prepare_with_room_for(struct step_actor *stepped, uint32_t lane_slots)
 {
-    return step_opens_receiver(stepped) < 0 || step_open_sender(stepped, 0, "b", lane_slots, 0) < 0 ? -1 : step_receive(stepped, 0, 0, 3);
+    return step_opens_receiver(stepped) < 0 || step_open_sender(stepped, 0, "b", lane_slots, 0) < 0 ? -1
+        : step_receive(stepped, 0, 0, 3);
 }
 
 static int prepare_forward(struct step_actor *stepped)
@@ -170,10 +171,12 @@ static int prepare_into_broadcast(struct step_actor *stepped)
 static int judge_into_broadcast(struct np_broker *broker, struct ledger *ledger)
 {
     for (uint32_t number = 1; number < ledger->next; number++) {
-        unsigned plain = step_on_channel(broker, ledger, "a", number), shared = step_on_channel(broker, ledger, "c/all", number);
+        unsigned plain = step_on_channel(broker, ledger, "a", number),
+            shared = step_on_channel(broker, ledger, "c/all", number);
         const bool finished = ledger->messages[number].finished[LEDGER_A];
         if (!(plain == 1 && shared == 0 && !finished) && !(plain == 0 && shared == 2))
-            ledger_breach(ledger, "message %u is on a %u times and on %u of two lanes of a broadcast (forwarded %u)", number, plain, shared,
+            ledger_breach(ledger, "message %u is on a %u times and on %u of two lanes of a broadcast (forwarded %u)", number,
+                          plain, shared,
                           (unsigned)finished);
     }
     return 0;
@@ -207,32 +210,43 @@ static int run_keep_youngest(struct step_actor *stepped)
 }
 
 static const struct step_operation operations[] = {
-    { .name = "one", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_forward, .run = run_forward,
+    { .name = "one", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_forward,
+      .run = run_forward,
       .forwards = true },
-    { .name = "one, with checks", .pool_options = STEP_LANES_POOL ",checks", .peer = step_peer_sends_three, .prepare = prepare_forward,
+    { .name = "one, with checks", .pool_options = STEP_LANES_POOL ",checks", .peer = step_peer_sends_three,
+      .prepare = prepare_forward,
       .run = run_forward, .forwards = true },
-    { .name = "one, between two who sleep", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_receives, .prepare = prepare_forward,
+    { .name = "one, between two who sleep", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_receives,
+      .prepare = prepare_forward,
       .peer_again = peer_sleeps_at_both_ends, .run = run_forward, .forwards = true, .survive = step_survive_receiving },
     { .name = "a bulk of three", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_forward,
       .run = run_forward_bulk, .forwards = true },
     { .name = "a bulk for which there is half room", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three,
       .prepare = prepare_for_two, .run = run_forward_bulk, .forwards = true },
-    { .name = "a bulk that waits for room", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends_and_receives,
+    { .name = "a bulk that waits for room", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS,
+      .peer = peer_sends_and_receives,
       .prepare = prepare_for_two, .run = run_forward_and_wait, .meanwhile = peer_makes_room, .forwards = true },
-    { .name = "the youngest first", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_forward,
+    { .name = "the youngest first", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three,
+      .prepare = prepare_forward,
       .run = run_forward_youngest, .forwards = true },
-    { .name = "keyed ones", .pool_options = STEP_LANES_POOL, .peer = peer_sends_keyed, .prepare = prepare_forward, .run = run_forward_bulk,
+    { .name = "keyed ones", .pool_options = STEP_LANES_POOL, .peer = peer_sends_keyed, .prepare = prepare_forward,
+      .run = run_forward_bulk,
       .forwards = true },
-    { .name = "a bulk of two lanes", .pool_options = STEP_LANES_POOL, .peer = peer_sends_on_two_lanes, .prepare = prepare_four,
+    { .name = "a bulk of two lanes", .pool_options = STEP_LANES_POOL, .peer = peer_sends_on_two_lanes,
+      .prepare = prepare_four,
       .run = run_forward_four, .forwards = true },
     { .name = "what an orphan has", .pool_options = STEP_LANES_POOL, .flags = STEP_TALKS | STEP_LONG, .peer = peer_will_send,
       .prepare = prepare_ends, .peer_again = peer_leaves_an_orphan, .run = run_forward_orphan, .forwards = true },
-    { .name = "one, into a broadcast", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_hears, .prepare = prepare_into_broadcast,
+    { .name = "one, into a broadcast", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_hears,
+      .prepare = prepare_into_broadcast,
       .run = run_forward, .judge = judge_into_broadcast },
-    { .name = "three, into a broadcast", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_hears, .prepare = prepare_into_broadcast,
+    { .name = "three, into a broadcast", .pool_options = STEP_LANES_POOL, .peer = peer_sends_and_hears,
+      .prepare = prepare_into_broadcast,
       .run = run_forward_bulk, .judge = judge_into_broadcast },
-    { .name = "kept instead", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_keep, .run = run_keep },
-    { .name = "kept instead, the youngest first", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_keep,
+    { .name = "kept instead", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three, .prepare = prepare_keep,
+      .run = run_keep },
+    { .name = "kept instead, the youngest first", .pool_options = STEP_LANES_POOL, .peer = step_peer_sends_three,
+      .prepare = prepare_keep,
       .run = run_keep_youngest },
     { .name = "kept instead, with checks", .pool_options = STEP_LANES_POOL ",checks", .peer = step_peer_sends_three,
       .prepare = prepare_keep, .run = run_keep },

@@ -14,7 +14,8 @@ static bool receiver_sleeps, sender_sleeps; /* of a peer: receiver or sender 0 h
 
 int step_failed(const struct step_actor *actor, const char *call, int result)
 {
-    fprintf(stderr, "process %u of a stepped operation: %s gave %d: %s\n", actor->incarnation, call, result, numapool_errormsg());
+    fprintf(stderr, "process %u of a stepped operation: %s gave %d: %s\n", actor->incarnation, call, result,
+            numapool_errormsg());
     return -1;
 }
 
@@ -56,7 +57,8 @@ int step_open_receiver(struct step_actor *actor, unsigned which, const char *cha
     struct numapool_channel_options options = options_of(0, flags);
     if (step_connect(actor) < 0)
         return -1;
-    actor->readers[which] = (struct ledger_reader){ .ledger = actor->ledger, .channel = channel[0] == 'b' ? LEDGER_B : LEDGER_A,
+    actor->readers[which] = (struct ledger_reader){ .ledger = actor->ledger, .channel = channel[0] == 'b' ? LEDGER_B
+                                                    : LEDGER_A,
                                                     .role = "process", .incarnation = actor->incarnation };
     int result = numapool_receiver_open(actor->pool, channel, &options, &actor->receivers[which]);
     return result < 0 ? step_failed(actor, "receiver_open", result) : 0;
@@ -212,8 +214,10 @@ int step_survive_receiving(struct step_actor *peer)
 int step_survive_sending(struct step_actor *peer)
 {
     struct np_lane_shared *shared = peer->senders[0]->lanes[0].shared;
-    const uint64_t capacity = peer->senders[0]->lanes[0].mask + 1, released = np_load64(&shared->released, memory_order_acquire);
-    const bool has_room = peer->senders[0]->lanes[0].head - released < capacity; /* and no word that was not released is in the way */
+    const uint64_t capacity = peer->senders[0]->lanes[0].mask + 1, released = np_load64(&shared->released,
+                                                                                        memory_order_acquire);
+    /* and no word that was not released is in the way */
+    const bool has_room = peer->senders[0]->lanes[0].head - released < capacity;
     if (survive_sleep(peer) < 0 || step_compose(peer, 0, 0, 1) < 0)
         return -1;
     int result = numapool_send(peer->senders[0], peer->messages, 0);
@@ -241,7 +245,8 @@ int step_opens_receiver(struct step_actor *stepped)
 
 /* ---------------------------------------------------------------- judging */
 
-static void read_plain(struct np_lane_shared *shared, uint32_t lane, uint64_t position, uint64_t word, struct step_lane *read)
+static void read_plain(struct np_lane_shared *shared, uint32_t lane, uint64_t position, uint64_t word,
+                       struct step_lane *read)
 {
     const struct np_label *label = &np_lane_labels(shared, shared->capacity)[position & (shared->capacity - 1)];
     if (!np_word_is_sent_as(word, lane, position))
@@ -256,18 +261,20 @@ static void read_small(struct np_lane_shared *shared, uint64_t position, struct 
     read->numbers[read->count++] = np_load64(&cell->id, memory_order_relaxed); /* relaxed: nobody else has this copy */
 }
 
-static void read_shared(struct np_lane_shared *shared, struct ledger *ledger, const struct np_lane_entry *entry, uint64_t position,
+static void read_shared(struct np_lane_shared *shared, struct ledger *ledger, const struct np_lane_entry *entry,
+                        uint64_t position,
                         uint64_t word, struct step_lane *read)
 {
     const struct np_label *label = &np_lane_labels(shared, shared->capacity)[position & (shared->capacity - 1)];
     const uint64_t number = np_load64(&label->id, memory_order_relaxed); /* relaxed: nobody else has this copy */
     if (np_word_claim(word) != np_word_shared(entry->home, read->first + read->count, 0))
-        ledger_breach(ledger, "broadcast: message %llu, number %llu of its home, is announced, and its slot's word says %llx",
+        ledger_breach(ledger, "message %llu, number %llu of its home, is announced, and its slot's word says %llx",
                       (unsigned long long)number, (unsigned long long)(read->first + read->count), (unsigned long long)word);
     read->numbers[read->count++] = number;
 }
 
-bool step_read_lane(struct np_broker *broker, struct ledger *ledger, uint32_t lane, const char *channel, struct step_lane *read)
+bool step_read_lane(struct np_broker *broker, struct ledger *ledger, uint32_t lane, const char *channel,
+                    struct step_lane *read)
 {
     struct np_lane_entry *entry = &broker->board.lanes[lane];
     struct np_lane_shared *shared = broker->lane_memory[lane];
@@ -277,9 +284,11 @@ bool step_read_lane(struct np_broker *broker, struct ledger *ledger, uint32_t la
         strcmp(broker->board.channels[entry->channel].name, channel) != 0)
         return false;
     uint64_t position = np_load64(&shared->released, memory_order_acquire);
-    const uint64_t until = np_lane_announced_until(shared, entry->capacity, entry->kind, position, position + entry->capacity);
+    const uint64_t until = np_lane_announced_until(shared, entry->capacity, entry->kind, position,
+                                                   position + entry->capacity);
     *read = (struct step_lane){ .lane = lane, .kind = entry->kind, .began = !shares || np_broadcast_start(shared, &start),
-                                .sender = np_load32(&entry->sender, memory_order_relaxed), /* relaxed, all: nobody else has this copy */
+                                /* relaxed, all: nobody else has this copy */
+                                .sender = np_load32(&entry->sender, memory_order_relaxed),
                                 .receiver = np_load32(&entry->receiver, memory_order_relaxed) };
     read->first = position + (read->began ? start : 0);
     for (; position < until && read->count < STEP_MESSAGES_MAX; position++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What operations on messages have in common: ends are opened, messages composed, sent and received with the ledger's marks. */
+ * What operations on messages have in common: ends are opened, messages composed, sent and received with the ledger's
+ * marks. */
 #ifndef NUMAPOOL_TESTS_CRASH_STEP_LANES_H
 #define NUMAPOOL_TESTS_CRASH_STEP_LANES_H
 
@@ -15,7 +16,8 @@ int step_failed(const struct step_actor *actor, const char *call, int result);
 
 /* As step_connect, but the pool is open for reading and receiving alone. A peer that does so is a fresh one. */
 int step_connect_readonly(struct step_actor *actor);
-/* Connects first, if that has not been done. lane_slots, flags: of the channel's options. spin_ns is -1: who waits sleeps at once. */
+/* Connects first, if that has not been done. lane_slots, flags: of the channel's options. spin_ns is -1: who waits sleeps
+ * at once. */
 int step_open_sender(struct step_actor *actor, unsigned which, const char *channel, uint32_t lane_slots, uint32_t flags);
 int step_open_receiver(struct step_actor *actor, unsigned which, const char *channel, uint32_t flags);
 /* From here on those that are opened spin before they sleep. */
@@ -40,12 +42,14 @@ int step_close_sender(struct step_actor *actor, unsigned which);
 int step_sleep_receiver(struct step_actor *actor, unsigned which);
 int step_sleep_sender(struct step_actor *actor, unsigned which);
 
-/* For `survive`: the peer goes on as if nothing had happened. Its receivers get all that was sent to them, with the ledger's marks; its
- * sender 0 sends one more, where its lane has room. Who had fallen asleep must have been rung, by the dead or for him. */
+/* For `survive`: the peer goes on as if nothing had happened. Its receivers get all that was sent to them, with the
+ * ledger's marks; its sender 0 sends one more, where its lane has room. Who had fallen asleep must have been rung, by the
+ * dead or for him. */
 int step_survive_receiving(struct step_actor *peer);
 int step_survive_sending(struct step_actor *peer);
 
-/* Shared by more than one file: the peer opens receiver 0 on "a"; the peer opens sender 0 on "a", with lanes of 8, and sends 3. */
+/* Shared by more than one file: the peer opens receiver 0 on "a"; the peer opens sender 0 on "a", with lanes of 8, and
+ * sends 3. */
 int step_peer_receives(struct step_actor *peer);
 int step_peer_sends_three(struct step_actor *peer);
 int step_opens_receiver(struct step_actor *stepped);
@@ -59,7 +63,8 @@ static inline struct ledger_message *step_entry(const struct step_actor *actor, 
 
 static inline void step_mark(_Atomic uint8_t *mark)
 {
-    atomic_store_explicit(mark, 1, memory_order_relaxed); /* relaxed: read after this process's death, or while it is stopped */
+    /* relaxed: read after this process's death, or while it is stopped */
+    atomic_store_explicit(mark, 1, memory_order_relaxed);
 }
 
 static inline void step_sent(const struct step_actor *actor, unsigned first, unsigned n)
@@ -101,9 +106,11 @@ struct step_lane {
     unsigned count;
     uint64_t numbers[STEP_MESSAGES_MAX], keys[STEP_MESSAGES_MAX];
 };
-/* Reads the lane if it belongs to the channel and is no home. Messages whose word has moved on are left out of plain lanes; of a
- * broadcast each must be SHARED. False: it is no such lane. A breach is noted where a cell is not what its word says. */
-bool step_read_lane(struct np_broker *broker, struct ledger *ledger, uint32_t lane, const char *channel, struct step_lane *read);
+/* Reads the lane if it belongs to the channel and is no home. Messages whose word has moved on are left out of plain
+ * lanes; of a broadcast each must be SHARED. False: it is no such lane. A breach is noted where a cell is not what its
+ * word says. */
+bool step_read_lane(struct np_broker *broker, struct ledger *ledger, uint32_t lane, const char *channel,
+                    struct step_lane *read);
 /* How often the number lies on lanes of the channel. */
 unsigned step_on_channel(struct np_broker *broker, struct ledger *ledger, const char *channel, uint64_t number);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Stepped: two at the same time. At some instruction of the stepped process its peer does what changes the lanes of both, or what the stepped
- * one waits for; then that one goes on, to its end or its death. */
+ * Stepped: two at the same time. At some instruction of the stepped process its peer does what changes the lanes of
+ * both, or what the stepped one waits for; then that one goes on, to its end or its death. */
 #include <errno.h>
 
 #include "channel/receiver.h"
@@ -201,8 +201,8 @@ static int peer_sends_two(struct step_actor *peer)
     return peer_will_send(peer) < 0 ? -1 : step_send(peer, 0, 2);
 }
 
-/* All that is there, one after the other, in the order of numbers: what a sender that has gone had sent comes before what its
- * successor sends. */
+/* All that is there, one after the other, in the order of numbers: what a sender that has gone had sent comes before what
+ * its successor sends. */
 static int run_receive(struct step_actor *stepped)
 {
     uint64_t last = 0;
@@ -211,7 +211,8 @@ static int run_receive(struct step_actor *stepped)
         if (result == -EAGAIN)
             return i > 0 ? 0 : step_failed(stepped, "receive", result);
         if (result != 1 || stepped->messages[i].id <= last)
-            return step_failed(stepped, "receiving in the order of numbers", result == 1 ? (int)stepped->messages[i].id : result);
+            return step_failed(stepped, "receiving in the order of numbers", result == 1 ? (int)stepped->messages[i].id
+                               : result);
         last = stepped->messages[i].id;
         step_seen(stepped, LEDGER_A, i, 1);
         step_finishing(stepped, LEDGER_A, i, 1);
@@ -396,20 +397,25 @@ static const struct step_operation operations[] = {
       .between = peer_joins, .survive = step_survive_receiving },
     { .name = "sends, and the receiver leaves", TALKS, .peer = step_peer_receives, .prepare = prepare_send, .run = run_send,
       .between = peer_leaves },
-    { .name = "sends, and one of two receivers leaves", TALKS, .peer = peer_receives_twice, .prepare = prepare_send, .run = run_send,
+    { .name = "sends, and one of two receivers leaves", TALKS, .peer = peer_receives_twice, .prepare = prepare_send,
+      .run = run_send,
       .between = peer_leaves_one },
-    { .name = "sends, and messages are released", TALKS, .peer = step_peer_receives, .prepare = prepare_send, .run = run_send,
+    { .name = "sends, and messages are released", TALKS, .peer = step_peer_receives, .prepare = prepare_send,
+      .run = run_send,
       .between = peer_receives_two },
-    { .name = "sends keyed ones, and one of two receivers leaves", TALKS, .peer = peer_receives_twice, .prepare = prepare_keyed,
+    { .name = "sends keyed ones, and one of two receivers leaves", TALKS, .peer = peer_receives_twice,
+      .prepare = prepare_keyed,
       .run = run_send_keyed, .between = peer_receives_and_leaves_one },
-    { .name = "waits for room, which is made", SLEEPS, .peer = step_peer_receives, .prepare = prepare_full, .run = run_send_and_wait,
+    { .name = "waits for room, which is made", SLEEPS, .peer = step_peer_receives, .prepare = prepare_full,
+      .run = run_send_and_wait,
       .meanwhile = peer_makes_room, .between = peer_makes_room },
     { .name = "waits for room behind a spin", SLEEPS, .peer = step_peer_receives, .prepare = prepare_full_with_spin,
       .run = run_send_and_wait, .meanwhile = peer_makes_room, .between = peer_makes_room },
     { .name = "waits for room that one who reads only makes", HERE, .flags = STEP_SLEEPS | STEP_LONG | STEP_FRESH_PEER,
       .peer = peer_only_reads, .prepare = prepare_full, .run = run_send_and_wait, .meanwhile = peer_makes_room,
       .between = peer_makes_room },
-    { .name = "waits for a slot, which is released", SLEEPS, .peer = step_peer_receives, .prepare = prepare_dearth, .run = run_loan,
+    { .name = "waits for a slot, which is released", SLEEPS, .peer = step_peer_receives, .prepare = prepare_dearth,
+      .run = run_loan,
       .meanwhile = peer_makes_room, .between = peer_makes_room },
     { .name = "waits for a message, which is sent", SLEEPS, .peer = peer_will_send, .prepare = step_opens_receiver,
       .run = run_receive_and_wait, .meanwhile = peer_sends_one, .between = peer_sends_one },
@@ -420,29 +426,40 @@ static const struct step_operation operations[] = {
     { .name = "waits for a message, and a new sender sends it", HERE, .flags = STEP_SLEEPS | STEP_LONG | STEP_TALKS,
       .peer = peer_will_send, .prepare = step_opens_receiver, .run = run_receive_and_wait, .meanwhile = peer_comes_and_sends,
       .between = peer_comes_and_sends },
-    { .name = "waits in a set, and a message is sent", SLEEPS, .peer = peer_will_send, .prepare = prepare_set, .run = run_wait,
+    { .name = "waits in a set, and a message is sent", SLEEPS, .peer = peer_will_send, .prepare = prepare_set,
+      .run = run_wait,
       .meanwhile = peer_sends_one, .between = peer_sends_one },
-    { .name = "waits in a set, and a new sender sends", HERE, .flags = STEP_SLEEPS | STEP_LONG | STEP_TALKS, .peer = peer_will_send,
+    { .name = "waits in a set, and a new sender sends", HERE, .flags = STEP_SLEEPS | STEP_LONG | STEP_TALKS,
+      .peer = peer_will_send,
       .prepare = prepare_set, .run = run_wait, .meanwhile = peer_comes_and_sends, .between = peer_comes_and_sends },
-    { .name = "receives, and the sender leaves", TALKS, .peer = peer_sends_two, .prepare = step_opens_receiver, .run = run_receive,
+    { .name = "receives, and the sender leaves", TALKS, .peer = peer_sends_two, .prepare = step_opens_receiver,
+      .run = run_receive,
       .between = peer_goes },
-    { .name = "receives, and the sender has a successor", SHORT, .peer = peer_with_successor_sends_two, .prepare = step_opens_receiver,
+    { .name = "receives, and the sender has a successor", SHORT, .peer = peer_with_successor_sends_two,
+      .prepare = step_opens_receiver,
       .run = run_receive, .between = peer_has_a_successor },
-    { .name = "receives, and another joins", TALKS, .peer = peer_sends_two, .prepare = step_opens_receiver, .run = run_receive,
+    { .name = "receives, and another joins", TALKS, .peer = peer_sends_two, .prepare = step_opens_receiver,
+      .run = run_receive,
       .between = peer_receives_too },
-    { .name = "forwards, and a receiver joins", TALKS, .peer = step_peer_sends_three, .prepare = prepare_forward, .run = run_forward,
+    { .name = "forwards, and a receiver joins", TALKS, .peer = step_peer_sends_three, .prepare = prepare_forward,
+      .run = run_forward,
       .between = peer_receives_on_b, .forwards = true, .survive = step_survive_receiving },
     { .name = "forwards, and the receiver leaves", SHORT, .peer = peer_sends_and_receives, .prepare = prepare_forward,
       .run = run_forward, .between = peer_leaves, .forwards = true },
-    { .name = "forwards, and the sender leaves", TALKS, .peer = step_peer_sends_three, .prepare = prepare_forward, .run = run_forward,
+    { .name = "forwards, and the sender leaves", TALKS, .peer = step_peer_sends_three, .prepare = prepare_forward,
+      .run = run_forward,
       .between = peer_goes, .forwards = true },
-    { .name = "broadcasts, and a receiver joins", TALKS, .peer = peer_hears, .prepare = prepare_broadcast, .run = run_broadcast,
+    { .name = "broadcasts, and a receiver joins", TALKS, .peer = peer_hears, .prepare = prepare_broadcast,
+      .run = run_broadcast,
       .between = peer_hears_more, .only_judge = true, .survive = survive_broadcast },
-    { .name = "broadcasts, and a receiver leaves", TALKS, .peer = peer_hears, .prepare = prepare_broadcast, .run = run_broadcast,
+    { .name = "broadcasts, and a receiver leaves", TALKS, .peer = peer_hears, .prepare = prepare_broadcast,
+      .run = run_broadcast,
       .between = peer_leaves_one, .only_judge = true, .survive = survive_broadcast },
-    { .name = "a sender joins and sends, and a receiver joins", TALKS, .peer = step_peer_receives, .prepare = prepare_connected,
+    { .name = "a sender joins and sends, and a receiver joins", TALKS, .peer = step_peer_receives,
+      .prepare = prepare_connected,
       .run = run_open_sender_and_send, .between = peer_joins, .survive = step_survive_receiving },
-    { .name = "a sender joins and sends, and the receiver leaves", TALKS, .peer = step_peer_receives, .prepare = prepare_connected,
+    { .name = "a sender joins and sends, and the receiver leaves", TALKS, .peer = step_peer_receives,
+      .prepare = prepare_connected,
       .run = run_open_sender_and_send, .between = peer_leaves },
     { .name = "a sender leaves, and so does the receiver", TALKS, .peer = step_peer_receives, .prepare = prepare_sent,
       .run = run_close_sender, .between = peer_leaves },

@@ -93,7 +93,8 @@ static int run_two_of_three(struct step_actor *stepped)
 
 static int prepare_eight(struct step_actor *stepped)
 {
-    return step_open_sender(stepped, 0, "a", 16, 0) < 0 || step_send(stepped, 0, 1) < 0 ? -1 : step_compose(stepped, 0, 0, 8);
+    return step_open_sender(stepped, 0, "a", 16, 0) < 0 || step_send(stepped, 0, 1) < 0 ? -1
+        : step_compose(stepped, 0, 0, 8);
 }
 
 /* Of a lane of four one place is left: the first of the bulk takes it, the others go where the ring begins again. */
@@ -135,7 +136,8 @@ static int judge_sent_to(struct np_broker *broker, struct ledger *ledger)
         const struct ledger_message *entry = &ledger->messages[number];
         unsigned times = step_on_channel(broker, ledger, "c/alone", number);
         if (times > 1 || (times == 0 && entry->sent && !entry->finished[LEDGER_A]) || (times == 1 && !entry->about_to_send))
-            ledger_breach(ledger, "message %u, to one receiver alone, is there %u times (sent %u)", number, times, (unsigned)entry->sent);
+            ledger_breach(ledger, "message %u, to one receiver alone, is there %u times (sent %u)", number, times,
+                          (unsigned)entry->sent);
     }
     return 0;
 }
@@ -171,7 +173,8 @@ static int survive_sent_to(struct step_actor *peer)
 
 static int prepare_key_again(struct step_actor *stepped)
 {
-    if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 || step_compose(stepped, 0, 0, 1) < 0)
+    if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 ||
+        step_compose(stepped, 0, 0, 1) < 0)
         return -1;
     stepped->messages[0].flags = NUMAPOOL_KEYED;
     stepped->messages[0].key = KEY;
@@ -197,7 +200,8 @@ static int peer_releases_the_keyed(struct step_actor *peer)
 static int prepare_keys(struct step_actor *stepped)
 {
     static const uint64_t keys[] = { KEY, KEY + 1, KEY, 0 };
-    if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 || step_send_keyed(stepped, 0, KEY + 1) < 0 ||
+    if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 ||
+        step_send_keyed(stepped, 0, KEY + 1) < 0 ||
         step_compose(stepped, 0, 0, 4) < 0)
         return -1;
     for (unsigned i = 0; i < 4; i++) {
@@ -210,7 +214,8 @@ static int prepare_keys(struct step_actor *stepped)
 /* One key on each of two lanes; the next one has the second's. */
 static int prepare_key_to_drain(struct step_actor *stepped)
 {
-    if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 || step_send_keyed(stepped, 0, KEY + 1) < 0 ||
+    if (step_open_sender(stepped, 0, "a", 8, 0) < 0 || step_send_keyed(stepped, 0, KEY) < 0 ||
+        step_send_keyed(stepped, 0, KEY + 1) < 0 ||
         step_compose(stepped, 0, 0, 2) < 0)
         return -1;
     for (unsigned i = 0; i < 2; i++) {
@@ -252,7 +257,8 @@ static int judge_keys(struct np_broker *broker, struct ledger *ledger)
         for (unsigned i = 0; i < read.count && n < STEP_MESSAGES_MAX; i++) {
             for (unsigned j = 0; j < n; j++)
                 if (keys[j] != 0 && keys[j] == read.keys[i] && lanes[j] != lane)
-                    ledger_breach(ledger, "key %llu is on lane %u and on lane %u", (unsigned long long)keys[j], lanes[j], lane);
+                    ledger_breach(ledger, "key %llu is on lane %u and on lane %u", (unsigned long long)keys[j], lanes[j],
+                                  lane);
             keys[n] = read.keys[i];
             lanes[n++] = lane;
         }
@@ -277,8 +283,8 @@ static int prepare_two_on_each_lane(struct step_actor *stepped)
     return step_compose(stepped, 0, 0, 1);
 }
 
-/* The second receiver releases one of its two and leaves; the first takes the lane over and releases the rest: it is drained, and has
- * words that say SENT, released. */
+/* The second receiver releases one of its two and leaves; the first takes the lane over and releases the rest: it is
+ * drained, and has words that say SENT, released. */
 static int peer_leaves_a_lane(struct step_actor *peer)
 {
     if (step_receive(peer, 1, 0, 2) < 0 || step_release(peer, 1, 0, 1) < 0 || step_close_receiver(peer, 1) < 0)
@@ -351,7 +357,8 @@ static const struct step_operation operations[] = {
     { .name = "the first, on a lane that waits", HERE, .prepare = prepare_first, .run = run_send },
     { .name = "one, warm", RECEIVED, .prepare = prepare_warm, .run = run_send },
     { .name = "one, to who sleeps", RECEIVED, .prepare = prepare_warm, .peer_again = peer_falls_asleep, .run = run_send },
-    { .name = "one, to who sleeps and only reads", HERE, .flags = STEP_FRESH_PEER, .peer = peer_only_reads, .prepare = prepare_warm,
+    { .name = "one, to who sleeps and only reads", HERE, .flags = STEP_FRESH_PEER, .peer = peer_only_reads,
+      .prepare = prepare_warm,
       .peer_again = peer_falls_asleep, .run = run_send, .survive = step_survive_receiving },
     { .name = "one, on a full lane that has room again", RECEIVED, .prepare = prepare_full, .peer_again = peer_releases_two,
       .run = run_send },
@@ -362,21 +369,28 @@ static const struct step_operation operations[] = {
     { .name = "a bulk of eight", RECEIVED, .prepare = prepare_eight, .run = run_bulk },
     { .name = "a bulk across the ring's end", RECEIVED, .prepare = prepare_across_the_end, .peer_again = peer_releases_three,
       .run = run_bulk },
-    { .name = "a bulk that has room for two of three", RECEIVED, .prepare = prepare_full_for_three, .peer_again = peer_releases_two,
+    { .name = "a bulk that has room for two of three", RECEIVED, .prepare = prepare_full_for_three,
+      .peer_again = peer_releases_two,
       .run = run_two_of_three },
-    { .name = "a loan of what was released, and three", RECEIVED, .prepare = prepare_loan_and_three, .peer_again = peer_releases_three,
+    { .name = "a loan of what was released, and three", RECEIVED, .prepare = prepare_loan_and_three,
+      .peer_again = peer_releases_three,
       .run = run_loan_and_three },
     { .name = "a bulk over two lanes", RECEIVED_TWICE, .prepare = prepare_six_for_two_lanes, .run = run_bulk },
-    { .name = "to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to, .only_judge = true,
+    { .name = "to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to,
+      .only_judge = true,
       .judge = judge_sent_to, .survive = survive_sent_to },
-    { .name = "keyed, behind its elder", RECEIVED_TWICE, .prepare = prepare_key_again, .run = run_send, .judge = judge_keys },
-    { .name = "keyed, behind its elder, with checks", CHECKED, .prepare = prepare_key_again, .run = run_send, .judge = judge_keys },
-    { .name = "keyed, on another lane than before", RECEIVED_TWICE, .prepare = prepare_key_again, .peer_again = peer_releases_the_keyed,
+    { .name = "keyed, behind its elder", RECEIVED_TWICE, .prepare = prepare_key_again, .run = run_send,
+      .judge = judge_keys },
+    { .name = "keyed, behind its elder, with checks", CHECKED, .prepare = prepare_key_again, .run = run_send,
+      .judge = judge_keys },
+    { .name = "keyed, on another lane than before", RECEIVED_TWICE, .prepare = prepare_key_again,
+      .peer_again = peer_releases_the_keyed,
       .run = run_send, .judge = judge_keys },
     { .name = "keys of two lanes in a bulk", RECEIVED_TWICE, .prepare = prepare_keys, .run = run_bulk, .judge = judge_keys },
     { .name = "keyed, and its lane is to be drained", RECEIVED_TWICE, TALKS, .prepare = prepare_key_to_drain,
       .peer_again = peer_leaves_keys_behind, .run = run_send_keyed, .judge = judge_keys },
-    { .name = "one, when a lane has come", RECEIVED, TALKS, .prepare = prepare_warm, .peer_again = peer_joins_again, .run = run_send },
+    { .name = "one, when a lane has come", RECEIVED, TALKS, .prepare = prepare_warm, .peer_again = peer_joins_again,
+      .run = run_send },
     { .name = "one, when a lane is to be left", RECEIVED_TWICE, TALKS, .prepare = prepare_two_on_each_lane,
       .peer_again = peer_leaves_a_lane, .run = run_send },
     { .name = "two loans of what was released", RECEIVED, .prepare = prepare_loans, .peer_again = peer_releases_two,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Stepped: requests and replies. Requests are messages of channel a; a reply has the number of its request and is the requester's alone,
- * so it is judged by what lies on the way to him. */
+ * Stepped: requests and replies. Requests are messages of channel a; a reply has the number of its request and is the
+ * requester's alone, so it is judged by what lies on the way to him. */
 #include <errno.h>
 
 #include "channel/receiver.h"
@@ -175,9 +175,11 @@ static int run_reply_to_nobody(struct step_actor *stepped)
 /* A request is there to be answered, or it is answered; by a reply in place never both. */
 static void judge_request(struct np_broker *broker, struct ledger *ledger, uint32_t number, bool once)
 {
-    const unsigned asked = step_on_channel(broker, ledger, SERVICE, number), answered = step_on_channel(broker, ledger, REPLIES, number);
+    const unsigned asked = step_on_channel(broker, ledger, SERVICE, number),
+        answered = step_on_channel(broker, ledger, REPLIES, number);
     const bool finished = ledger->messages[number].finished[LEDGER_A];
-    if (asked > 1 || answered > 1 || asked + answered == 0 || (once && asked + answered != 1) || (finished && (asked || !answered)))
+    if (asked > 1 || answered > 1 || asked + answered == 0 || (once && asked + answered != 1) ||
+        (finished && (asked || !answered)))
         ledger_breach(ledger, "request %u is there %u times, and %u replies to it (replied %u)", number, asked, answered,
                       (unsigned)finished);
 }
@@ -211,22 +213,26 @@ static int survive_replies(struct step_actor *peer)
     }
     for (uint32_t number = 1; number < peer->ledger->next; number++)
         replied += peer->ledger->messages[number].finished[LEDGER_A];
-    return result == -EAGAIN && answers >= replied && answers <= replied + 1 ? 0 : step_failed(peer, "receiving replies", (int)answers);
+    return result == -EAGAIN && answers >= replied && answers <= replied + 1 ? 0
+        : step_failed(peer, "receiving replies", (int)answers);
 }
 
 #define HERE .pool_options = STEP_LANES_POOL
 
 static const struct step_operation operations[] = {
     { .name = "a request", HERE, .peer = peer_answers, .prepare = prepare_request, .run = run_request },
-    { .name = "a call", HERE, .flags = STEP_SLEEPS | STEP_LONG, .peer = peer_answers, .prepare = prepare_request, .run = run_call,
+    { .name = "a call", HERE, .flags = STEP_SLEEPS | STEP_LONG, .peer = peer_answers, .prepare = prepare_request,
+      .run = run_call,
       .meanwhile = peer_replies_in_place },
     { .name = "a reply", HERE, .peer = peer_asks, .prepare = prepare_answer, .run = run_reply, .judge = judge_reply,
       .survive = survive_replies },
     { .name = "a reply in place", HERE, .peer = peer_asks, .prepare = prepare_answer, .run = run_reply_in_place,
       .judge = judge_reply_in_place, .survive = survive_replies },
-    { .name = "a small reply", HERE, .peer = peer_asks_small, .prepare = prepare_small_answer, .run = run_reply, .judge = judge_reply,
+    { .name = "a small reply", HERE, .peer = peer_asks_small, .prepare = prepare_small_answer, .run = run_reply,
+      .judge = judge_reply,
       .survive = survive_replies },
-    { .name = "a reply to one who has left", HERE, .flags = STEP_TALKS | STEP_LONG, .peer = peer_asks, .prepare = prepare_answer,
+    { .name = "a reply to one who has left", HERE, .flags = STEP_TALKS | STEP_LONG, .peer = peer_asks,
+      .prepare = prepare_answer,
       .peer_again = peer_goes, .run = run_reply_to_nobody },
 };
 

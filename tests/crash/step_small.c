@@ -120,7 +120,8 @@ static int judge_send_to(struct np_broker *broker, struct ledger *ledger)
 {
     const unsigned times = step_on_channel(broker, ledger, "c/alone", 1);
     if (times > 1 || (times == 0 && ledger->messages[1].sent))
-        ledger_breach(ledger, "a small message to one alone is there %u times (sent %u)", times, (unsigned)ledger->messages[1].sent);
+        ledger_breach(ledger, "a small message to one alone is there %u times (sent %u)", times,
+                      (unsigned)ledger->messages[1].sent);
     return 0;
 }
 
@@ -249,7 +250,8 @@ static int run_forward(struct step_actor *stepped)
 static int judge_forward(struct np_broker *broker, struct ledger *ledger)
 {
     for (uint32_t number = 1; number < ledger->next; number++) {
-        const unsigned from = step_on_channel(broker, ledger, "a", number), to = step_on_channel(broker, ledger, "b", number);
+        const unsigned from = step_on_channel(broker, ledger, "a", number),
+            to = step_on_channel(broker, ledger, "b", number);
         if (from + to == 0 || from > 1 || to > 1 || (ledger->messages[number].finished[LEDGER_A] && from > 0))
             ledger_breach(ledger, "small message %u is on a %u times and on b %u times (forwarded %u)", number, from, to,
                           (unsigned)ledger->messages[number].finished[LEDGER_A]);
@@ -263,26 +265,32 @@ static int judge_forward(struct np_broker *broker, struct ledger *ledger)
 
 static const struct step_operation operations[] = {
     { .name = "sent, one, warm", RECEIVED, .prepare = prepare_warm, .run = run_send },
-    { .name = "sent, one, on a full lane that has room again", RECEIVED, .prepare = prepare_full, .peer_again = peer_releases_three,
+    { .name = "sent, one, on a full lane that has room again", RECEIVED, .prepare = prepare_full,
+      .peer_again = peer_releases_three,
       .run = run_send },
-    { .name = "sent, three, across the ring's end", RECEIVED, .prepare = prepare_across_the_end, .peer_again = peer_releases_three,
+    { .name = "sent, three, across the ring's end", RECEIVED, .prepare = prepare_across_the_end,
+      .peer_again = peer_releases_three,
       .run = run_bulk },
     { .name = "sent, three, with room for one", RECEIVED, .prepare = prepare_full_for_three, .peer_again = peer_releases_one,
       .run = run_one_of_three },
     { .name = "sent, one, keyed", RECEIVED, .prepare = prepare_keyed, .run = run_send },
     { .name = "sent, one, to who sleeps", RECEIVED, .prepare = prepare_warm, .peer_again = peer_sleeps, .run = run_send },
-    { .name = "sent, one, to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to, .only_judge = true,
+    { .name = "sent, one, to one alone", HERE, .peer = peer_is_alone, .prepare = prepare_send_to, .run = run_send_to,
+      .only_judge = true,
       .judge = judge_send_to },
     { .name = "received, one, and its release", SENT, .prepare = prepare_receive, .run = run_receive_one },
     { .name = "received, three, the eldest released last", SENT, .prepare = prepare_receive, .peer_again = peer_falls_asleep,
       .run = run_receive_three },
-    { .name = "received, two, with another's between them", HERE, .peer = peer_sends_to_itself_and_leaves, .prepare = prepare_receive,
+    { .name = "received, two, with another's between them", HERE, .peer = peer_sends_to_itself_and_leaves,
+      .prepare = prepare_receive,
       .run = run_receive_two, .survive = step_survive_sending },
     { .name = "received, three, left by another", HERE, .peer = peer_sends_and_leaves, .prepare = prepare_receive,
       .run = run_receive_all, .survive = step_survive_sending },
-    { .name = "received, an orphan's three", HERE, .flags = STEP_TALKS | STEP_LONG, .peer = peer_sends_three, .prepare = prepare_receive,
+    { .name = "received, an orphan's three", HERE, .flags = STEP_TALKS | STEP_LONG, .peer = peer_sends_three,
+      .prepare = prepare_receive,
       .peer_again = peer_goes, .run = run_receive_orphan },
-    { .name = "forwarded, three", HERE, .peer = peer_sends_three, .prepare = prepare_forward, .run = run_forward, .only_judge = true,
+    { .name = "forwarded, three", HERE, .peer = peer_sends_three, .prepare = prepare_forward, .run = run_forward,
+      .only_judge = true,
       .judge = judge_forward },
 };
 

@@ -55,7 +55,8 @@ static int prepare_full_alone(struct step_actor *stepped)
 
 static int run_send_to(struct step_actor *stepped)
 {
-    int result = numapool_send_to(stepped->senders[0], stepped->senders[0]->lanes[0].peer, &stepped->messages[0], NUMAPOOL_FOREVER);
+    int result = numapool_send_to(stepped->senders[0], stepped->senders[0]->lanes[0].peer, &stepped->messages[0],
+                                  NUMAPOOL_FOREVER);
     if (result < 0)
         return step_failed(stepped, "send_to", result);
     step_sent(stepped, 0, 1);
@@ -192,19 +193,25 @@ static int prepare_armed(struct step_actor *stepped)
 }
 
 static const struct step_operation operations[] = {
-    { .name = "for room", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = step_peer_receives, .prepare = prepare_full,
+    { .name = "for room", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = step_peer_receives,
+      .prepare = prepare_full,
       .run = run_send, .meanwhile = peer_makes_room },
     { .name = "for room, behind a spin", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = step_peer_receives,
       .prepare = prepare_full_with_spin, .run = run_send, .meanwhile = peer_makes_room },
-    { .name = "for room, of who only reads", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS | STEP_FRESH_PEER, .peer = peer_only_reads,
+    { .name = "for room, of who only reads", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS | STEP_FRESH_PEER,
+      .peer = peer_only_reads,
       .prepare = prepare_full, .run = run_send, .meanwhile = peer_makes_room },
     { .name = "for room, to one alone", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_is_alone,
-      .prepare = prepare_full_alone, .run = run_send_to, .meanwhile = peer_makes_room, .only_judge = true, .judge = judge_sent_to },
-    { .name = "for room for a small message", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_receives_small,
+      .prepare = prepare_full_alone, .run = run_send_to, .meanwhile = peer_makes_room, .only_judge = true,
+          .judge = judge_sent_to },
+    { .name = "for room for a small message", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS,
+      .peer = peer_receives_small,
       .prepare = prepare_full_small, .run = run_send, .meanwhile = peer_makes_room },
-    { .name = "for a slot that a receiver releases", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = step_peer_receives,
+    { .name = "for a slot that a receiver releases", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS,
+      .peer = step_peer_receives,
       .prepare = prepare_dearth, .run = run_loan, .meanwhile = peer_makes_room },
-    { .name = "for a message", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends, .prepare = step_opens_receiver,
+    { .name = "for a message", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends,
+      .prepare = step_opens_receiver,
       .run = run_receive, .meanwhile = peer_sends_one },
     { .name = "for a message, behind a spin", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends,
       .prepare = prepare_spinning, .run = run_receive, .meanwhile = peer_sends_one },
@@ -212,8 +219,10 @@ static const struct step_operation operations[] = {
       .prepare = prepare_only_reading, .run = run_receive, .meanwhile = peer_sends_one },
     { .name = "in a set", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends, .prepare = prepare_set,
       .run = run_wait, .meanwhile = peer_sends_one },
-    { .name = "an eventfd is armed", .pool_options = STEP_LANES_POOL, .peer = peer_sends, .prepare = prepare_eventfd, .run = run_arm },
-    { .name = "a receiver goes out of an armed set", .pool_options = STEP_LANES_POOL, .peer = peer_sends, .prepare = prepare_armed,
+    { .name = "an eventfd is armed", .pool_options = STEP_LANES_POOL, .peer = peer_sends, .prepare = prepare_eventfd,
+      .run = run_arm },
+    { .name = "a receiver goes out of an armed set", .pool_options = STEP_LANES_POOL, .peer = peer_sends,
+      .prepare = prepare_armed,
       .run = run_remove },
 };
 
