@@ -117,7 +117,7 @@ static void lose(struct np_depository *depository, bool manager_is_there, const 
 
 static void push(struct np_depository *depository, struct np_deposit deposit)
 {
-    if (depository->first + depository->queued == depository->room) {
+    if (depository->first > 0 && depository->first + depository->queued == depository->room) {
         memmove(depository->queue, depository->queue + depository->first, depository->queued * sizeof *depository->queue);
         depository->first = 0;
     }
