@@ -202,6 +202,18 @@ static bool message_passes(struct member *member)
            numapool_receive(member->receiver, &message, 1, LONG_NS) == 1 && numapool_release(member->receiver, &message, 1) == 0;
 }
 
+static void leave(struct member *member)
+{
+    if (member->receiver)
+        numapool_receiver_close(member->receiver);
+    if (member->sender)
+        numapool_sender_close(member->sender, 0);
+    if (member->pool)
+        numapool_close(member->pool);
+    if (member->client)
+        numapool_disconnect(member->client);
+}
+
 static int slow_call(struct member *member)
 {
     struct numapool_receiver *receiver;
@@ -289,7 +301,7 @@ static void with_room(struct systemd *systemd)
     harness_expect(systemctl("start numapoold.service"), "it is started again");
     int result = slow_call(&member);
     harness_expect(result == -ESTALE, "and is another daemon: %s", numapool_errormsg());
-    numapool_disconnect(member.client);
+    leave(&member);
     if (harness_look_open(&look, SOCKET)) {
         in_use = harness_wait_all_free(&look, LONG_NS, &free_ns);
         harness_look_close(&look);
@@ -312,7 +324,7 @@ static void without_room(void)
     harness_expect(strcmp(property("NFileDescriptorStore"), "0") == 0, "systemd has nothing any more");
     harness_expect(message_passes(&members[3]), "and the daemon serves on");
     for (unsigned i = 0; i < joined; i++)
-        numapool_disconnect(members[i].client);
+        leave(&members[i]);
     systemctl("stop numapoold.service");
 }
 
