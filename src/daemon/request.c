@@ -129,6 +129,28 @@ static int turn_away(struct np_connection *connection, int result)
     return np_error(result, "%s", why);
 }
 
+/* A worker died after it had admitted this process and before it could say so: the number that the same tag has, or 0. */
+static uint32_t admitted_before(const struct np_connection *connection, const struct np_wire_hello *hello)
+{
+    const struct np_worker *worker = connection->worker;
+    for (uint32_t client = 1; hello->cookie != 0 && client <= worker->board.limits.clients; client++) {
+        const struct np_client_entry *entry = &worker->board.clients[client];
+        if (worker->watch_of[client] && entry->cookie == hello->cookie && entry->pid == connection->identity.pid &&
+            entry->uid == connection->identity.uid && np_entry_is(&entry->state, NP_ACTIVE))
+            return client;
+    }
+    return 0;
+}
+
+static int admit(struct np_connection *connection, const struct np_wire_hello *hello)
+{
+    uint32_t client = admitted_before(connection, hello);
+    if (client == 0)
+        return np_watch_admit(connection, hello);
+    np_watch_connect(connection->worker->watch_of[client], connection);
+    return (int)client;
+}
+
 static int hello(struct np_connection *connection, const struct np_wire_request *request)
 {
     const struct np_wire_hello *said = &request->of.hello;
@@ -141,16 +163,16 @@ static int hello(struct np_connection *connection, const struct np_wire_request 
     if (connection->kind == NP_CONNECTION_CLIENT) {
         if (said->cookie != connection->worker->board.clients[connection->client].cookie)
             return np_error(-EISCONN, "this connection is client %u's already", connection->client);
-    } else if (said->cookie != 0) {
+    } else if (said->client != 0) {
         result = reconnect(connection, said);
     } else {
-        result = np_watch_admit(connection, said);
+        result = admit(connection, said);
     }
     if (result < 0)
         return result;
     welcome(connection);
     result = give_bells(connection);
-    return result < 0 && is_new && said->cookie == 0 ? turn_away(connection, result) : result;
+    return result < 0 && is_new && said->client == 0 ? turn_away(connection, result) : result;
 }
 
 static int look(struct np_connection *connection, const struct np_wire_request *request)

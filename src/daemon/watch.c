@@ -368,10 +368,10 @@ static int fill_entry(struct np_client_entry *entry, const struct np_connection 
     entry->start_ticks = np_identity_start_ticks(connection->identity.pid);
     entry->admitted_unix_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     take_name(entry->name, hello->name);
-    do
+    entry->cookie = hello->cookie;
+    while (entry->cookie == 0)
         if (getrandom(&entry->cookie, sizeof entry->cookie, GRND_NONBLOCK) != (ssize_t)sizeof entry->cookie)
             return np_error(-EAGAIN, "the kernel has no random numbers yet (getrandom: %s): try again", strerror(errno));
-    while (entry->cookie == 0);
     return 0;
 }
 

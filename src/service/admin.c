@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,16 +17,6 @@
 #define ADMIN_PATIENCE_NS INT64_C(10000000000)
 #define PAUSE_MIN_NS      INT64_C(200000)
 #define PAUSE_MAX_NS      INT64_C(20000000)
-
-/* Never 0. Nobody is to guess it: who could would learn whether it was done, which the log says as well. */
-static uint64_t new_tag(void)
-{
-    uint64_t tag = 0;
-    while (tag == 0)
-        if (getrandom(&tag, sizeof tag, GRND_NONBLOCK) != (ssize_t)sizeof tag)
-            tag = (uint64_t)np_monotonic_ns() << 20 ^ (uint64_t)getpid(); /* refused, or too early in the machine's life */
-    return tag;
-}
 
 /* A thirty-second of the time that it has taken so far: what is done soon is heard of soon, and what takes long is asked about
  * seldom. */
@@ -90,7 +79,7 @@ int numapool_admin_create(struct numapool_client *client, const struct numapool_
     if (known.access && strlen(known.access) >= sizeof wanted->access)
         return np_error(-EINVAL, "pool '%s': its access list has more than %zu bytes: give a group instead of its users", known.name,
                         sizeof wanted->access - 1);
-    wanted->tag = new_tag();
+    wanted->tag = np_session_new_tag();
     wanted->slot_bytes = known.slot_bytes;
     wanted->slots = known.slots;
     wanted->flags = known.flags;
@@ -113,7 +102,7 @@ int numapool_admin_grow(struct numapool_client *client, const char *pool, int no
         result = take_name(request.of.pool_grow.name, pool);
     if (result < 0)
         return result;
-    request.of.pool_grow.tag = new_tag();
+    request.of.pool_grow.tag = np_session_new_tag();
     request.of.pool_grow.node = node;
     request.of.pool_grow.slots = slots;
     return ask(client, &request);
@@ -127,7 +116,7 @@ int numapool_admin_destroy(struct numapool_client *client, const char *pool, uns
         result = take_name(request.of.pool_destroy.name, pool);
     if (result < 0)
         return result;
-    request.of.pool_destroy.tag = new_tag();
+    request.of.pool_destroy.tag = np_session_new_tag();
     request.of.pool_destroy.flags = flags;
     return ask(client, &request);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -163,6 +164,15 @@ static void decline(struct numapool_client *client)
     if (ask(client, &goodbye, &answer, fds, NP_SESSION_PATIENT_NS) == 0)
         np_session_close_descriptors(fds);
     np_error(0, "%s", why);
+}
+
+uint64_t np_session_new_tag(void)
+{
+    uint64_t tag = 0;
+    while (tag == 0)
+        if (getrandom(&tag, sizeof tag, GRND_NONBLOCK) != (ssize_t)sizeof tag)
+            tag = (uint64_t)np_monotonic_ns() << 20 ^ (uint64_t)getpid(); /* refused, or too early in the machine's life */
+    return tag;
 }
 
 /* Makes the connection and says who we are. *again: worth another try soon. */
@@ -433,6 +443,7 @@ int numapool_connect(struct numapool_client **result_client, const char *socket_
     if (!client)
         return -ENOMEM;
     client->fd = -1;
+    client->cookie = np_session_new_tag(); /* asked again with the same, it is the same client that is admitted */
     int cancel = np_cancel_defer();
     int result = remember_path(client, socket_path);
     if (result == 0) {

@@ -82,6 +82,9 @@ int np_client_check(const struct numapool_client *client);
 int np_session_call(struct numapool_client *client, struct np_wire_request *request, struct np_wire_answer *answer,
                     int fds[NP_WIRE_FDS_MAX], unsigned descriptors, int64_t patience_ns);
 
+/* A number that no other request has: by it one that is asked again is known to be the same. Never 0, and nobody's to guess: who could
+ * would learn whether it was done, which the log says as well. */
+uint64_t np_session_new_tag(void);
 /* 0, or -ESTALE when the session is known to have outlived its daemon. Asks nobody. */
 int np_session_check(struct numapool_client *client);
 

@@ -65,9 +65,9 @@ enum np_wire_operation {
 
 struct np_wire_hello {
     uint64_t layout;   /* np_wire_layout(): of everything shared */
-    uint64_t cookie;   /* 0: a new client; else of the one that reconnects */
-    uint8_t uuid[16];  /* of the daemon that gave the cookie */
-    uint32_t client;   /* 0, or its number */
+    uint64_t cookie;   /* that the client drew and is known by; the same when it asks again to be admitted. 0: the daemon draws one */
+    uint8_t uuid[16];  /* of the daemon that admitted it */
+    uint32_t client;   /* 0: a new client; else the number of the one that reconnects */
     uint32_t reserved;
     char name[32];     /* of the program, for people */
 };

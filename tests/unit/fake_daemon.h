@@ -69,7 +69,7 @@ static void fill_answer(const struct np_wire_request *request, struct np_wire_an
 {
     switch (request->operation) {
     case NP_WIRE_HELLO:
-        if (request->of.hello.cookie != 0 && memcmp(request->of.hello.uuid, fake.uuid, sizeof fake.uuid) != 0) {
+        if (request->of.hello.client != 0 && memcmp(request->of.hello.uuid, fake.uuid, sizeof fake.uuid) != 0) {
             answer->result = -ESTALE;
             strcpy(answer->sentence, "this daemon is another one");
             return;

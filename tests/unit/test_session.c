@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "numapool.h"
+#include "service/wire.h"
 
 enum { SLOTS = 4096 };
 #define SECOND_NS INT64_C(1000000000)
@@ -416,6 +417,33 @@ START_TEST(a_forked_child_is_refused_and_may_connect_anew)
 }
 END_TEST
 
+/* As a library does whose daemon's worker died after it had admitted it and before it could say so. */
+static uint32_t admitted(uint64_t tag)
+{
+    static uint64_t number;
+    struct np_wire_request request = { .magic = NP_WIRE_MAGIC, .operation = NP_WIRE_HELLO, .number = ++number };
+    struct np_wire_answer answer;
+    int fds[NP_WIRE_FDS_MAX], connection = np_wire_connect(socket_path);
+    request.of.hello.layout = np_wire_layout();
+    request.of.hello.cookie = tag;
+    ck_assert_int_ge(connection, 0);
+    ck_assert_int_eq(np_wire_call(connection, &request, &answer, fds, 10 * SECOND_NS), 0);
+    ck_assert_msg(answer.result == 0, "%s", answer.sentence);
+    ck_assert_uint_eq(answer.of.hello.cookie, tag);
+    close(fds[0]);
+    return answer.of.hello.client; /* the connection stays: one that has nothing mapped and hangs up is soon gone */
+}
+
+START_TEST(who_asks_again_to_be_admitted_is_the_same_client)
+{
+    uint32_t first = admitted(77);
+    ck_assert_uint_ne(admitted(78), first);
+    kill_worker();
+    ck_assert_uint_eq(admitted(77), first);
+    ck_assert_uint_eq(admitted(77), first);
+}
+END_TEST
+
 int main(void)
 {
     if (!find_program()) {
@@ -431,6 +459,7 @@ int main(void)
     tcase_add_test(all, opening_again_gives_the_same_pool);
     tcase_add_test(all, who_disconnects_keeps_nothing);
     tcase_add_test(all, two_connections_of_one_process_are_two_clients);
+    tcase_add_test(all, who_asks_again_to_be_admitted_is_the_same_client);
     tcase_add_test(all, no_daemon_is_said_with_the_path_and_the_remedy);
     tcase_add_test(all, when_the_worker_is_killed_the_next_call_works);
     tcase_add_test(all, what_a_killed_client_held_comes_back);
