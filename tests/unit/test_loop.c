@@ -130,7 +130,7 @@ START_TEST(it_reads_files_at_any_place)
 {
     if (!open_loop(_i))
         return;
-    char bytes[100];
+    char bytes[100] = ""; /* filled, as far as valgrind can see: it knows nothing of what rings write */
     struct asked asked = new_asked();
     int file = memfd_create("read", MFD_CLOEXEC);
     for (unsigned i = 0; i < 1000; i++)
@@ -156,14 +156,18 @@ START_TEST(it_reads_maps_of_a_process)
     static char text[1 << 20];
     unsigned used = 0;
     struct asked asked = new_asked();
-    int file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int mapped = memfd_create("that is mapped here", MFD_CLOEXEC), file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(ftruncate(mapped, 4096), 0);
+    void *memory = mmap(NULL, 4096, PROT_READ, MAP_SHARED, mapped, 0);
     ck_assert_int_ge(file, 0);
     do {
         np_loop_read(loop, begin(&asked), file, text + used, 4096, used);
         ck_assert_int_ge(result_of(&asked), 0);
         used += (unsigned)asked.result;
     } while (asked.result > 0 && used < sizeof text - 4096);
-    ck_assert_msg(used > 0 && strstr(text, "test_loop") && strstr(text, "[stack]"), "%u bytes: %.300s", used, text);
+    ck_assert_msg(used > 0 && strstr(text, "that is mapped here") && text[used - 1] == '\n', "%u bytes: %.300s", used, text);
+    munmap(memory, 4096);
+    close(mapped);
     close(file);
     np_loop_stop(loop);
 }
@@ -214,6 +218,13 @@ START_TEST(a_death_is_heard_of)
         for (;;)
             pause();
     int pidfd = (int)syscall(SYS_pidfd_open, child, 0), other = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
+    if (pidfd < 0) { /* valgrind */
+        fprintf(stderr, "\n*** NOT RUN: a_death_is_heard_of: there are no pidfds here ***\n\n");
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        np_loop_stop(loop);
+        return;
+    }
     np_loop_poll(loop, begin(&asked), pidfd, POLLIN);
     turn_for_ms(5);
     ck_assert_uint_eq(asked.told, 0);
@@ -476,13 +487,15 @@ START_TEST(timers_are_due_once_and_not_early)
     np_loop_timer_add(loop, &timers[1]);
     int64_t begun_ns = np_monotonic_ns();
     np_timer_set(&timers[0], begun_ns + 3000000);
-    np_timer_set(&timers[1], begun_ns + 9000000);
-    np_timer_set_earlier(&timers[1], begun_ns + 6000000);
-    np_timer_set_earlier(&timers[1], begun_ns + 20000000);
     while (fired_count < 1)
         turn();
     ck_assert_int_ge(np_monotonic_ns(), begun_ns + 3000000);
     ck_assert_uint_eq(fired[0], 1);
+    begun_ns = np_monotonic_ns();
+    np_timer_set(&timers[1], begun_ns + 9000000);
+    np_timer_set_earlier(&timers[1], begun_ns + 6000000);
+    np_timer_set_earlier(&timers[1], begun_ns + 20000000);
+    ck_assert_int_eq(timers[1].deadline_ns, begun_ns + 6000000);
     while (fired_count < 3)
         turn();
     ck_assert_int_ge(np_monotonic_ns(), begun_ns + 6000000);

@@ -164,12 +164,13 @@ START_TEST(one_who_connects_after_a_workers_death_is_heard_of)
                     np_loop_turn(loop);
             }
         }
+        close(ready[1]);
         if (!open_loop(_i))
             return;
         start_accepting(0);
         turn_for_ms(1);
         for (unsigned i = 0; i < DEAD; i++)
-            ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+            ck_assert_msg(read(ready[0], &byte, 1) == 1, "one of them could not listen");
         for (unsigned i = 0; i < DEAD; i++)
             kill(dead[i], SIGKILL);
         for (unsigned i = 0; i < DEAD; i++)
@@ -179,7 +180,6 @@ START_TEST(one_who_connects_after_a_workers_death_is_heard_of)
             turn();
         close(fd);
         close(ready[0]);
-        close(ready[1]);
         start_accepting(0);
         np_loop_stop(loop);
     }
@@ -207,6 +207,10 @@ static rlim_t first_free(void)
 /* Everything that is under way, and begins, goes on where there is no descriptor left for anything. */
 START_TEST(out_of_descriptors_it_goes_on)
 {
+    if (getenv("NUMAPOOL_UNDER_VALGRIND")) {
+        fprintf(stderr, "\n*** NOT RUN: out_of_descriptors_it_goes_on: valgrind keeps limits of its own ***\n\n");
+        return;
+    }
     if (!open_loop(_i))
         return;
     int ends[2], event = eventfd(0, EFD_CLOEXEC);
