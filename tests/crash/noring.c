@@ -317,7 +317,9 @@ static const struct {
     { "get_mempolicy", SYS_get_mempolicy, EPERM },
     { "set_mempolicy", SYS_set_mempolicy, EPERM },
     { "rseq", SYS_rseq, EPERM },
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* sanitizers end where they cannot ask for limits */
     { "prlimit64", SYS_prlimit64, EPERM },
+#endif
     { "sched_getaffinity", SYS_sched_getaffinity, EPERM },
 };
 
