@@ -21,6 +21,7 @@
 #include "container.h"
 #include "harness.h"
 #include "ledger.h"
+#include "numa/placement.h"
 #include "roles.h"
 
 #define SYSCTL "/proc/sys/kernel/io_uring_disabled"
@@ -277,6 +278,22 @@ static int verify_says(const struct site *site, const char *text, bool *named)
     return status;
 }
 
+static bool are_several_nodes(void)
+{
+    int nodes[2];
+    return np_nodes_with_memory(nodes, 2) > 1;
+}
+
+/* Where memory could be on another node than it was asked for, and nobody could tell. */
+static void expect_refusal(const char *where)
+{
+    struct harness_daemon daemon;
+    harness_daemon_prepare(&daemon);
+    harness_expect(!harness_daemon_start(&daemon, ROLES_POOL_SPEC) && harness_daemon_said(&daemon, "allow mbind(2), in a container by --cap-add SYS_NICE"),
+                   "%s: on several nodes the daemon does not start, and says what it needs", where);
+    harness_daemon_remove(&daemon);
+}
+
 static void in_container(const char *where, unsigned which, unsigned kills)
 {
     static const char *const nothing_more[] = { NULL };
@@ -284,7 +301,9 @@ static void in_container(const char *where, unsigned which, unsigned kills)
     bool named;
     container = which;
     harness_confine = enter_container;
-    if (open_site(&site, where, nothing_more)) {
+    if (!(which & CONTAINER_SYS_NICE) && are_several_nodes()) {
+        expect_refusal(where);
+    } else if (open_site(&site, where, nothing_more)) {
         bool ring = which & CONTAINER_IO_URING;
         harness_expect(board_loop(&site) == (ring ? NP_BOARD_LOOP_IO_URING : NP_BOARD_LOOP_EPOLL) && board_refusal(&site) == (ring ? 0 : EPERM),
                        "it runs on %s", ring ? "io_uring" : "epoll");
@@ -333,6 +352,10 @@ static void without_calls(void)
         refused_call = spared[i].call;
         refused_code = spared[i].code;
         snprintf(where, sizeof where, "without %s", spared[i].name);
+        if (refused_call == SYS_mbind && are_several_nodes()) {
+            expect_refusal(where);
+            continue;
+        }
         if (!open_site(&site, where, nothing_more))
             continue;
         work(&site, harness_scaled(6, 2));
