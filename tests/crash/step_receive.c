@@ -11,9 +11,10 @@
 
 #define WAIT_NS INT64_C(10000000000)
 
+/* They are there; a lane that the daemon has to tell of is waited for. */
 static int run_receive(struct step_actor *stepped, unsigned n)
 {
-    int result = numapool_receive(stepped->receivers[0], stepped->messages, n, 0);
+    int result = numapool_receive(stepped->receivers[0], stepped->messages, n, NUMAPOOL_FOREVER);
     if (result != (int)n)
         return step_failed(stepped, "receive", result);
     step_seen(stepped, LEDGER_A, 0, n);
