@@ -360,6 +360,8 @@ static void begin_end(struct keeper *keeper)
     np_depository_tell(&keeper->depository, "STOPPING=1\nSTATUS=Ending");
     if (keeper->worker == 0)
         finish(keeper, 0);
+    else if (!keeper->restarts.may_have_clients)
+        kill(keeper->worker, SIGKILL); /* nobody has anything of it, and it hears nothing before its pools are made */
     else if (np_record_send(keeper->records, NP_RECORD_END, (struct np_store_key){ 0 }, -1) < 0)
         kill(keeper->worker, SIGTERM);
 }

@@ -82,6 +82,9 @@ void harness_daemon_prepare(struct harness_daemon *daemon);
 bool harness_daemon_start(struct harness_daemon *daemon, const char *pool_spec);
 /* The same with more of the command line's options, ended by NULL; at most 16. */
 bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_spec, const char *const *more);
+/* The same in two: the daemon is started, and *ready is what it will say ready by; the caller may kill it before, and closes *ready. */
+void harness_daemon_launch(struct harness_daemon *daemon, const char *pool_spec, const char *const *more, int *ready);
+bool harness_daemon_await(struct harness_daemon *daemon, int ready);
 /* The worker: the keeper's child. 0: there is none. */
 pid_t harness_daemon_worker(const struct harness_daemon *daemon);
 /* Another worker than `old`, waited for. */

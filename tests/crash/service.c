@@ -78,8 +78,17 @@ bool harness_daemon_start(struct harness_daemon *daemon, const char *pool_spec)
 
 bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_spec, const char *const *more)
 {
-    char path[PATH_MAX + 16], ready[16];
-    const char *argv[12 + MORE_MAX] = { "numapoold", "--socket", daemon->socket, "--pool", pool_spec, "--ready-fd", ready, "--log", "info" };
+    int ready;
+    harness_daemon_launch(daemon, pool_spec, more, &ready);
+    bool is_ready = harness_daemon_await(daemon, ready);
+    close(ready);
+    return is_ready;
+}
+
+void harness_daemon_launch(struct harness_daemon *daemon, const char *pool_spec, const char *const *more, int *ready)
+{
+    char path[PATH_MAX + 16], number[16];
+    const char *argv[12 + MORE_MAX] = { "numapoold", "--socket", daemon->socket, "--pool", pool_spec, "--ready-fd", number, "--log", "info" };
     const char *loop = getenv("NUMAPOOL_TEST_LOOP");
     int ends[2];
     unsigned n = 9;
@@ -95,15 +104,18 @@ bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_s
         exit(2);
     }
     fflush(stdout);
-    pid_t parent = getpid();
-    daemon->keeper = fork();
-    if (daemon->keeper == 0) {
+    pid_t parent = getpid(), keeper = fork();
+    if (keeper < 0) {
+        perror("fork");
+        exit(2);
+    }
+    if (keeper == 0) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent)
             _exit(2);
         int log = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND, 0600), ready_fd = dup(ends[1]);
         dup2(log, 2);
-        snprintf(ready, sizeof ready, "%d", ready_fd);
+        snprintf(number, sizeof number, "%d", ready_fd);
         if (harness_confine)
             harness_confine();
         execv(path, (char *const *)argv);
@@ -111,11 +123,15 @@ bool harness_daemon_start_with(struct harness_daemon *daemon, const char *pool_s
         _exit(127);
     }
     close(ends[1]);
-    struct pollfd poll_fd = { .fd = ends[0], .events = POLLIN };
+    *ready = ends[0];
+    daemon->keeper = keeper; /* here alone: the memory may be shared with the child */
+}
+
+bool harness_daemon_await(struct harness_daemon *daemon, int ready)
+{
+    struct pollfd poll_fd = { .fd = ready, .events = POLLIN };
     char byte = 0;
-    bool is_ready = daemon->keeper > 0 && poll(&poll_fd, 1, 20000) == 1 && read(ends[0], &byte, 1) == 1 && byte == '\n';
-    close(ends[0]);
-    if (is_ready)
+    if (daemon->keeper > 0 && poll(&poll_fd, 1, 20000) == 1 && read(ready, &byte, 1) == 1 && byte == '\n')
         return true;
     printf("     numapoold did not say ready\n");
     print_log(daemon);
@@ -136,8 +152,26 @@ static pid_t parent_of(pid_t pid)
     return end && sscanf(end + 1, " %*c %d", &parent) == 1 ? parent : 0;
 }
 
+/* By the kernel's list of children, where it is built to have one. */
+static bool only_child_of(pid_t pid, pid_t *child)
+{
+    char path[64], line[64] = "";
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return harness_process_state(pid) == 0;
+    *child = fgets(line, sizeof line, file) ? atoi(line) : 0;
+    fclose(file);
+    if (*child > 0 && !harness_is_alive(*child))
+        *child = 0;
+    return true;
+}
+
 pid_t harness_daemon_worker(const struct harness_daemon *daemon)
 {
+    pid_t only = 0;
+    if (daemon->keeper <= 0 || only_child_of(daemon->keeper, &only))
+        return only;
     DIR *processes = opendir("/proc");
     struct dirent *entry;
     pid_t worker = 0;
