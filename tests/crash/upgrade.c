@@ -323,8 +323,10 @@ static void back_and_forth(struct trial *trial)
             trial->longest_ns = harness_now_ns() - begun_ns;
         snprintf(trial->version, sizeof trial->version, "%s", said.version_after);
         trial->took_ns[trial->upgrades++] = said.took_ns;
-        if (i % 8 == 0) /* and a death of the new build's worker is followed by one of the same */
+        if (i % 4 == 0) { /* and a death of the new build's worker is followed by one of the same */
             kill(child_that(trial, is_worker, 0), SIGKILL);
+            wrong += harness_daemon_next_worker(&trial->daemon, said.worker_after) == 0 || !works(trial, trial->version);
+        }
     }
     harness_expect(wrong == 0 && trial->upgrades == wanted && works(trial, trial->version), "%u upgrades under load, back and forth",
                    trial->upgrades);
