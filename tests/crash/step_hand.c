@@ -203,12 +203,21 @@ static struct left wait_until_gone(struct step_hand *hand, bool only_clients)
     }
 }
 
+/* What the dead had asked to be made is made, though nobody waits for it any more. */
+static void wait_until_made(const struct np_pool_entry *entry)
+{
+    const int64_t until_ns = harness_now_ns() + PATIENCE_NS;
+    while (np_entry_is(&entry->state, NP_FORMING) && harness_now_ns() < until_ns)
+        harness_sleep_ns(100000);
+}
+
 static void destroy_other_pools(struct step_hand *hand)
 {
     bool there_were = false;
     for (uint32_t pool = 1; pool < NP_POOLS_MAX; pool++) {
         const struct np_pool_entry *entry = &hand->memory.board.pools[pool];
         struct step_question question = { .wish = STEP_WISH_DESTROY, .operation = hand->operation };
+        wait_until_made(entry);
         if (!np_entry_is(&entry->state, NP_ACTIVE))
             continue;
         memcpy(question.pool, entry->name, sizeof question.pool);

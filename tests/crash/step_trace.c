@@ -266,8 +266,12 @@ bool step_begin(struct step_traced *traced, const struct step_operation *operati
     close(ends[1]);
     bool is_ready = read(ends[0], &byte, 1) == 1;
     close(ends[0]);
-    if (!is_ready)
+    if (!is_ready) { /* prepare has failed, or was killed */
+        harness_kill(traced->child);
+        traced->child = 0;
+        traced->has_ended = true;
         return false;
+    }
     traced->victim = GET(stage->victim);
     traced->thread = GET(stage->thread);
     if (ptrace(PTRACE_SEIZE, traced->thread, NULL, (void *)PTRACE_O_EXITKILL) < 0) {
@@ -333,13 +337,13 @@ enum step_stop step_on(struct step_traced *traced)
 void step_kill(struct step_traced *traced)
 {
     int status;
-    if (!traced->has_ended) {
+    if (!traced->has_ended && traced->victim > 0) { /* 0 would be all of us */
         kill(traced->victim, SIGKILL);
         while (waitpid(traced->thread, &status, __WALL) == traced->thread && WIFSTOPPED(status))
             ptrace(PTRACE_CONT, traced->thread, NULL, NULL);
         traced->has_ended = true;
     }
-    if (traced->victim == traced->child && traced->thread != traced->child)
+    if (traced->child > 0 && traced->victim == traced->child && traced->thread != traced->child)
         waitpid(traced->child, NULL, 0); /* the thread was waited for, the process was not */
 }
 
