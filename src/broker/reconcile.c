@@ -119,13 +119,22 @@ static unsigned active_lanes(struct np_broker *broker, const uint32_t *lanes, un
     return count;
 }
 
-/* Lanes that the sender has still to leave. One that is idle leaves none until it sends again. */
+/* Dead, and the kernel may still do I/O into what it had received. */
+static bool is_in_quarantine(const struct np_broker *broker, uint32_t receiver)
+{
+    return receiver != 0 && np_entry_is(&broker->board.endpoints[receiver].state, NP_DYING);
+}
+
+/* Lanes that the sender has still to leave. One that is idle leaves none until it sends again. Those of receivers in
+ * quarantine it cannot leave however much it sends: they would keep it from all who come, and are no more than there
+ * are clients. */
 static unsigned draining_lanes(struct np_broker *broker, const uint32_t *lanes, unsigned n, uint32_t sender)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < n; i++)
         count += broker->lane_memory[lanes[i]] &&
                  np_load32(&broker->board.lanes[lanes[i]].sender, memory_order_relaxed) == sender &&
+                 !is_in_quarantine(broker, np_load32(&broker->board.lanes[lanes[i]].receiver, memory_order_relaxed)) &&
                  np_lane_state_of(broker->lane_memory[lanes[i]]) != NP_LANE_ACTIVE; /* of whatever kind a scribbler makes it */
     return count;
 }

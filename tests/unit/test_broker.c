@@ -379,6 +379,7 @@ END_TEST
 
 START_TEST(full_tables_are_refused_by_name_and_empty_again)
 {
+    enum { STAY = 7, LEAVE = WORLD_ENDPOINTS - STAY };
     struct member *members[WORLD_CLIENTS];
     struct np_client_entry *entry;
     struct np_pool_entry *pool;
@@ -396,25 +397,25 @@ START_TEST(full_tables_are_refused_by_name_and_empty_again)
     for (unsigned i = WORLD_CHANNELS; i < WORLD_ENDPOINTS; i++)
         receivers[i] = receiver_of(members[0], "a");
     ASSERT_REFUSED(numapool_receiver_open(members[0]->pool, "a", NULL, &more), -ENOSPC, "endpoints");
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < LEAVE; i++)
         ck_assert_int_eq(numapool_receiver_close(receivers[1 + i]), 0);
     sender = sender_of(members[1], "a"); /* one lane to each of 7 receivers, of 12 */
-    ck_assert_uint_eq(world.lanes_mapped, 7);
+    ck_assert_uint_eq(world.lanes_mapped, STAY);
     ASSERT_REFUSED(numapool_sender_open(members[2]->pool, "a", NULL, &late), -ENOSPC, "lanes");
-    send_ids(sender, 0, 7);
-    unsigned char seen[7] = { 0 };
+    send_ids(sender, 0, STAY);
+    unsigned char seen[STAY] = { 0 };
     for (unsigned i = 0; i < WORLD_ENDPOINTS; i++) {
         struct numapool_msg message;
-        if (i >= 1 && i <= 3)
+        if (i >= 1 && i <= LEAVE)
             continue;
         ck_assert_int_eq(numapool_receive(receivers[i], &message, 1, 0), 1);
         ck_assert_uint_eq(seen[message.id]++, 0);
         ck_assert_int_eq(numapool_release(receivers[i], &message, 1), 0);
         ck_assert_int_eq(numapool_receive(receivers[i], &message, 1, 0), -EAGAIN);
     }
-    ck_assert_uint_eq(world.lanes_mapped, 7); /* who could not join by halves has left nothing */
+    ck_assert_uint_eq(world.lanes_mapped, STAY); /* who could not join by halves has left nothing */
     for (unsigned i = 0; i < WORLD_ENDPOINTS; i++)
-        if (i < 1 || i > 3)
+        if (i < 1 || i > LEAVE)
             ck_assert_int_eq(numapool_receiver_close(receivers[i]), 0);
     ck_assert_int_eq(numapool_sender_close(sender, 0), 0);
     for (unsigned i = 0; i < WORLD_CLIENTS; i++)

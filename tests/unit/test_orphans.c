@@ -165,6 +165,46 @@ START_TEST(a_sender_that_calls_its_lane_an_orphan_is_received_from_and_asked_abo
 }
 END_TEST
 
+START_TEST(a_sender_reaches_who_comes_though_many_of_its_receivers_are_in_quarantine)
+{
+    enum { STOPPED = 2, EACH = NP_DRAINING_LANES_MAX / STOPPED };
+    make_world_of_processes();
+    struct member *from = join_world(), *living = join_world(), *stopped[STOPPED], *last;
+    struct numapool_sender *sender = join_as_sender(from, 0);
+    struct numapool_receiver *receivers[STOPPED][EACH], *fresh, *steady = join_as_receiver(living);
+    struct np_scavenged what;
+    struct numapool_msg message;
+    unsigned got = 0;
+    for (unsigned i = 0; i < STOPPED; i++) {
+        stopped[i] = join_world();
+        for (unsigned k = 0; k < EACH; k++)
+            receivers[i][k] = join_as_receiver(stopped[i]);
+        for (unsigned k = 0; k <= EACH; k++) /* in turn; one is the steady one's */
+            send_one(sender, k + 1);
+        for (unsigned k = 0; k < EACH; k++) /* and not released: the kernel has them */
+            got += numapool_receive(receivers[i][k], &message, 1, 0) == 1;
+        np_broker_client_stopped(&world.broker, stopped[i]->number, &what);
+    }
+    ck_assert_uint_eq(got, STOPPED * EACH);
+    last = join_world();
+    fresh = join_as_receiver(last);
+    send_one(sender, 100);
+    send_one(sender, 101);
+    ck_assert_int_eq(numapool_receive(fresh, &message, 1, 0), 1); /* one of the two */
+    for (unsigned i = 0; i < STOPPED; i++) { /* the kernel has let go */
+        bury(stopped[i]);
+        for (unsigned k = 0; k < EACH; k++)
+            forget_receiver(receivers[i][k]);
+    }
+    unsigned again = 0;
+    struct numapool_receiver *both[2] = { fresh, steady };
+    for (unsigned i = 0; i < 2; i++)
+        while (numapool_receive(both[i], &message, 1, 0) == 1)
+            again += (message.flags & NUMAPOOL_REDELIVERED) != 0;
+    ck_assert_uint_eq(again, STOPPED * EACH);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("orphans");
@@ -173,6 +213,7 @@ int main(void)
     tcase_add_test(c, a_lane_that_ended_before_it_was_asked_for_is_let_go_of);
     tcase_add_test(c, what_is_not_released_keeps_its_lane);
     tcase_add_test(c, a_sender_that_calls_its_lane_an_orphan_is_received_from_and_asked_about_once);
+    tcase_add_test(c, a_sender_reaches_who_comes_though_many_of_its_receivers_are_in_quarantine);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }

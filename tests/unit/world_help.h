@@ -12,7 +12,7 @@
 #include "core/wipe.h"
 #include "pool_help.h"
 
-enum { WORLD_ARENAS = 2, WORLD_SLOTS = 100, WORLD_CLIENTS = 6, WORLD_CHANNELS = 4, WORLD_ENDPOINTS = 10, WORLD_LANES = 12 };
+enum { WORLD_ARENAS = 2, WORLD_SLOTS = 100, WORLD_CLIENTS = 6, WORLD_CHANNELS = 4, WORLD_ENDPOINTS = 12, WORLD_LANES = 12 };
 
 struct world {
     struct np_broker broker;
