@@ -16,6 +16,8 @@
 #define GET(field) atomic_load_explicit(&(field), memory_order_acquire)
 #define SET(field, value) atomic_store_explicit(&(field), (value), memory_order_release)
 
+#define WORKER_GOES_ON_NS 2000000
+
 enum { SERVING_MAX = 400, STARTS = 70, REST_EVERY = 10 };
 
 enum outcome { KILLED, DONE, FAILED };
@@ -77,6 +79,7 @@ static enum outcome kill_while_serving(struct fdstore_trial *trial, unsigned at)
         int stop = next_stop(keeper, &executed);
         if (stop > 0 && ++stops == at) {
             pid_t worker = harness_daemon_worker(&trial->daemon);
+            harness_sleep_ns(WORKER_GOES_ON_NS); /* as far as it gets on what it has been told: it has its client told */
             if (at % 3 == 0 && worker > 0)
                 kill(worker, SIGKILL); /* both at once; else the worker goes on until it has heard of it */
             kill_tracee(keeper);
