@@ -375,10 +375,18 @@ static void stop(struct np_loop *loop)
     free(epoll);
 }
 
+/* A process with threads whose table of descriptors grows waits until all processors have looked elsewhere once (RCU), which
+ * takes from milliseconds to, on a busy machine, seconds. So it grows before there are threads. */
+static void widen_table(int fd, unsigned descriptors)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)descriptors);
+    if (high >= 0) /* else beyond the limit, where it need not reach */
+        close(high);
+}
+
 static int start(struct np_loop **made, unsigned operations)
 {
     struct epoll_loop *epoll = calloc(1, sizeof *epoll);
-    (void)operations; /* they bring their own memory */
     if (!epoll)
         return np_error(-ENOMEM, "no memory for the worker's loop");
     epoll->loop.kind = &np_loop_epoll;
@@ -391,6 +399,7 @@ static int start(struct np_loop **made, unsigned operations)
         return np_error(-code, "cannot make an epoll and an eventfd (%s): raise LimitNOFILE=, or allow epoll_create1, epoll_ctl and "
                         "eventfd2 in the seccomp profile", strerror(code));
     }
+    widen_table(epoll->epoll_fd, 2 * operations); /* each may have a file of its own besides the one that it is about */
     /* Without a thread, files are read in the turn, and the duties that a bell would call to go by time. */
     (void)np_helper_start(&epoll->reader, epoll->event_fd);
     epoll->loop.futex = np_helper_has_futex() && np_helper_start(&epoll->listener, epoll->event_fd) == 0;
