@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ten thousand lives of a daemon at one path: started, said to be ready, used by a client that gets, sends and receives, and killed with
- * kill -9: keeper and worker in either order, one of them alone, at any moment, also before it is ready. None of them may fail, and nothing may be
- * left behind: no process, no memory, no file but socket and lock.
+ * Ten thousand lives of a daemon at one path: started, said to be ready, used by a client that gets, sends and receives, and killed
+ * with kill -9: keeper and worker in either order, one of them alone, at any moment, also before it is ready. None of them may fail,
+ * and nothing may be left behind: no process, no memory, no file but socket and lock.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The daemon while it starts: workers that are killed before they are ready, again and again; a keeper that is killed while it starts a worker;
- * an end that is asked for while a large pool is being made. What of it clients notice is as design.md section 8 says.
+ * The daemon while it starts: workers that are killed before they are ready, again and again; a keeper that is killed while it
+ * starts a worker; an end that is asked for while a large pool is being made. What of it clients notice is as design.md section 8
+ * says.
  */
 #include <errno.h>
 #include <poll.h>

@@ -246,7 +246,8 @@ unsigned image_sent(const struct image *image)
     if (!part)
         return 0;
     const struct np_arena_header *header = (const void *)part->live;
-    if (np_arena_attach(&arena, part->live, part->bytes, NULL, header->slots, header->slot_bytes, 0, header->node, 0, NULL, UINT32_MAX, 0) < 0)
+    if (np_arena_attach(&arena, part->live, part->bytes, NULL, header->slots, header->slot_bytes, 0, header->node, 0, NULL,
+                        UINT32_MAX, 0) < 0)
         return 0;
     for (uint64_t i = 0; i < arena.slots; i++)
         sent += np_word_state(np_load64(&arena.words[i], memory_order_relaxed)) == NP_WORD_SENT;

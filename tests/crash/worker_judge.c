@@ -317,7 +317,8 @@ static void tell_clients(struct judge *judge)
     for (uint32_t i = 1; i <= board->limits.endpoints; i++)
         if (np_entry_is(&board->endpoints[i].state, NP_ACTIVE) && member_of(judge, board->endpoints[i].client) >= 0)
             tell(judge, "%s %s %s", name_of(judge, board->endpoints[i].client),
-                 board->endpoints[i].role == NP_ROLE_SENDER ? "sends on" : "receives from", board->channels[board->endpoints[i].channel].name);
+                 board->endpoints[i].role == NP_ROLE_SENDER ? "sends on" : "receives from",
+                 board->channels[board->endpoints[i].channel].name);
 }
 
 /* What is still to be received on a lane of slots, one after the other. */
@@ -331,7 +332,8 @@ static unsigned messages_of(struct judge *judge, uint32_t lane, bool with_slots,
     size_t at = 0;
     text[0] = '\0';
     if (entry->kind == NP_LANE_SMALL)
-        return (unsigned)(np_lane_announced_until(shared, entry->capacity, NP_LANE_SMALL, released, released + entry->capacity) - released);
+        return (unsigned)(np_lane_announced_until(shared, entry->capacity, NP_LANE_SMALL, released, released + entry->capacity) -
+                          released);
     for (uint64_t position = released; position < released + entry->capacity; position++) {
         struct np_arena *arena;
         uint64_t index, start = 0;

@@ -38,8 +38,8 @@ bool stage_begin(struct stage *stage);
 void stage_act(struct stage *stage);
 /* Whether all that the act gives a worker to do is done. */
 bool stage_is_over(void *stage);
-/* Waits for that; then what the calls have returned, and whether the memory itself, unrepaired, is right. False, with notes. `expected`: what it is
- * to be, or NULL. */
+/* Waits for that; then what the calls have returned, and whether the memory itself, unrepaired, is right. False, with notes.
+ * `expected`: what it is to be, or NULL. */
 bool stage_finish(struct stage *stage, const char *when, const struct summary *expected, struct summary *found);
 /* Who lives goes on as the scene says. */
 bool stage_go_on(struct stage *stage, const char *when);

@@ -244,8 +244,8 @@ static bool play_in_place(struct steps *steps, const struct scene *scene)
     steps->all_marked += steps->marked_count;
     bool right = lives && stage_finish(stage, scene->name, NULL, &steps->end) && stage_go_on(stage, scene->name);
     right = stage_clear(stage, scene->name) && right && failures == steps->failures;
-    return harness_expect(right && steps->marked_count > 0, "%s: %llu steps of the worker, %u changed memory or were system calls: each copy is what was "
-                          "before or after", scene->name, (unsigned long long)stepped, steps->marked_count);
+    return harness_expect(right && steps->marked_count > 0, "%s: %llu steps of the worker, %u changed memory or were "
+                          "system calls: each copy is what was before or after", scene->name, (unsigned long long)stepped, steps->marked_count);
 }
 
 /* ---------------------------------------------------------------- really killed */
@@ -319,7 +319,8 @@ int main(int argc, char **argv)
     steps.random = harness_seed();
     steps.events = calloc(EVENTS_MAX, sizeof *steps.events);
     steps.states = calloc(STATES_MAX, sizeof *steps.states);
-    if (!steps.events || !steps.states || !harness_expect(stage_open(&steps.stage, false) && stage_open(&live.stage, true), "two daemons start"))
+    if (!steps.events || !steps.states ||
+        !harness_expect(stage_open(&steps.stage, false) && stage_open(&live.stage, true), "two daemons start"))
         return harness_end();
     unsigned played = 0, every = 100 / harness_scaled(100, 1);
     for (unsigned i = 0; i < scene_count; i++) {

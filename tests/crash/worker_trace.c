@@ -219,7 +219,8 @@ static bool run_to_call(struct trace *trace, bool (*is_wanted)(long call))
     int status, signal = 0;
     struct user_regs_struct registers;
     if (waitpid(trace->pid, &status, __WALL) != trace->pid || !WIFSTOPPED(status) ||
-        ptrace(PTRACE_SETOPTIONS, trace->pid, NULL, (void *)(uintptr_t)(PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACESYSGOOD)) != 0)
+        ptrace(PTRACE_SETOPTIONS, trace->pid, NULL,
+               (void *)(uintptr_t)(PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACESYSGOOD)) != 0)
         return false;
     for (;;) {
         if (ptrace(PTRACE_SYSCALL, trace->pid, NULL, (void *)(uintptr_t)(unsigned)signal) != 0 ||
@@ -268,7 +269,8 @@ long trace_next_call(struct trace *trace)
     if (trace->code_at == 0 || address + 1 - page >= TRACE_CODE_BYTES)
         return -1;
     memcpy(bytes, trace->code + (address - page), 2);
-    return bytes[0] == 0x0f && bytes[1] == 0x05 ? ptrace(PTRACE_PEEKUSER, trace->pid, (void *)offsetof(struct user, regs.rax), NULL) : -1;
+    bool is_call = bytes[0] == 0x0f && bytes[1] == 0x05;
+    return is_call ? ptrace(PTRACE_PEEKUSER, trace->pid, (void *)offsetof(struct user, regs.rax), NULL) : -1;
 }
 
 /* ---------------------------------------------------------------- functions that are run through */
@@ -315,11 +317,13 @@ void trace_skip(struct trace *trace, const char *function)
 static bool set_breakpoint(const struct trace *trace, uint64_t address)
 {
     return ptrace(PTRACE_POKEUSER, trace->pid, (void *)offsetof(struct user, u_debugreg[0]), (void *)(uintptr_t)address) == 0 &&
-           ptrace(PTRACE_POKEUSER, trace->pid, (void *)offsetof(struct user, u_debugreg[7]), (void *)(uintptr_t)(address ? everything : 0)) == 0;
+           ptrace(PTRACE_POKEUSER, trace->pid, (void *)offsetof(struct user, u_debugreg[7]),
+                  (void *)(uintptr_t)(address ? everything : 0)) == 0;
 }
 
 /* Runs until it is about to execute the instruction there for the nth time from now on. */
-static bool run_to_address(struct trace *trace, uint64_t address, uint32_t wanted, bool (*over)(void *context), void *context, int64_t timeout_ns)
+static bool run_to_address(struct trace *trace, uint64_t address, uint32_t wanted, bool (*over)(void *context), void *context,
+                           int64_t timeout_ns)
 {
     int64_t begun_ns = harness_now_ns();
     int signal = 0;
@@ -368,7 +372,8 @@ enum trace_stop trace_step(struct trace *trace, struct trace_place *place, long 
     return trace->ended ? TRACE_ENDED : *call >= 0 ? TRACE_CALLED : TRACE_STEPPED;
 }
 
-bool trace_run_to(struct trace *trace, const struct trace_place *place, bool (*over)(void *context), void *context, int64_t timeout_ns)
+bool trace_run_to(struct trace *trace, const struct trace_place *place, bool (*over)(void *context), void *context,
+                  int64_t timeout_ns)
 {
     uint64_t address = address_of(trace, place);
     struct trace_place ignored;

@@ -56,7 +56,8 @@ void trace_skip(struct trace *trace, const char *function);
 long trace_next_call(struct trace *trace);
 /* Runs until the place has been executed, at most timeout_ns, or over(context) says that it will not be. Whether it was: it is
  * stopped then. */
-bool trace_run_to(struct trace *trace, const struct trace_place *place, bool (*over)(void *context), void *context, int64_t timeout_ns);
+bool trace_run_to(struct trace *trace, const struct trace_place *place, bool (*over)(void *context), void *context,
+                  int64_t timeout_ns);
 /* Lets go of it: it runs on. */
 void trace_release(struct trace *trace);
 /* SIGKILL, wherever it is. Returns when it is dead and, being another's child, nobody's to wait for but its parent's. */
