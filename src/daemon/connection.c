@@ -158,10 +158,25 @@ static void received(struct np_operation *operation, int result)
         np_connection_answer(connection, code);
 }
 
+/* Who was admitted and is not there any more to hear of it, because it took too long, may be there on another connection,
+ * under another number. Of this one nobody will ever hear, and it would stay taken as long as anything of the daemon's is
+ * mapped in that process. True: it is given back, and the connection closed. */
+static bool end_unheard(struct np_connection *connection)
+{
+    struct np_watch *watch = connection->kind == NP_CONNECTION_CLIENT ? connection->worker->watch_of[connection->client] : NULL;
+    if (!connection->unheard || !watch || watch->connection != connection)
+        return false;
+    np_watch_end(watch, "left");
+    return true;
+}
+
 static void sent(struct np_operation *operation, int result)
 {
     struct np_connection *connection = operation->context;
     close_descriptors(connection);
+    if (result < 0 && end_unheard(connection))
+        return;
+    connection->unheard = false;
     if (connection->closing)
         close_when_idle(connection);
     else if (result < 0 || connection->refused)
@@ -291,7 +306,7 @@ static void accepted(struct np_operation *operation, int result)
     connection->fd = result;
     connection->kind = NP_CONNECTION_NEW;
     connection->client = 0;
-    connection->closing = connection->awaits_verify = false;
+    connection->closing = connection->awaits_verify = connection->unheard = false;
     connection->identity = identity;
     connection->refused = !np_rights_has_any(connection);
     connection->accepted_ns = np_monotonic_ns();

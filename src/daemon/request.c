@@ -145,8 +145,11 @@ static uint32_t admitted_before(const struct np_connection *connection, const st
 static int admit(struct np_connection *connection, const struct np_wire_hello *hello)
 {
     uint32_t client = admitted_before(connection, hello);
-    if (client == 0)
-        return np_watch_admit(connection, hello);
+    if (client == 0) {
+        int result = np_watch_admit(connection, hello);
+        connection->unheard = result >= 0;
+        return result;
+    }
     np_watch_connect(connection->worker->watch_of[client], connection);
     return (int)client;
 }

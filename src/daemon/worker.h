@@ -61,6 +61,7 @@ struct np_connection {
     bool refused;    /* of a user without any right: gets one answer */
     bool closing;
     bool awaits_verify;
+    bool unheard; /* its client was admitted by the request that is just being answered: nobody knows the number before that */
     struct np_identity identity;
     int64_t accepted_ns;
     struct np_operation receive, send;

@@ -125,9 +125,8 @@ struct limits_session {
     struct numapool_receiver *receiver;
 };
 
-/* In the asker. What fails is done again after make_room, or when the test says that it may go on, and then must work. The
- * exit
- * status for the process. */
+/* In the asker. What fails is done again after make_room, or when the test says that it may go on (1), and then must work.
+ * Who has connected at the second try waits for 2. The exit status for the process. */
 int limits_session_run(struct limits_session *session, void (*make_room)(void));
 
 /* Runs body in a process of its own to its end: its exit status, or -1. */
@@ -142,8 +141,8 @@ struct limits_bystanders {
 
 /* Two clients of the usual pool exchange numbered messages until they are ended, and take and put slots. */
 bool limits_bystanders_start(struct limits_bystanders *bystanders, const struct harness_daemon *daemon);
-/* Whether the daemon has two clients, as it has with bystanders alone: for harness_wait_until. */
-bool limits_has_two_clients(void *daemon);
+/* Whether the daemon comes to have so many clients, two of them being bystanders. */
+bool limits_come_to_be(const struct harness_daemon *daemon, unsigned clients);
 /* They go on, in order: prints the verdict. */
 void limits_bystanders_expect(struct limits_bystanders *bystanders, const char *when);
 /* What all of them have exchanged, those that have ended. */

@@ -82,7 +82,7 @@ static void lower_the_limit(struct harness_daemon *daemon)
     if (limits_expect_sentence(session.answer, -ENOMEM, "a memory limit that is lowered", step == 2 ? refused + 1 : refused))
         limits_reached("a memory limit that is lowered");
     limit_memory(512 * MIB);
-    SET(session.answer->go_on, 1);
+    SET(session.answer->go_on, 2);
     int status = harness_join(asker, LIMITS_LONG_NS);
     harness_expect(status == 0, "when it is raised the same call works (%x)", (unsigned)status);
 }
@@ -176,7 +176,7 @@ static void killed_worker(void)
         harness_expect(harness_daemon_next_worker(&daemon, hog.victim) > 0, "another worker takes over");
         limit_memory(512 * MIB);
         struct limits_session session = { .daemon = &daemon, .answer = limits_answer_new() };
-        SET(session.answer->go_on, 1);
+        SET(session.answer->go_on, 2);
         status = limits_run(live_a_session, &session);
         harness_expect(status == 0 && GET(session.answer->number) == 0, "and serves (%d \"%s\")", status,
                        session.answer->sentence);

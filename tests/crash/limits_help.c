@@ -258,15 +258,27 @@ int limits_run(int (*body)(void *context), void *context)
     return status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-bool limits_has_two_clients(void *daemon)
+struct crowd {
+    const struct harness_daemon *daemon;
+    unsigned clients;
+};
+
+static bool is_complete(void *context)
 {
+    const struct crowd *crowd = context;
     struct harness_look look;
-    bool two = false;
-    if (harness_look_open(&look, ((const struct harness_daemon *)daemon)->socket)) {
-        two = harness_look_left(&look).clients == 2;
+    bool complete = false;
+    if (harness_look_open(&look, crowd->daemon->socket)) {
+        complete = harness_look_left(&look).clients == crowd->clients;
         harness_look_close(&look);
     }
-    return two;
+    return complete;
+}
+
+bool limits_come_to_be(const struct harness_daemon *daemon, unsigned clients)
+{
+    struct crowd crowd = { daemon, clients };
+    return harness_wait_until(is_complete, &crowd, LIMITS_LONG_NS / 4);
 }
 
 /* ---------------------------------------------------------------- bystanders */

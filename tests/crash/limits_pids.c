@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ enum { HELD = 300, TRIES = 5 };
 static int hold(void *context)
 {
     struct limits_session *session = context;
+    limits_become(LIMITS_SOMEBODY);
     struct numapool_msg message = { .length = 8 };
     void *slots[HELD];
     int result = numapool_connect(&session->client, session->daemon->socket);
@@ -49,6 +51,7 @@ static int hold(void *context)
 static int be_innocent(void *context)
 {
     struct limits_session *session = context;
+    limits_become(LIMITS_SOMEBODY);
     limits_wait_go_on(session->answer, 1);
     return limits_session_run(session, NULL);
 }
@@ -78,14 +81,28 @@ static bool keeper_lost_one(void *context)
     return limits_log_has(context, parts);
 }
 
+struct starving {
+    pid_t keeper;
+    bool starved;
+};
+
+/* By one of the keeper's own user. */
+static int change_limit(void *context)
+{
+    const struct starving *starving = context;
+    struct rlimit limit;
+    limits_become(LIMITS_NOBODY);
+    if (prlimit(starving->keeper, RLIMIT_NOFILE, NULL, &limit) != 0)
+        return 1;
+    limit.rlim_cur = starving->starved ? 3 : limit.rlim_max;
+    return prlimit(starving->keeper, RLIMIT_NOFILE, &limit, NULL) != 0;
+}
+
 /* While it is in force the keeper has room for nothing. */
 static void starve_keeper(pid_t keeper, bool starved)
 {
-    struct rlimit limit;
-    if (prlimit(keeper, RLIMIT_NOFILE, NULL, &limit) != 0)
-        return;
-    limit.rlim_cur = starved ? 3 : limit.rlim_max;
-    prlimit(keeper, RLIMIT_NOFILE, &limit, NULL);
+    struct starving starving = { keeper, starved };
+    limits_run(change_limit, &starving);
 }
 
 /* ---------------------------------------------------------------- trials */
@@ -192,10 +209,27 @@ static int take_message(void *context)
            numapool_disconnect(session->client) < 0;
 }
 
+static void be_nobody(void *context)
+{
+    (void)context;
+    limits_become(LIMITS_NOBODY);
+}
+
+/* Daemon and client are of different users, so the daemon cannot see what a process has mapped, which would tell it too. */
 static void run_trial(bool with_pidfd, bool used_again)
 {
+    static const char *const options[] = { "--pool=" LIMITS_POOL_SPEC ",direct=0:65533", NULL };
     struct trial trial = { .with_pidfd = with_pidfd };
-    if (!limits_daemon_usual(&trial.daemon) || !limits_bystanders_start(&trial.bystanders, &trial.daemon))
+    harness_daemon_prepare(&trial.daemon);
+    chmod(trial.daemon.directory, 0777);
+    int status = limits_daemon_start(&trial.daemon, &(struct limits_start){ .options = options, .before = be_nobody });
+    if (status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == 100) {
+        limits_not_run("process numbers that are used again", "no other user can be had here");
+        harness_daemon_remove(&trial.daemon);
+        return;
+    }
+    if (!harness_expect(status == 0, "the daemon starts (%x)", (unsigned)status) ||
+        !limits_bystanders_start(&trial.bystanders, &trial.daemon))
         return;
     if (used_again) {
         bool arranged = false;

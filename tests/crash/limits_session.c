@@ -60,6 +60,8 @@ int limits_session_run(struct limits_session *session, void (*make_room)(void))
             else
                 limits_wait_go_on(session->answer, 1);
             result = do_step(session, step);
+            if (step == 0 && result == 0)
+                limits_wait_go_on(session->answer, 2);
         }
         if (result < 0) {
             fprintf(stderr, "%s: %d %s\n", limits_step_names[step], result, numapool_errormsg());

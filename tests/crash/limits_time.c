@@ -152,7 +152,7 @@ static void another_time(void)
                        (unsigned)status) &&
         limits_bystanders_start(&bystanders, &daemon)) {
         struct limits_session session = { .daemon = &daemon, .answer = limits_answer_new() };
-        SET(session.answer->go_on, 1);
+        SET(session.answer->go_on, 2);
         pid_t worker = harness_daemon_worker(&daemon);
         kill(worker, SIGKILL);
         harness_daemon_next_worker(&daemon, worker);
@@ -430,7 +430,7 @@ static void stopped_anywhere(struct harness_daemon *daemon)
         harness_sleep_ns(harness_below(&random, 3000000));
         kill(sender, SIGSTOP);
         kill(caller, SIGSTOP);
-        SET(session.answer->go_on, 1);
+        SET(session.answer->go_on, 2);
         served += limits_run(live_a_session, &session) == 0 && GET(session.answer->number) == 0;
         kill(sender, SIGCONT);
         kill(caller, SIGCONT);
@@ -460,7 +460,7 @@ static void answers_not_read(struct harness_daemon *daemon, struct limits_bystan
     request.of.hello.layout = np_wire_layout();
     while (deaf >= 0 && send(deaf, &request, sizeof request, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof request)
         asked++;
-    SET(session.answer->go_on, 1);
+    SET(session.answer->go_on, 2);
     int status = limits_run(live_a_session, &session);
     if (harness_expect(deaf >= 0 && asked > 0 && status == 0 && GET(session.answer->number) == 0,
                        "one asks %u times and reads no answer: others are served (%d)", asked, status))
@@ -482,6 +482,7 @@ static int ask_stopped(void *context)
     limits_wait_go_on(session->answer, 2);
     if (result < 0)
         result = numapool_receiver_open(session->pool, "later", NULL, &session->receiver);
+    limits_wait_go_on(session->answer, 3);
     return result < 0 || numapool_receiver_close(session->receiver) < 0 || numapool_close(session->pool) < 0 ||
            numapool_disconnect(session->client) < 0;
 }
@@ -494,6 +495,7 @@ static int connect_to_stopped(void *context)
     limits_wait_go_on(session->answer, 2);
     if (result < 0)
         result = numapool_connect(&session->client, session->daemon->socket);
+    limits_wait_go_on(session->answer, 3);
     return result < 0 || numapool_disconnect(session->client) < 0;
 }
 
@@ -535,6 +537,11 @@ static void end_stopped_worker(struct stopped_worker *stopped)
     kill(stopped->worker, SIGCONT);
     SET(stopped->asker.answer->go_on, 2);
     SET(stopped->newcomer.answer->go_on, 2);
+    came = limits_comes_to(stopped->asker.answer, 3) && limits_comes_to(stopped->newcomer.answer, 3);
+    harness_expect(came && limits_come_to_be(&stopped->daemon, 4),
+                   "when it goes on who was not answered is no client twice: there are four");
+    SET(stopped->asker.answer->go_on, 3);
+    SET(stopped->newcomer.answer->go_on, 3);
     int asked = harness_join(stopped->asking, LIMITS_LONG_NS), connected = harness_join(stopped->coming, LIMITS_LONG_NS);
     harness_expect(asked == 0 && connected == 0, "when it goes on the same calls work (%x, %x)", (unsigned)asked,
                    (unsigned)connected);
