@@ -150,6 +150,8 @@ static int admit(struct np_connection *connection, const struct np_wire_hello *h
         connection->unheard = result >= 0;
         return result;
     }
+    const struct np_connection *before = connection->worker->watch_of[client]->connection;
+    connection->unheard = before && before->unheard; /* asked twice, and not answered yet */
     np_watch_connect(connection->worker->watch_of[client], connection);
     return (int)client;
 }
