@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The lock file decides who owns the path; a socket without a locked lock file is a dead daemon's. */
+ * The lock file decides who owns the path. It names the socket that its owner bound: one that is still there when the lock can be taken is a
+ * dead daemon's, even if it can be connected to, which the kernel lets be so until the last io_uring of the dead worker has been taken apart. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,8 +14,8 @@
 #include "core/error.h"
 #include "daemon/keeper.h"
 
-enum { LOCK_TRIES_MAX = 100, LISTENER_TRIES_MAX = 200 };
-#define LISTENER_PAUSE_NS 10000000 /* LISTENER_TRIES_MAX of them, 2 s in all: the worker of a keeper that was killed dies after it, and has the socket until then */
+enum { LOCK_TRIES_MAX = 100, LISTENER_TRIES_MAX = 200, SOCKET_TEXT_BYTES = 80, LOCK_TEXT_BYTES = 112 };
+#define LISTENER_PAUSE_NS 10000000 /* LISTENER_TRIES_MAX of them, 2 s in all: for a daemon that died before it wrote which socket is its */
 
 /* One level: where /run or a run-time directory is there, the daemon's own in it is made. */
 static void make_directory(struct np_listener *listener)
@@ -65,9 +66,37 @@ static int take_lock(struct np_listener *listener)
         return np_error(result, "the lock file '%s' is made and removed all the time: something else uses that name", listener->lock_path);
     if (result < 0)
         return result;
-    /* For people; nobody relies on it. */
-    char text[32];
-    int bytes = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    return 0;
+}
+
+/* What tells a socket's name from another of the same path: nothing changes a socket's time of modification after its birth. */
+static void describe_socket(const struct np_listener *listener, char text[SOCKET_TEXT_BYTES])
+{
+    struct stat status;
+    text[0] = '\0';
+    if (lstat(listener->path, &status) == 0 && S_ISSOCK(status.st_mode))
+        snprintf(text, SOCKET_TEXT_BYTES, "socket %llu of %lld.%09ld\n", (unsigned long long)status.st_ino, (long long)status.st_mtim.tv_sec,
+                 status.st_mtim.tv_nsec);
+}
+
+/* Whether the socket that is there is what the last owner of the lock bound. */
+static bool is_the_dead_ones(const struct np_listener *listener)
+{
+    char there[SOCKET_TEXT_BYTES], written[LOCK_TEXT_BYTES];
+    describe_socket(listener, there);
+    ssize_t bytes = pread(listener->lock_fd, written, sizeof written - 1, 0);
+    if (bytes <= 0 || !there[0])
+        return false;
+    written[bytes] = '\0';
+    const char *line = strchr(written, '\n'); /* behind the number of the process, which is for people */
+    return line && strcmp(line + 1, there) == 0;
+}
+
+static int write_lock(const struct np_listener *listener)
+{
+    char text[LOCK_TEXT_BYTES], socket_text[SOCKET_TEXT_BYTES];
+    describe_socket(listener, socket_text);
+    int bytes = snprintf(text, sizeof text, "%ld\n%s", (long)getpid(), socket_text);
     if (ftruncate(listener->lock_fd, 0) != 0 || pwrite(listener->lock_fd, text, (size_t)bytes, 0) != bytes)
         return np_error(-EIO, "cannot write '%s': is the file system full? Make room there, or choose another path by --socket",
                         listener->lock_path);
@@ -105,7 +134,7 @@ static int bind_path(struct np_listener *listener)
     if (lstat(listener->path, &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
             return np_error(-EEXIST, "'%s' is there and is no socket: remove it, or choose another path by --socket", listener->path);
-        int result = check_nobody_listens(listener, &address);
+        int result = is_the_dead_ones(listener) ? 0 : check_nobody_listens(listener, &address);
         if (result < 0)
             return result;
         unlink(listener->path);
@@ -159,8 +188,10 @@ int np_listener_open(struct np_listener *listener, const char *path, int given_f
     int result = take_lock(listener);
     if (result == 0)
         result = given_fd >= 0 ? take_given(listener, given_fd, given_inode) : bind_path(listener);
+    if (result == 0)
+        result = write_lock(listener);
     if (result < 0)
-        np_listener_close(listener, false);
+        np_listener_close(listener, given_fd >= 0);
     return result;
 }
 
