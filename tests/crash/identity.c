@@ -269,16 +269,17 @@ static int have_children(void *argument)
     struct holder holder;
     if (hold(context, &holder) != 0)
         return 1;
+    SET(context->told->step, 1); /* before there is who takes the next step */
     pid_t child = fork();
     if (child == 0) {
         pid_t grandchild = fork();
-        if (grandchild == 0)
+        if (grandchild == 0) {
+            SET(context->told->child, getpid());
             _exit(outlive(context, &holder));
-        SET(context->told->child, grandchild);
+        }
         for (;;)
             pause(); /* with all descriptors of the parent open */
     }
-    SET(context->told->step, 1);
     for (;;)
         pause();
 }

@@ -361,6 +361,9 @@ bool manager_wait(struct manager *manager, uint32_t before, int64_t timeout_ns)
 
 void manager_end(struct manager *manager)
 {
+    char path[128];
     harness_kill(manager->pid);
+    snprintf(path, sizeof path, "%s/notify", manager->daemon->directory);
+    unlink(path);
     munmap(manager->told, sizeof *manager->told);
 }
