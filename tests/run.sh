@@ -48,7 +48,7 @@ account() { # NAME LOG STATUS SECONDS
         tail -n 40 "$2" | sed 's/^/    /'
     fi
     printf '%s %s: %d passed, %d failed%s\n' "$verdict" "$1" "$passed" "$failed" "$4"
-    grep -hE '^(\*\*\* )?NOT RUN' "$2" | sort -u | sed 's/^/    /' || true
+    grep -hE '^ *(\*\*\* )?NOT RUN' "$2" | sort -u | sed 's/^ */    /' || true
 }
 
 # Of those that are running, by process: name and second of the start.
