@@ -55,7 +55,10 @@ static void begin(const char *most)
     np_depository_begin(&depository);
 }
 
-/* One message; "": there is none. Its descriptors are closed. */
+static int held = -1; /* what the manager keeps */
+static bool holds;    /* the next one that it is given */
+
+/* One message; "": there is none. Its descriptors are closed, unless it holds them. */
 static const char *heard(void)
 {
     static char text[256];
@@ -71,7 +74,11 @@ static const char *heard(void)
     if (header) {
         int fd;
         memcpy(&fd, CMSG_DATA(header), sizeof fd);
-        close(fd);
+        if (holds)
+            held = fd;
+        else
+            close(fd);
+        holds = false;
     }
     return text;
 }
@@ -189,6 +196,41 @@ START_TEST(what_the_manager_does_not_take_yet_is_not_acknowledged)
 }
 END_TEST
 
+/* A manager that does not say how many it keeps is asked about each that is more than ever before. */
+static void ask_about_room(bool has_room)
+{
+    begin("100");
+    depository.known_room = 0;
+    keep(key_of(NP_STORE_LANE, 1, 0), 1);
+    np_depository_turn(&depository);
+    ck_assert_uint_eq(depository.stored_serial, 0); /* D2: sent, and nobody knows yet whether it was taken */
+    ck_assert_str_eq(heard(), "FDSTORE=1\nFDNAME=np1-6-1-0\nFDPOLL=0");
+    holds = has_room;
+    ck_assert_str_eq(heard(), "FDSTORE=1\nFDNAME=np1-0-0-0\nFDPOLL=0");
+    np_depository_turn(&depository);
+    ck_assert_uint_eq(depository.stored_serial, 0);
+    ck_assert_str_eq(heard(), "BARRIER=1");
+    np_depository_turn(&depository);
+    ck_assert_uint_eq(depository.stored_serial, 1);
+}
+
+START_TEST(what_may_have_found_no_room_is_not_acknowledged)
+{
+    ask_about_room(true);
+    ck_assert_int_eq(depository.state, NP_DEPOSITORY_KEEPING);
+    ck_assert_str_eq(heard(), "FDSTOREREMOVE=1\nFDNAME=np1-0-0-0");
+    close(held);
+}
+END_TEST
+
+START_TEST(what_found_no_room_is_taken_back_before_it_is_acknowledged)
+{
+    ask_about_room(false);
+    ck_assert_int_eq(depository.state, NP_DEPOSITORY_LOST);
+    ck_assert_int_eq(strncmp(heard(), "FDSTOREREMOVE=1", 15), 0);
+}
+END_TEST
+
 START_TEST(another_workers_count_begins_anew)
 {
     begin("100");
@@ -255,6 +297,8 @@ int main(void)
     tcase_add_test(all, a_name_is_removed_before_it_is_stored_again);
     tcase_add_test(all, what_is_gone_before_its_turn_is_not_stored);
     tcase_add_test(all, what_the_manager_does_not_take_yet_is_not_acknowledged);
+    tcase_add_test(all, what_may_have_found_no_room_is_not_acknowledged);
+    tcase_add_test(all, what_found_no_room_is_taken_back_before_it_is_acknowledged);
     tcase_add_test(all, another_workers_count_begins_anew);
     tcase_add_test(all, without_room_for_all_the_board_is_taken_back_first);
     tcase_add_test(all, a_manager_that_is_gone_is_not_waited_for);
