@@ -55,6 +55,7 @@ struct storm {
     uint64_t random; /* of the act */
     uint64_t act_seed;
     unsigned act;
+    bool is_calm;            /* nobody is killed, and who starts is not doomed */
     struct storm_place places[CREW_PLACES];
     uint32_t incarnation;
     struct storm_pending pending[STORM_PENDING_MAX];

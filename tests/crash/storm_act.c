@@ -65,6 +65,8 @@ static void start(struct storm *storm, unsigned place)
     start.lane_slots = lane_slots[harness_below(&random, 3)];
     doom_draw(&start.doom, &random, CALLS_MAX);
     start.seed = harness_random(&random);
+    if (storm->is_calm)
+        start.doom = (struct doom_plan){ 0 };
     SET(storm->record->addresses[place], 0);
     SET(storm->record->graves[place].killed_ns, 0);
     *vacant = (struct storm_place){ .pid = role_spawn(&start), .role = start.role, .lives = vacant->lives + 1 };
@@ -318,14 +320,15 @@ static void do_what_is_due(struct storm *storm, struct deeds *deeds, uint64_t de
     int64_t now_ns = harness_now_ns();
     if (storm->act_kills > deaths_before)
         deeds->quiet_until_ns = now_ns + QUIET_NS;
-    if (storm->act_kills < deeds->next_at && now_ns < deeds->quiet_until_ns)
+    if (storm->is_calm || (storm->act_kills < deeds->next_at && now_ns < deeds->quiet_until_ns))
         return;
     do_something(storm);
     deeds->next_at = storm->act_kills + 1 + harness_below(&storm->random, DEED_EVERY);
     deeds->quiet_until_ns = now_ns + QUIET_NS;
 }
 
-/* From a quarter of the act on, for half of it, and until something has come everywhere. */
+/* From a quarter of the act on, for half of it, and until something has come everywhere. Whoever starts after the half is not doomed
+ * until it has: those who answer and die after a few calls may never come to the end of what the dead have asked. */
 struct long_stop {
     enum { NOT_YET, STOPPED, CONTINUED } state;
     int64_t begun_ns;
@@ -341,7 +344,8 @@ static void stop_long(struct storm *storm, struct long_stop *stop, uint64_t kill
     if (stop->state != STOPPED || storm->act_kills < kills * 3 / 4)
         return;
     bool too_long = harness_now_ns() - stop->begun_ns > FLOWS_WITHIN_NS;
-    if (!has_flown(storm, &stop->flow, too_long) && !too_long)
+    storm->is_calm = !has_flown(storm, &stop->flow, too_long) && !too_long;
+    if (storm->is_calm)
         return;
     continue_some(storm, true);
     stop->state = CONTINUED;
@@ -411,6 +415,7 @@ bool storm_play(struct storm *storm, uint64_t kills)
     unsigned living = 0;
     int64_t begun_ns = harness_now_ns();
     storm->act_kills = 0;
+    storm->is_calm = false;
     memset(storm->places, 0, sizeof storm->places);
     rage(storm, kills);
     SET(storm->ledger->drain, 1);
