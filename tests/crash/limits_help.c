@@ -35,30 +35,14 @@ void *limits_shared(size_t bytes)
 
 /* ---------------------------------------------------------------- daemons */
 
-static void program_path(char *path, size_t bytes)
-{
-    const char *build = getenv("NUMAPOOL_BUILD");
-    char own[PATH_MAX] = "";
-    if (!build) {
-        ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
-        own[length > 0 ? length : 0] = '\0';
-        for (unsigned up = 0; up < 3; up++) {
-            char *slash = strrchr(own, '/');
-            if (slash)
-                *slash = '\0';
-        }
-    }
-    snprintf(path, bytes, "%s/numapoold", build ? build : own);
-}
-
 static void execute_daemon(const struct harness_daemon *daemon, const struct limits_start *start, int ready_end)
 {
     static const char *const usual[] = { "--pool", LIMITS_POOL_SPEC, NULL };
     const char *socket = start->socket ? start->socket : daemon->socket;
-    char path[PATH_MAX], ready[16];
+    char path[PATH_MAX + 16], ready[16];
     const char *arguments[OPTIONS_MAX + 8] = { "numapoold", "--socket", socket, "--ready-fd", ready, "--log", "info" };
     unsigned count = 7;
-    program_path(path, sizeof path);
+    harness_program_path(path, sizeof path, "numapoold");
     for (const char *const *option = start->options ? start->options : usual; *option && count < OPTIONS_MAX; option++)
         arguments[count++] = *option;
     int log = start->log_fd > 0 ? start->log_fd : open(daemon->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
