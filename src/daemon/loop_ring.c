@@ -78,7 +78,7 @@ static int start(struct np_loop **made, unsigned operations)
         return np_error(result,
                         "cannot make an io_uring (%s): it needs Linux 5.15 or later, kernel.io_uring_disabled = 0 (sysctl), a "
                         "seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register, and enough "
-                        "LimitMEMLOCK= on kernels before 5.12; or do without it (--loop=auto, --loop=epoll)",
+                        "LimitMEMLOCK= where the kernel counts rings as locked memory; or do without it (--loop=auto, --loop=epoll)",
                         strerror(-result));
     }
     ring->loop.kind = &np_loop_ring;
