@@ -151,7 +151,7 @@ static void exec_worker(const struct keeper *keeper, int records)
     }
     execv("/proc/self/exe", (char *const *)(uintptr_t)arguments);
     np_log(NP_LOG_ERROR, "cannot start a worker (execv of /proc/self/exe: %s): /proc must be mounted", strerror(errno));
-    _exit(keeper->ready_told ? EX_OSERR : EX_CONFIG);
+    _exit(keeper->restarts.may_have_clients ? EX_OSERR : EX_CONFIG);
 }
 
 static void run_child(const struct keeper *keeper, int records, pid_t parent)
@@ -332,7 +332,7 @@ static void worker_ended(struct keeper *keeper, int how)
         keeper->start_at_ns = 0;
     } else if (keeper->ending || in_order) {
         finish(keeper, 0);
-    } else if (WIFEXITED(how) && WEXITSTATUS(how) == EX_CONFIG && !keeper->ready_told) {
+    } else if (WIFEXITED(how) && WEXITSTATUS(how) == EX_CONFIG && !keeper->restarts.may_have_clients) {
         finish(keeper, EX_CONFIG); /* the worker has said why. Once there may be clients, what is short now the next try may find */
     } else {
         if (WIFSIGNALED(how))

@@ -24,6 +24,8 @@
 #define BOARD_PATIENCE_NS  INT64_C(2000000000)
 #define BOARD_PAUSE_NS     1000000
 #define STORED_PATIENCE_NS INT64_C(1000000000)
+/* A manager has much else to do while a machine starts, and another worker would wait as long. */
+#define STORED_AT_START_NS INT64_C(10000000000)
 #define STORED_SLOW_NS     INT64_C(10000000)
 
 enum { KEEPER_PATIENCE_MS = 5000 };
@@ -101,7 +103,8 @@ static void drop(struct np_worker *worker, struct np_store_key key)
  * nobody's death would be heard. */
 static int wait_until_stored(struct np_worker *worker)
 {
-    int64_t until_ns = np_monotonic_ns() + (worker->keeper_is_slow ? STORED_SLOW_NS : STORED_PATIENCE_NS);
+    int64_t patience_ns = !worker->ready ? STORED_AT_START_NS : worker->keeper_is_slow ? STORED_SLOW_NS : STORED_PATIENCE_NS;
+    int64_t until_ns = np_monotonic_ns() + patience_ns;
     while (worker->stored < worker->stores) {
         struct np_record record;
         int fd, result = np_record_receive(worker->records_fd, &record, &fd);
@@ -109,7 +112,7 @@ static int wait_until_stored(struct np_worker *worker)
             np_worker_take_record(worker, &record, fd);
             continue;
         }
-        int64_t left_ns = until_ns - np_monotonic_ns();
+        int64_t left_ns = worker->ending ? 0 : until_ns - np_monotonic_ns();
         if (result != -EAGAIN || left_ns <= 0) {
             worker->keeper_is_slow = true;
             return np_error(-EAGAIN, "the daemon's keeper %s: try again", result == -EAGAIN ? "does not answer just now" : "is gone");

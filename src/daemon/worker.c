@@ -273,8 +273,8 @@ static int start(struct np_worker *worker)
     if (result == 0)
         result = take_over(worker);
     if (result < 0) {
-        /* There were clients already: whatever is short now, the next try may find. */
-        if (worker->board.header && np_load64(&worker->board.header->worker_starts, memory_order_relaxed) > 0)
+        /* There were clients already, or the keeper did not answer in time: whatever is short now, the next try may find. */
+        if (result == -EAGAIN || (worker->board.header && np_load64(&worker->board.header->worker_starts, memory_order_relaxed) > 0))
             worker->status = EX_TEMPFAIL; /* relaxed above: its only writer was reaped */
         return result;
     }

@@ -336,6 +336,7 @@ int main(int argc, char **argv)
     fdstore_locked_board();
     fdstore_activated();
     fdstore_deaf_manager();
+    fdstore_slow_manager();
     fdstore_token();
     fdstore_cost();
     return harness_end();

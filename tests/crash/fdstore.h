@@ -51,6 +51,7 @@ void fdstore_stopped(void);
 void fdstore_locked_board(void);
 void fdstore_activated(void);
 void fdstore_deaf_manager(void);
+void fdstore_slow_manager(void);
 void fdstore_token(void);
 void fdstore_cost(void);
 

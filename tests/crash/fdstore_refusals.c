@@ -321,6 +321,25 @@ void fdstore_deaf_manager(void)
     end(&scene);
 }
 
+/* One that has much else to do, as systemd while a machine starts: each descriptor takes it longer than a request may. */
+void fdstore_slow_manager(void)
+{
+    struct scene scene;
+    struct member member;
+    begin(&scene);
+    SET(scene.manager.told->slow_ns, 150000000);
+    if (!run(&scene))
+        return;
+    harness_expect(depository_of(&scene) == NP_DEPOSITORY_KEEPING && GET(scene.manager.told->failures) == 0,
+                   "the daemon starts however long the manager takes to keep its descriptors");
+    SET(scene.manager.told->slow_ns, 0);
+    harness_expect(join(&member, &scene), "clients attach");
+    harness_expect(kill_and_wait(&scene), "keeper and worker die");
+    expect_of_slow_call(&member, 0, "and the manager has everything");
+    leave(&member);
+    end(&scene);
+}
+
 /* ---------------------------------------------------------------- I/O in flight */
 
 struct told_token {

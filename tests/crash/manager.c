@@ -306,7 +306,7 @@ static int play(void *context)
         struct pollfd polled = { .fd = deaf ? -1 : service.notify_fd, .events = POLLIN };
         poll(&polled, 1, 1);
         while (!deaf && hear(&service))
-            continue;
+            harness_sleep_ns(GET(service.told->slow_ns));
         look_for_end(&service);
         carry_out(&service);
         if (service.keeper == 0 && harness_now_ns() >= service.start_at_ns)

@@ -28,6 +28,7 @@ struct manager_told {
     _Atomic uint32_t renames;  /* passes the board under the name of another layout */
     _Atomic uint32_t activates; /* passes a socket that listens at the daemon's path */
     _Atomic uint32_t deaf;     /* reads no notification */
+    _Atomic int64_t slow_ns;   /* pauses so long after each that it has read */
     /* the manager */
     _Atomic int32_t keeper;    /* 0: none */
     _Atomic uint32_t starts;
