@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +13,6 @@
 #include "daemon/worker.h"
 
 #define ACCEPT_PAUSE_NS INT64_C(100000000)
-#define UNHEARD_LOOKS_FIRST_NS INT64_C(2000000)
-#define UNHEARD_LOOKS_LAST_NS  INT64_C(10000000000) /* each a quarter longer after the last: some forty looks in less than a minute */
 #define REFUSED_MAX 8u /* connections at once of users without any right */
 
 static void received(struct np_operation *operation, int result);
@@ -281,10 +278,6 @@ static void accepted(struct np_operation *operation, int result)
             close(result); /* who that is tries again */
         return;
     }
-    if (result == -ECANCELED) { /* by look_for_unheard */
-        np_connections_accept(worker);
-        return;
-    }
     if (result < 0) {
         not_accepted(worker, result);
         if (!operation->pending)
@@ -317,24 +310,6 @@ static void accepted(struct np_operation *operation, int result)
         evict_silent(worker, connection);
 }
 
-/* A connection wakes one of those that wait to accept. What a predecessor waited for on its io_uring the kernel takes back some
- * time after its death (seconds, where the system is busy), and until then that one may be woken in this worker's place, which
- * nobody hears: the connection would wait until another one comes. So for a while it is looked whether one is waiting. */
-static void look_for_unheard(struct np_timer *timer)
-{
-    struct np_worker *worker = timer->context;
-    struct pollfd polled = { .fd = worker->listen_fd, .events = POLLIN };
-    if (worker->leaving)
-        return;
-    if (worker->accept.pending && poll(&polled, 1, 0) == 1)
-        np_loop_cancel(worker->loop, &worker->accept); /* when it is armed anew it looks */
-    if (worker->unheard_period_ns < UNHEARD_LOOKS_LAST_NS)
-        worker->unheard_period_ns = worker->unheard_period_ns * 5 / 4;
-    else
-        return;
-    np_timer_set(timer, np_monotonic_ns() + worker->unheard_period_ns);
-}
-
 static void accept_again(struct np_timer *timer)
 {
     np_connections_accept(timer->context);
@@ -347,10 +322,6 @@ void np_connections_accept(struct np_worker *worker)
         worker->accept = (struct np_operation){ .done = accepted, .context = worker };
         worker->accept_again = (struct np_timer){ .due = accept_again, .context = worker };
         np_loop_timer_add(worker->loop, &worker->accept_again);
-        worker->unheard = (struct np_timer){ .due = look_for_unheard, .context = worker };
-        np_loop_timer_add(worker->loop, &worker->unheard);
-        worker->unheard_period_ns = UNHEARD_LOOKS_FIRST_NS;
-        np_timer_set(&worker->unheard, np_monotonic_ns() + worker->unheard_period_ns);
     }
     np_loop_accept(worker->loop, &worker->accept, worker->listen_fd);
 }

@@ -156,8 +156,7 @@ struct np_worker {
     struct np_spare spare;
     bool accept_failed; /* the last time: who waits at the socket has had time to say what he wants */
     int64_t duty_period_ns;
-    struct np_timer accept_again, unheard, duty, checks;
-    int64_t unheard_period_ns;
+    struct np_timer accept_again, duty, checks;
 };
 
 /* ---- worker.c */
