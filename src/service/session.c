@@ -93,7 +93,7 @@ static int refusal(const struct np_wire_answer *answer)
 
 static int stale(struct numapool_client *client)
 {
-    if (!client->stale)
+    if (!client->stale && client->live) /* a goodbye that is asked again may find that it was heard the first time */
         np_tell(NUMAPOOL_LOG_ERROR, "the daemon at '%s' that client %u belonged to is gone, with its memory", client->path, client->id);
     client->stale = true;
     drop_connection(client, 0);
@@ -369,14 +369,38 @@ int np_session_call(struct numapool_client *client, struct np_wire_request *requ
     return result;
 }
 
+/* Who connects hears at once of a daemon that is not there. One whose worker dies while it answers is waited for. */
+static int greet(struct numapool_client *client)
+{
+    const bool first = client->id == 0;
+    const int64_t begun_ns = np_monotonic_ns();
+    int64_t deadline_ns = np_deadline_ns(NP_SESSION_PATIENT_NS), hello_ns = NP_SESSION_ASK_AGAIN_NS;
+    for (unsigned attempt = 0;; attempt++) {
+        bool again = false;
+        pause_before(attempt);
+        int result = say_hello(client, hello_ns, &again);
+        if (result == -ETIMEDOUT && client->fd < 0 && hello_ns == NP_SESSION_ASK_AGAIN_NS && np_monotonic_ns() - begun_ns < NP_SESSION_CALL_NS) {
+            hello_ns = NP_SESSION_CALL_NS - NP_SESSION_ASK_AGAIN_NS;
+            continue;
+        }
+        if (result == 0 || !again || (first && (result == -ENOENT || result == -ECONNREFUSED)))
+            return result;
+        if (np_monotonic_ns() < deadline_ns)
+            continue;
+        if (result == -EAGAIN)
+            return result;
+        return first ? np_error(-ECONNREFUSED, "numapoold at '%s' breaks every connection: its log says why", client->path)
+                     : np_error_within(-ENOTCONN, "lost numapoold at '%s'; what is mapped here goes on working", client->path);
+    }
+}
+
 int np_session_want_bells(struct numapool_client *client)
 {
     int result = 0;
-    bool again = false;
     pthread_mutex_lock(&client->calling);
     if (!client->bells) {
         drop_connection(client, 0);
-        result = say_hello(client, NP_SESSION_CALL_NS, &again);
+        result = greet(client);
     }
     if (result == 0 && !client->bells)
         result = np_error(-EACCES, "the daemon at '%s' lets this user write to no pool", client->path);
@@ -416,27 +440,6 @@ static int remember_path(struct numapool_client *client, const char *socket_path
     return 0;
 }
 
-/* A daemon that is not there is said at once; one whose worker dies while it answers is waited for. */
-static int first_hello(struct numapool_client *client)
-{
-    const int64_t begun_ns = np_monotonic_ns();
-    int64_t deadline_ns = np_deadline_ns(NP_SESSION_PATIENT_NS), hello_ns = NP_SESSION_ASK_AGAIN_NS;
-    for (unsigned attempt = 0;; attempt++) {
-        bool again = false;
-        pause_before(attempt);
-        int result = say_hello(client, hello_ns, &again);
-        if (result == -ETIMEDOUT && client->fd < 0 && hello_ns == NP_SESSION_ASK_AGAIN_NS && np_monotonic_ns() - begun_ns < NP_SESSION_CALL_NS) {
-            hello_ns = NP_SESSION_CALL_NS - NP_SESSION_ASK_AGAIN_NS;
-            continue;
-        }
-        if (result == 0 || !again || result == -ENOENT || result == -ECONNREFUSED)
-            return result;
-        if (np_monotonic_ns() >= deadline_ns)
-            return result == -EAGAIN ? result
-                                     : np_error(-ECONNREFUSED, "numapoold at '%s' breaks every connection: its log says why", client->path);
-    }
-}
-
 int numapool_connect(struct numapool_client **result_client, const char *socket_path)
 {
     struct numapool_client *client = np_wipe_alloc(sizeof *client);
@@ -448,7 +451,7 @@ int numapool_connect(struct numapool_client **result_client, const char *socket_
     int result = remember_path(client, socket_path);
     if (result == 0) {
         np_bell_register();
-        result = first_hello(client);
+        result = greet(client);
     }
     np_cancel_restore(cancel);
     if (result < 0) {

@@ -172,6 +172,56 @@ START_TEST(a_first_greeting_that_breaks_is_repeated)
 }
 END_TEST
 
+static void no_bells(struct np_wire_answer *answer)
+{
+    if (answer->operation == NP_WIRE_HELLO)
+        answer->of.hello.bells = 0;
+}
+
+/* Who connected before he might write to any pool greets once more when he opens the first that he may. */
+START_TEST(who_is_given_the_bells_later_waits_for_a_worker_too)
+{
+    fake.lie = no_bells;
+    struct numapool_client *client = connected();
+    fake.lie = NULL;
+    fake.hang_ups[NP_WIRE_HELLO] = 3;
+    struct numapool_pool *pool = opened(client);
+    use(pool);
+    ck_assert_uint_eq(asked(NP_WIRE_HELLO), 5);
+    ck_assert_int_eq(numapool_close(pool), 0);
+    ck_assert_int_eq(numapool_disconnect(client), 0);
+}
+END_TEST
+
+static void is_client_no_more(struct np_wire_answer *answer)
+{
+    if (answer->operation == NP_WIRE_HELLO) {
+        answer->result = -ESTALE;
+        answer->descriptors = 0;
+    }
+}
+
+static void count_errors(void *count, int level, const char *line)
+{
+    (void)line;
+    *(unsigned *)count += level == NUMAPOOL_LOG_ERROR;
+}
+
+/* A worker that dies between hearing it and answering is followed by one that knows no such client. */
+START_TEST(a_goodbye_that_was_heard_and_not_answered_is_no_error)
+{
+    unsigned errors = 0;
+    struct numapool_client *client = connected();
+    ck_assert_int_eq(numapool_log_set(NUMAPOOL_LOG_ERROR, count_errors, &errors), 0);
+    fake.hang_ups[NP_WIRE_GOODBYE] = 1;
+    fake.lie = is_client_no_more;
+    ck_assert_int_eq(numapool_disconnect(client), 0);
+    ck_assert_uint_eq(asked(NP_WIRE_HELLO), 2);
+    ck_assert_uint_eq(errors, 0);
+    numapool_log_set(NUMAPOOL_LOG_ERROR, NULL, NULL);
+}
+END_TEST
+
 START_TEST(a_program_that_closes_all_descriptors_goes_on)
 {
     struct numapool_client *client = connected();
@@ -464,6 +514,8 @@ int main(void)
     tcase_add_test(all, a_request_whose_connection_breaks_is_asked_again);
     tcase_add_test(all, a_first_greeting_that_breaks_is_repeated);
     tcase_add_test(all, who_is_not_answered_asks_again_on_another_connection);
+    tcase_add_test(all, who_is_given_the_bells_later_waits_for_a_worker_too);
+    tcase_add_test(all, a_goodbye_that_was_heard_and_not_answered_is_no_error);
     tcase_add_test(all, a_program_that_closes_all_descriptors_goes_on);
     tcase_add_test(all, a_daemon_that_is_gone_is_said_and_the_memory_goes_on_working);
     tcase_add_test(all, a_daemon_that_comes_back_in_time_is_found_again);
