@@ -490,7 +490,11 @@ static bool keeps_anything(struct np_depository *depository)
     while (result == 0 && depository->probe < NP_PROBE_ASKED)
         result = advance_probe(depository);
     struct pollfd polled = { .fd = depository->answer_read };
-    bool keeps = result == 0 && poll(&polled, 1, MANAGER_PATIENCE_MS) == 1 && !has_hung_up(depository->probe_read);
+    bool has_answered = result == 0 && poll(&polled, 1, MANAGER_PATIENCE_MS) == 1;
+    bool keeps = has_answered && !has_hung_up(depository->probe_read);
+    if (result == 0 && !has_answered)
+        np_log(NP_LOG_WARN, "the service manager has not said within %d s whether it keeps descriptors (BARRIER=1): it is taken that it does "
+               "not, until the service is stopped and started", MANAGER_PATIENCE_MS / 1000);
     if (result == 0)
         send_remove(depository, probe_key); /* also of one that has not answered: it may keep it yet */
     close_probe(depository);

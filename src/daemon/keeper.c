@@ -297,10 +297,12 @@ static void read_records(struct keeper *keeper)
         switch (record.verb) {
         case NP_RECORD_STORE:
             np_depository_remove(&keeper->depository, record.key);
-            if (np_store_put(&keeper->store, record.key, fd) == 0)
+            if (np_store_put(&keeper->store, record.key, fd) == 0) {
                 fd = -1;
-            else
+            } else {
                 np_log(NP_LOG_ERROR, "%s", np_error_sentence());
+                np_store_remove(&keeper->store, record.key); /* what the key had is another client's or lane's */
+            }
             np_depository_store(&keeper->depository, record.key, ++keeper->stores);
             break;
         case NP_RECORD_DROP:
