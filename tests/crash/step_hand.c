@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PATIENCE_NS INT64_C(10000000000)
+#define PATIENCE_NS INT64_C(60000000000) /* a busy kernel takes an io_uring of the dead apart when it comes to it */
 
 /* relaxed: a system call lies between who writes and who reads */
 #define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
