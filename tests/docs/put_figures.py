@@ -27,6 +27,14 @@ def read(logs):
     return figures
 
 
+def told(key, text):
+    """A bare number is told by what it counts; one of several of a kind by which it is."""
+    last = key.split(".")[-1].replace("_", " ") if key.count(".") == 1 else key.split(".")[-1]
+    if text.isdigit():
+        return "%s %s" % (text, last)
+    return "%s: %s" % (last, text) if key.count(".") > 1 else text
+
+
 def main():
     figures = read(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "build", "logs"))
     path = os.path.join(ROOT, "docs", "reliability.md")
@@ -39,7 +47,7 @@ def main():
         if lacking:
             print("no log has %s: the row keeps what it says" % ", ".join(lacking))
             return row[0]
-        return row[1] + "; ".join(figures[key].replace("|", "/") for key in keys) + " " + row[3].lstrip()
+        return row[1] + "; ".join(told(key, figures[key].replace("|", "/")) for key in keys) + " " + row[3].lstrip()
     new = ROW.sub(put, text)
     with open(path, "w", encoding="utf-8") as file:
         file.write(new)
