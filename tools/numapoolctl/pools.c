@@ -335,11 +335,11 @@ static void print_daemon(const json_t *daemon)
         printf(", on %s", loop);
     if (refusal)
         printf(" (io_uring: %s)", refusal);
-    static const char *const depositories[] = { "", ", every descriptor with the service manager too",
-                                                "\nthe service manager has no room for all descriptors (FileDescriptorStoreMax=): the death of "
-                                                "keeper and worker together loses all memory" };
-    json_int_t depository = json_integer_value(json_object_get(daemon, "depository"));
-    puts(depository >= 0 && depository < 3 ? depositories[depository] : "");
+    static const char is_kept[] = ", every descriptor with the service manager too";
+    static const char is_lost[] = "\nthe service manager has no room for all descriptors (FileDescriptorStoreMax=): the death of keeper "
+                                  "and worker together loses all memory";
+    json_int_t depository = json_integer_value(json_object_get(daemon, "depository")); /* as in the document: 1 kept, 2 lost */
+    puts(depository == 1 ? is_kept : depository == 2 ? is_lost : "");
 }
 
 void np_ctl_stats_print(const json_t *document)
