@@ -233,7 +233,8 @@ static void judge_pairs(struct judge *judge)
 {
     const struct np_board *board = &judge->board;
     for (uint32_t s = 1; s <= board->limits.endpoints; s++) {
-        uint32_t channel = board->endpoints[s].channel, receivers = 0;
+        uint32_t channel = board->endpoints[s].channel;
+        unsigned receivers = 0, waiting = 0;
         if (!is_live(judge, s, NP_ROLE_SENDER, channel))
             continue;
         for (uint32_t r = 0; r <= board->limits.endpoints; r++) {
@@ -249,7 +250,10 @@ static void judge_pairs(struct judge *judge)
                           np_broker_lane_state(&judge->broker, lane) == NP_LANE_ACTIVE;
             if (r > 0 && active != 1)
                 wrong(judge, "sender %u and receiver %u have %u ACTIVE lanes", s, r, active);
+            waiting += r == 0 ? active : 0;
         }
+        if (!(board->channels[channel].flags & NUMAPOOL_BROADCAST) && waiting != (receivers == 0))
+            wrong(judge, "sender %u has %u receivers, and %u ACTIVE lanes that wait for one", s, receivers, waiting);
     }
 }
 
