@@ -26,6 +26,7 @@ struct load {
     const char *socket;
     _Atomic uint64_t received;
     _Atomic uint32_t wrong;
+    _Atomic uint32_t ends; /* the sender sees its messages off, and ends */
     pid_t sender, receiver;
 };
 
@@ -38,7 +39,7 @@ static int send_load(void *context)
     if (numapool_connect(&client, load->socket) < 0 || numapool_open(client, LOAD_POOL, 0, &pool) < 0 ||
         numapool_sender_open(pool, "l", NULL, &sender) < 0)
         return 1;
-    for (uint64_t number = 1;;) {
+    for (uint64_t number = 1; !atomic_load_explicit(&load->ends, memory_order_relaxed);) { /* relaxed: soon is enough */
         for (unsigned i = 0; i < BURST; i++) {
             struct numapool_msg message = { .length = 8, .id = number, .data = numapool_loan(sender) };
             if (message.data && numapool_send(sender, &message, 0) == 0)
@@ -48,6 +49,7 @@ static int send_load(void *context)
         }
         harness_sleep_ns(BURST_PAUSE_NS);
     }
+    return numapool_sender_close(sender, PATIENCE_NS) < 0;
 }
 
 static int receive_load(void *context)
@@ -94,7 +96,8 @@ static bool start_load(struct stage *stage)
     if (!stage->load)
         return true;
     stage->load->socket = stage->daemon.socket;
-    atomic_store_explicit(&stage->load->received, 0, memory_order_relaxed); /* relaxed: before they are there */
+    atomic_store_explicit(&stage->load->received, 0, memory_order_relaxed); /* relaxed, both: before they are there */
+    atomic_store_explicit(&stage->load->ends, 0, memory_order_relaxed);
     stage->load->receiver = harness_fork(receive_load, stage->load);
     stage->load->sender = harness_fork(send_load, stage->load);
     return harness_wait_until(has_load, stage, PATIENCE_NS);
@@ -104,7 +107,9 @@ static void end_load(struct stage *stage)
 {
     if (!stage->load || stage->load->sender == 0)
         return;
-    harness_kill(stage->load->sender);
+    /* What is sent when nobody receives any more waits for the next receiver: nothing must be left here. */
+    atomic_store_explicit(&stage->load->ends, 1, memory_order_relaxed); /* relaxed: soon is enough */
+    harness_expect(harness_join(stage->load->sender, 2 * PATIENCE_NS) == 0, "who has sent all the while sees all of it received");
     harness_kill(stage->load->receiver);
     stage->load->sender = stage->load->receiver = 0;
 }
