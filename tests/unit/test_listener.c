@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,28 +46,40 @@ static int listen_there(void)
     return fd;
 }
 
+/* One descriptor goes with a byte (SCM_RIGHTS). */
+static void pass(int by, int fd, bool receive, int *received)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = { .header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd) } };
+    char byte = 0;
+    struct iovec part = { &byte, 1 };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+    if ((receive ? recvmsg(by, &message, MSG_CMSG_CLOEXEC) : sendmsg(by, &message, 0)) == 1 && receive)
+        memcpy(received, CMSG_DATA(&control.header), sizeof *received);
+}
+
 /* A keeper that has the path, and is killed. Its socket, which stays open here as a ring of its worker's would keep it. */
 static int outlive_a_keeper(void)
 {
     struct np_listener listener;
-    int told[2], socket_fd = -1;
-    ck_assert_int_eq(pipe(told), 0);
+    int ends[2], ours = -1;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     pid_t keeper = fork();
     if (keeper == 0) {
-        int result = np_listener_open(&listener, path, -1, 0);
-        if (result < 0 || write(told[1], &listener.socket_fd, sizeof listener.socket_fd) != sizeof listener.socket_fd)
+        if (np_listener_open(&listener, path, -1, 0) < 0)
             _exit(1);
+        pass(ends[1], listener.socket_fd, false, NULL);
         pause();
     }
-    ck_assert_int_eq((int)read(told[0], &socket_fd, sizeof socket_fd), (int)sizeof socket_fd);
-    int pidfd = (int)syscall(SYS_pidfd_open, keeper, 0);
-    int ours = (int)syscall(SYS_pidfd_getfd, pidfd, socket_fd, 0);
+    close(ends[1]);
+    pass(ends[0], -1, true, &ours);
     ck_assert_int_ge(ours, 0);
     kill(keeper, SIGKILL);
     waitpid(keeper, NULL, 0);
-    close(pidfd);
-    close(told[0]);
-    close(told[1]);
+    close(ends[0]);
     return ours;
 }
 
