@@ -322,3 +322,23 @@ unsigned step_on_channel(struct np_broker *broker, struct ledger *ledger, const 
     }
     return times;
 }
+
+int step_opens_spinning(struct step_actor *stepped)
+{
+    step_spin(STEP_SPIN_NS);
+    return step_opens_receiver(stepped);
+}
+
+int step_opens_only_reading(struct step_actor *stepped)
+{
+    return step_connect_readonly(stepped) < 0 ? -1 : step_opens_receiver(stepped);
+}
+
+int step_waits_for_one(struct step_actor *stepped)
+{
+    int result = numapool_receive(stepped->receivers[0], stepped->messages, 1, NUMAPOOL_FOREVER);
+    if (result != 1)
+        return step_failed(stepped, "receive", result);
+    step_seen(stepped, LEDGER_A, 0, 1);
+    return 0;
+}

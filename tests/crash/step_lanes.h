@@ -53,6 +53,12 @@ int step_survive_sending(struct step_actor *peer);
 int step_peer_receives(struct step_actor *peer);
 int step_peer_sends_three(struct step_actor *peer);
 int step_opens_receiver(struct step_actor *stepped);
+/* The same behind a spin, and by a client that can only read. */
+#define STEP_SPIN_NS INT64_C(20000) /* the default: behind it a wait settles */
+int step_opens_spinning(struct step_actor *stepped);
+int step_opens_only_reading(struct step_actor *stepped);
+/* `run`: receives one message, however long that takes. */
+int step_waits_for_one(struct step_actor *stepped);
 
 /* ---- marks of who is stepped: as few instructions as may be */
 

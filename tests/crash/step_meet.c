@@ -7,7 +7,6 @@
 #include "channel/sender.h"
 #include "step_lanes.h"
 
-#define SPIN_NS INT64_C(20000)
 #define BROADCAST "c/all"
 
 /* ---------------------------------------------------------------- who is stepped sends */
@@ -101,7 +100,7 @@ static int prepare_full(struct step_actor *stepped)
 
 static int prepare_full_with_spin(struct step_actor *stepped)
 {
-    step_spin(SPIN_NS);
+    step_spin(STEP_SPIN_NS);
     return prepare_full(stepped);
 }
 
@@ -155,26 +154,6 @@ static int peer_comes_and_sends(struct step_actor *peer)
     if (!peer->senders[1] && step_open_sender(peer, 1, "a", 8, 0) < 0)
         return -1;
     return step_send(peer, 1, 1);
-}
-
-static int prepare_spinning(struct step_actor *stepped)
-{
-    step_spin(SPIN_NS);
-    return step_opens_receiver(stepped);
-}
-
-static int prepare_only_reading(struct step_actor *stepped)
-{
-    return step_connect_readonly(stepped) < 0 ? -1 : step_opens_receiver(stepped);
-}
-
-static int run_receive_and_wait(struct step_actor *stepped)
-{
-    int result = numapool_receive(stepped->receivers[0], stepped->messages, 1, NUMAPOOL_FOREVER);
-    if (result != 1)
-        return step_failed(stepped, "receive", result);
-    step_seen(stepped, LEDGER_A, 0, 1);
-    return 0;
 }
 
 static int prepare_set(struct step_actor *stepped)
@@ -418,13 +397,13 @@ static const struct step_operation operations[] = {
       .run = run_loan,
       .meanwhile = peer_makes_room, .between = peer_makes_room },
     { .name = "waits for a message, which is sent", SLEEPS, .peer = peer_will_send, .prepare = step_opens_receiver,
-      .run = run_receive_and_wait, .meanwhile = peer_sends_one, .between = peer_sends_one },
-    { .name = "waits for a message behind a spin", SLEEPS, .peer = peer_will_send, .prepare = prepare_spinning,
-      .run = run_receive_and_wait, .meanwhile = peer_sends_one, .between = peer_sends_one },
-    { .name = "waits for a message, and only reads", SLEEPS, .peer = peer_will_send, .prepare = prepare_only_reading,
-      .run = run_receive_and_wait, .meanwhile = peer_sends_one, .between = peer_sends_one },
+      .run = step_waits_for_one, .meanwhile = peer_sends_one, .between = peer_sends_one },
+    { .name = "waits for a message behind a spin", SLEEPS, .peer = peer_will_send, .prepare = step_opens_spinning,
+      .run = step_waits_for_one, .meanwhile = peer_sends_one, .between = peer_sends_one },
+    { .name = "waits for a message, and only reads", SLEEPS, .peer = peer_will_send, .prepare = step_opens_only_reading,
+      .run = step_waits_for_one, .meanwhile = peer_sends_one, .between = peer_sends_one },
     { .name = "waits for a message, and a new sender sends it", HERE, .flags = STEP_SLEEPS | STEP_LONG | STEP_TALKS,
-      .peer = peer_will_send, .prepare = step_opens_receiver, .run = run_receive_and_wait, .meanwhile = peer_comes_and_sends,
+      .peer = peer_will_send, .prepare = step_opens_receiver, .run = step_waits_for_one, .meanwhile = peer_comes_and_sends,
       .between = peer_comes_and_sends },
     { .name = "waits in a set, and a message is sent", SLEEPS, .peer = peer_will_send, .prepare = prepare_set,
       .run = run_wait,

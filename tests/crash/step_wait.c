@@ -5,7 +5,6 @@
 #include "channel/sender.h"
 #include "step_lanes.h"
 
-#define SPIN_NS INT64_C(20000) /* the default: behind it a wait settles */
 
 /* ---------------------------------------------------------------- for room */
 
@@ -16,7 +15,7 @@ static int prepare_full(struct step_actor *stepped)
 
 static int prepare_full_with_spin(struct step_actor *stepped)
 {
-    step_spin(SPIN_NS);
+    step_spin(STEP_SPIN_NS);
     return prepare_full(stepped);
 }
 
@@ -125,26 +124,6 @@ static int peer_sends_one(struct step_actor *peer)
     return step_send(peer, 0, 1);
 }
 
-static int prepare_spinning(struct step_actor *stepped)
-{
-    step_spin(SPIN_NS);
-    return step_opens_receiver(stepped);
-}
-
-static int prepare_only_reading(struct step_actor *stepped)
-{
-    return step_connect_readonly(stepped) < 0 ? -1 : step_opens_receiver(stepped);
-}
-
-static int run_receive(struct step_actor *stepped)
-{
-    int result = numapool_receive(stepped->receivers[0], stepped->messages, 1, NUMAPOOL_FOREVER);
-    if (result != 1)
-        return step_failed(stepped, "receive", result);
-    step_seen(stepped, LEDGER_A, 0, 1);
-    return 0;
-}
-
 /* ---------------------------------------------------------------- sets */
 
 static int prepare_set(struct step_actor *stepped)
@@ -212,11 +191,11 @@ static const struct step_operation operations[] = {
       .prepare = prepare_dearth, .run = run_loan, .meanwhile = peer_makes_room },
     { .name = "for a message", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends,
       .prepare = step_opens_receiver,
-      .run = run_receive, .meanwhile = peer_sends_one },
+      .run = step_waits_for_one, .meanwhile = peer_sends_one },
     { .name = "for a message, behind a spin", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends,
-      .prepare = prepare_spinning, .run = run_receive, .meanwhile = peer_sends_one },
+      .prepare = step_opens_spinning, .run = step_waits_for_one, .meanwhile = peer_sends_one },
     { .name = "for a message, of who only reads", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends,
-      .prepare = prepare_only_reading, .run = run_receive, .meanwhile = peer_sends_one },
+      .prepare = step_opens_only_reading, .run = step_waits_for_one, .meanwhile = peer_sends_one },
     { .name = "in a set", .pool_options = STEP_LANES_POOL, .flags = STEP_SLEEPS, .peer = peer_sends, .prepare = prepare_set,
       .run = run_wait, .meanwhile = peer_sends_one },
     { .name = "an eventfd is armed", .pool_options = STEP_LANES_POOL, .peer = peer_sends, .prepare = prepare_eventfd,
