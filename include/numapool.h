@@ -120,12 +120,26 @@ enum numapool_flags {
     NUMAPOOL_CHECKS = 1,          /* find misuse: double put, foreign pointer, write after put (numapool_checks(7)); slower */
     NUMAPOOL_MALLOC = 2,          /* embedded: each slot is a block of malloc, for heap checkers; slower */
     NUMAPOOL_HUGE_2M = 4,         /* payload on 2 MiB pages; without FALLBACK it fails where there are not enough */
+    NUMAPOOL_HUGE_1G = 8,         /* payload on 1 GiB pages; likewise */
     NUMAPOOL_HUGE_THP = 16,       /* payload on transparent huge pages */
     NUMAPOOL_PAGES_FALLBACK = 32, /* where the pages asked for are not to be had, the next smaller kind */
     NUMAPOOL_PREFAULT = 64,       /* numapool_open: page tables now, not at first touch (numapool_create: always so) */
     NUMAPOOL_READONLY = 256,      /* numapool_open: payload read-only and receiving only; needs no more than that right */
     NUMAPOOL_EXACT_COUNTS = 2048, /* count every get and put (costs as much as the push itself) */
-    NUMAPOOL_CHECK_SITES = 4096   /* with CHECKS: remember where each slot was taken and put */
+    NUMAPOOL_CHECK_SITES = 4096,  /* with CHECKS: remember where each slot was taken and put */
+    NUMAPOOL_STRICT = 8192        /* nothing comes from another node: no memory when the pool is made, no slot when a node has none left */
+};
+
+/* Where a pool's slots are. Nodes without memory, and those that this process may not use (cpusets), have none in any case;
+ * memory-only nodes (no CPU of theirs is online) only those that are asked for by EXPLICIT or spill_slots, unless there
+ * are no other nodes. */
+enum numapool_policy {
+    NUMAPOOL_EVEN = 0,   /* the same number on each node; with node_slots: EXPLICIT */
+    NUMAPOOL_BY_MEMORY,  /* on each node in proportion to its memory */
+    NUMAPOOL_EXPLICIT,   /* as node_slots say */
+    NUMAPOOL_LOCAL,      /* all on the node of who makes it: the calling thread, or the daemon for pools of its configuration. Without
+                            STRICT what does not fit there goes to the nearest node that has room, by distance */
+    NUMAPOOL_NEAR_DEVICE /* all on the node of `device`; likewise */
 };
 
 struct numapool_options {
@@ -138,12 +152,15 @@ struct numapool_options {
     uint32_t sharers;        /* processes to share what may be cached among (half of the pool); 0: 1 embedded, 8 in a daemon */
     const uint64_t *node_slots; /* slots on node 0, 1, ... instead of evenly on all nodes; NULL: even */
     uint32_t nodes;          /* length of node_slots */
-    uint32_t reserved;       /* 0 */
+    uint32_t policy;         /* of enum numapool_policy */
     uint64_t low_watermark;  /* free slots of a node below which it runs low (events, smaller caches); 0: 1/16 of them */
     const char *access;      /* numapool_admin_create: who may open it, "direct=ID[:ID...];readonly=...;admin=..." where ID is a
                                 user's name or number, or a group's after '@'; NULL: the daemon's user alone */
+    const char *device;      /* NEAR_DEVICE: network interface, nvme or block device, or PCI address ("eth0", "nvme0n1", "0000:3b:00.0") */
+    uint64_t spill_slots;    /* besides, evenly on the memory-only nodes: taken while a node runs low (low_watermark), until it has
+                                recovered; not with STRICT */
 };
-#define NUMAPOOL_OPTIONS_INIT { sizeof(struct numapool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define NUMAPOOL_OPTIONS_INIT { sizeof(struct numapool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Makes a pool inside this process alone (embedded: no daemon). Its memory is committed, bound to its nodes and
  * verified before this returns. 0; -EINVAL, -E2BIG: an option, or a node without memory; -ENOMEM: the node or the
@@ -554,6 +571,15 @@ struct numapool_stats {
     uint64_t low_watermark;
     uint64_t lows;         /* how often it ran low */
     uint64_t faults;       /* misuse found, with CHECKS; of this process */
+    /* As numastat(8) has it; slots, of this process, counted when they are moved: at refills, not at each get. */
+    uint64_t local;        /* of this node, taken by threads that ran on it */
+    uint64_t remote;       /* of this node, taken by threads that ran elsewhere, for whatever reason */
+    uint64_t foreign;      /* wanted of this node, but taken of another since none was free here */
+    uint64_t spilled;      /* of this node, taken by who wanted another node's */
+    uint64_t homeless;     /* part of remote: the thread's own node has no slots of this pool */
+    uint64_t followed;     /* magazines that came to this node with their thread */
+    uint64_t emulated;     /* 1: nodes are imagined (NUMAPOOL_TOPOLOGY), and prove nothing about this machine */
+    uint64_t pages_moved_back; /* by the daemon, that had been moved from outside; of all processes */
 };
 
 /* Reads the statistics of a node, or of the whole pool with NUMAPOOL_ANY_NODE. Disturbs nobody; not a snapshot of one

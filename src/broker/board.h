@@ -60,9 +60,17 @@ struct np_board_header {
     np_shm32 loop;             /* what the worker runs on: enum np_board_loop */
     np_shm32 loop_refusal;     /* a number of errno(3): why not on io_uring, which it had tried; 0: it runs on it, or was not to */
     np_shm64 depository;       /* enum np_depository_state: whether a service manager has every descriptor too */
+    uint64_t topology;         /* np_topology_fingerprint of an emulated one; 0: the machine's own nodes */
+    char topology_name[64];    /* of an emulated one, as it was given; "": the machine's own */
+    /* The patrol, which looks where pages are (patrol.h). */
+    np_shm64 patrol_rounds;
+    np_shm64 patrol_unix_ns;   /* when the last round ended */
+    np_shm64 pages_moved_back; /* by the keeper, of all pools */
+    np_shm64 nodes_gone;       /* bit n: node n (of the first 64), which some pool has memory of, is not there any more */
+    uint64_t reserved[8];
 };
 #define NP_BOARD_VERSION_BYTES 24u
-_Static_assert(sizeof(struct np_board_header) == 232, "board header layout");
+_Static_assert(sizeof(struct np_board_header) == 400, "board header layout");
 
 /* Who may do what with a pool. Rights of all entries that fit a user add up. */
 #define NP_ACCESS_MAX 32u
@@ -71,6 +79,21 @@ struct np_access {
     uint32_t id;       /* uid or gid */
     uint16_t is_group;
     uint16_t rights;   /* of enum np_right; 0: end of the list */
+};
+
+/* So many pages are on that node (-1: not there at all). */
+#define NP_WHEREABOUTS 4u
+struct np_whereabouts {
+    uint64_t pages;
+    int32_t node;
+    uint32_t reserved;
+};
+enum np_place_state {
+    NP_PLACE_RIGHT = 0,  /* every page was where it should be */
+    NP_PLACE_STRAYED,    /* some are elsewhere, and are being brought back */
+    NP_PLACE_STUCK,      /* some are elsewhere and could not be brought back: no room there, or no right to (CAP_SYS_NICE) */
+    NP_PLACE_NODE_GONE,  /* its node is not there any more (offline) */
+    NP_PLACE_UNTOLD      /* the system does not say where pages are */
 };
 
 struct np_pool_entry {
@@ -87,6 +110,9 @@ struct np_pool_entry {
     np_shm32 damaged;  /* pages of its words and lanes that were gone when the worker touched them */
     uint64_t tag;      /* of the request that made it */
     uint64_t low_watermark; /* of the pool; shared out among the arenas */
+    uint32_t policy;   /* enum numapool_policy; STRICT is in flags */
+    uint32_t reserved;
+    uint64_t spill_slots;
     struct np_access access[NP_ACCESS_MAX];
     struct {
         uint64_t slots;
@@ -96,6 +122,14 @@ struct np_pool_entry {
         uint32_t transparent;
         uint64_t misplaced_pages; /* when last verified */
         struct np_account_row departed; /* what clients had counted that are gone */
+        /* Where the pages of its payload were when they were last looked at, most first; what is left over is with the last. */
+        struct np_whereabouts where[NP_WHEREABOUTS];
+        uint64_t words_pages, words_misplaced; /* of its words: in all; not on its node */
+        np_shm64 looked_unix_ns;  /* when; 0: not since it was made, verified */
+        np_shm64 moved_back;      /* pages that the keeper brought back, so far */
+        np_shm32 state;           /* enum np_place_state */
+        uint32_t tier;            /* 0; 1: on a memory-only node, to be spilled to */
+        uint64_t reserved[2];
     } arena[NP_ARENAS_MAX];
 };
 
@@ -135,7 +169,7 @@ struct np_endpoint_entry {
     uint32_t lane_slots; /* a sender's wish; 0: the channel's */
     uint32_t generation; /* of this number; goes up each time it is given out */
     uint32_t bell;       /* 0: in the table of all, by its number; else in its client's own page, plus 1 */
-    uint32_t reserved;
+    int32_t node;        /* that its thread ran on when it was opened */
 };
 
 struct np_lane_entry {
@@ -151,10 +185,10 @@ struct np_lane_entry {
     uint32_t kind;            /* enum np_lane_kind */
     uint32_t home;            /* BROADCAST: its home lane, which outlives it */
     np_shm32 orphaning;       /* 1: the daemon is taking its sender's place, and goes on with it after a death */
-    uint32_t reserved;
+    int32_t node;             /* that its memory is on; -1: wherever there was some */
 };
 
-_Static_assert(sizeof(struct np_pool_entry) == 7024 && sizeof(struct np_client_entry) == 112 && sizeof(struct np_channel_entry) == 72 &&
+_Static_assert(sizeof(struct np_pool_entry) == 18816 && sizeof(struct np_client_entry) == 112 && sizeof(struct np_channel_entry) == 72 &&
                    sizeof(struct np_endpoint_entry) == 40 && sizeof(struct np_lane_entry) == 64, "board entries' layout");
 
 /* Where the tables lie, for limits. The tables follow the header in this order. */

@@ -168,7 +168,7 @@ int np_pool_options(struct numapool_options *known, const struct numapool_option
     if (known->node_slots ? known->nodes < 1 || known->nodes > NP_ARENAS_MAX : known->slots < 1)
         return np_error(-EINVAL, "pool '%s': slots is %llu and node_slots has %u nodes: say how many slots", known->name,
                         (unsigned long long)known->slots, known->nodes);
-    if ((known->flags & ~flags) != 0 || known->reserved != 0)
+    if ((known->flags & ~flags) != 0 || known->policy > NUMAPOOL_NEAR_DEVICE)
         return np_error(-EINVAL, "pool '%s': flags %llx has a bit that is not known here", known->name, (unsigned long long)known->flags);
     return check_checks(known);
 }

@@ -25,6 +25,8 @@ struct np_endpoint_request {
     uint32_t flags; /* numapool_channel_flags */
     uint64_t tag; /* chosen by the client, never twice: the same request asked again gives the same endpoint */
     char channel[NUMAPOOL_NAME_BYTES];
+    int32_t node; /* that the asking thread runs on: lanes to a receiver are on its node */
+    uint32_t reserved;
 };
 
 struct np_endpoint_grant {

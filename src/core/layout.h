@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Bumped when the meaning of shared memory changes though no offset does. */
-#define NP_LAYOUT_REVISION 4u
+#define NP_LAYOUT_REVISION 5u
 
 /* The same, in a file of its own: the tests of upgrades link builds that have another. */
 uint32_t np_layout_revision(void);

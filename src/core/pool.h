@@ -57,6 +57,7 @@ struct np_pool_arena {
     uint64_t told_lows;
     struct np_depot depot;
     struct np_account_row *account;
+    unsigned tier; /* 1: on a memory-only node, to be spilled to */
     size_t meta_bytes;
     size_t data_map_bytes;
     size_t page_bytes;

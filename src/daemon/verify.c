@@ -22,14 +22,25 @@
 
 enum { SLICE_BYTES = 16 << 20 };
 
+static void tell(struct np_worker *worker)
+{
+    const struct np_verify *verify = &worker->verify;
+    const struct np_pool_entry *entry = &worker->board.pools[verify->pool];
+    struct np_wire_answer *answer = &verify->connection->answer;
+    answer->of.verify.node = entry->arena[verify->arena].node;
+    answer->of.verify.misplaced = verify->misplaced[1];
+    answer->of.verify.words_misplaced = verify->misplaced[0];
+}
+
 static void finish(struct np_worker *worker, int result)
 {
     struct np_verify *verify = &worker->verify;
     struct np_connection *connection = verify->connection;
     verify->under_way = false;
-    verify->connection = NULL;
     connection->awaits_verify = false;
-    memcpy(connection->answer.of.verify.misplaced_pages, verify->misplaced, sizeof verify->misplaced);
+    if (result == 0)
+        tell(worker);
+    verify->connection = NULL;
     np_connection_answer(connection, result);
 }
 
@@ -47,7 +58,7 @@ static int look_at_slice(struct np_worker *worker, int fd, uint64_t bytes, uint6
     munmap(address, slice);
     if (result < 0)
         return result;
-    verify->misplaced[verify->arena] += misplaced;
+    verify->misplaced[verify->in_data] += misplaced;
     verify->offset += slice;
     return 0;
 }
@@ -59,8 +70,9 @@ static bool next_piece(struct np_verify *verify, struct np_pool_entry *entry)
     verify->in_data = !verify->in_data;
     if (verify->in_data)
         return true;
-    entry->arena[verify->arena].misplaced_pages = verify->misplaced[verify->arena];
-    return ++verify->arena < np_pool_arenas(entry);
+    entry->arena[verify->arena].misplaced_pages = verify->misplaced[1];
+    entry->arena[verify->arena].words_misplaced = verify->misplaced[0];
+    return false;
 }
 
 static void next_slice(struct np_timer *timer)
@@ -94,7 +106,7 @@ void np_verify_pool_gone(struct np_worker *worker, uint32_t pool)
     finish(worker, np_error(-ENOENT, "pool '%.47s' was destroyed while its pages were looked at", worker->board.pools[pool].name));
 }
 
-int np_verify_begin(struct np_connection *connection, uint32_t pool)
+int np_verify_begin(struct np_connection *connection, uint32_t pool, uint32_t arena)
 {
     struct np_verify *verify = &connection->worker->verify;
     if (verify->under_way)
@@ -103,7 +115,7 @@ int np_verify_begin(struct np_connection *connection, uint32_t pool)
     verify->connection = connection;
     connection->awaits_verify = true;
     verify->pool = pool;
-    verify->arena = 0;
+    verify->arena = arena;
     verify->in_data = false;
     verify->offset = 0;
     memset(verify->misplaced, 0, sizeof verify->misplaced);

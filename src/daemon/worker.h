@@ -110,7 +110,7 @@ struct np_verify {
     unsigned arena;
     bool in_data; /* the arena's words come first */
     uint64_t offset;
-    uint64_t misplaced[NP_ARENAS_MAX];
+    uint64_t misplaced[2]; /* of words, of payload */
     struct np_timer next_slice;
 };
 
@@ -255,7 +255,7 @@ void np_watch_give_back(struct np_worker *worker, uint32_t client, const char *w
 /* ---- verify.c */
 void np_verify_start(struct np_worker *worker);
 /* 0: it will be answered later; -EAGAIN: another is under way. */
-int np_verify_begin(struct np_connection *connection, uint32_t pool);
+int np_verify_begin(struct np_connection *connection, uint32_t pool, uint32_t arena);
 /* The pool is being destroyed: whoever waits for where its pages are is told so. */
 void np_verify_pool_gone(struct np_worker *worker, uint32_t pool);
 

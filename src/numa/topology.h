@@ -1,12 +1,75 @@
 /* SPDX-License-Identifier: MIT
- * Which nodes there are. The public part of it is in numa/placement.h. */
+ *
+ * Which nodes there are: the machine's, as /proc and /sys below a root directory say, or imagined ones (NUMAPOOL_TOPOLOGY), on which
+ * everything but the memory is real.
+ *
+ * Read from files and not through libnuma, which learns all of it once, when it is loaded, and cannot see nodes come and go; and which
+ * asks get_mempolicy(2), that the seccomp profiles of common containers refuse. Tests compare both.
+ */
 #ifndef NP_NUMA_TOPOLOGY_H
 #define NP_NUMA_TOPOLOGY_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* More than any Linux kernel is built for (CONFIG_NODES_SHIFT is at most 10). */
 enum { NP_NODES_MAX = 1024 };
+
+/* Of the kernel: to itself, and what it takes for an unreachable node. */
+enum { NP_DISTANCE_SELF = 10, NP_DISTANCE_FAR = 255 };
+
+struct np_topology_node {
+    int number;
+    unsigned cpus;         /* of it that are online; 0: memory-only, or none of it is online */
+    unsigned offline_cpus;
+    uint64_t memory_bytes; /* 0: a node without memory */
+    bool memory_allowed;   /* to this process (cpuset.mems) */
+    bool cpus_allowed;     /* one of its CPUs is allowed to this process when it was read (sched affinity, cpusets) */
+};
+
+struct np_topology {
+    unsigned count;                 /* ascending by number; numbers may be sparse */
+    struct np_topology_node *nodes;
+    uint8_t *distances;             /* [count * count], by place */
+    bool emulated;
+    char name[64];                  /* of an emulated one: as it was given */
+    uint64_t fingerprint;           /* of an emulated one, of all that it says; 0: the machine's */
+};
+
+/* Reads the machine below root. Where the kernel has no NUMA: node 0 with all CPUs and all memory. -errno (-ENOMEM). */
+int np_topology_read(struct np_topology *topology, const char *root);
+/* An imagined one: "4x1G" (nodes of so much memory each, this machine's CPUs dealt out to them, distance 20), or else the path of a
+ * file. -EINVAL with file and line, -ENOENT... */
+int np_topology_imagine(struct np_topology *topology, const char *text);
+void np_topology_free(struct np_topology *topology);
+
+/* This process's: read at the first call; $NUMAPOOL_TOPOLOGY, else the machine. Never freed: a pointer stays good when another
+ * one takes its place. NULL: it cannot be had, with the sentence; nothing works then. Any thread. */
+const struct np_topology *np_topology(void);
+/* Reads it anew. 1: something has changed, 0, or -errno: it stays as it was. */
+int np_topology_reload(void);
+/* What has changed from one to the next, in one sentence for people ("node 2 is gone; node 3 has come"); its length. */
+int np_topology_difference(const struct np_topology *before, const struct np_topology *after, char *text, size_t bytes);
+
+/* NULL: there is no such node. */
+const struct np_topology_node *np_topology_find(const struct np_topology *topology, int node);
+/* NP_DISTANCE_FAR: one of them is not there. */
+unsigned np_topology_distance(const struct np_topology *topology, int from, int to);
+/* Whether slots can be there: it has memory, which this process may use. */
+bool np_topology_has_room(const struct np_topology_node *node);
+/* Whether it is of the slower tier: it has memory and no CPU. */
+bool np_topology_is_memory_only(const struct np_topology_node *node);
+/* All nodes that can have slots, the nearest to `from` first (itself, then by distance, then by number); `from` need not be one of
+ * them, or be there at all. How many there are, of which at most `capacity` are stored. */
+int np_topology_by_distance(const struct np_topology *topology, int from, int *nodes, int capacity);
+
+/* The node whose memory is really taken for it: itself, but for imagined nodes, which are dealt out to the machine's. -1: anywhere. */
+int np_topology_physical(const struct np_topology *topology, int node);
+
+/* Node of a device: a network interface, an nvme or other block device, or a PCI address. -ENODEV: no such device; -ENXIO: the machine
+ * does not say on which node it is, and there are several. */
+int np_topology_device_node(const char *root, const char *device);
 
 /* np_nodes_with_memory, on the machine whose /proc and /sys are below root. */
 int np_topology_nodes(const char *root, int *nodes, int capacity);

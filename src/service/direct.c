@@ -115,6 +115,7 @@ static int map_arena(struct np_direct_pool *direct, unsigned index, bool prefaul
         pa->data_map_bytes = answer.of.pool_memory.data_bytes;
         pa->page_bytes = answer.of.pool_memory.page_bytes;
         pa->transparent = answer.of.pool_memory.transparent != 0;
+        pa->tier = answer.of.pool_memory.tier != 0;
     }
     if (direct->readonly) {
         /* alone, and by a descriptor that was opened for reading */

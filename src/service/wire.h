@@ -18,7 +18,7 @@
  *   LEAVE_LANE       -
  *   LANE_MEMORY      -; [lane read-only]                              LOOK only
  *   ACCOUNT_MEMORY   -; [account read-only]                           LOOK only
- *   VERIFY           misplaced pages of each arena                    LOOK only: move_pages by the daemon
+ *   VERIFY           where the pages of an arena are                  LOOK only: move_pages by the daemon; asked of one arena after the other
  *   POOL_CREATE      -; result UNDER_WAY: ask again until it is 0      admins. `tag` makes it be done once
  *   POOL_GROW        -; likewise
  *   POOL_DESTROY     -
@@ -40,6 +40,7 @@
 #define NP_WIRE_UNDER_WAY 1 /* POOL_CREATE, POOL_GROW, UPGRADE: memory is being made. Nobody is kept waiting for an answer, on a socket that all threads of the
                                client share, but asks again: so the worker need not remember who asked, and may die in between */
 #define NP_WIRE_SENTENCE_BYTES 256u
+#define NP_WIRE_WHERE_MAX 24u
 
 enum np_wire_operation {
     NP_WIRE_HELLO = 1,
@@ -81,6 +82,10 @@ struct np_wire_pool {
     uint32_t nodes;            /* CREATE: length of node_slots; 0: evenly on all */
     uint64_t node_slots[NP_ARENAS_MAX];
     char access[512];          /* as in struct numapool_options; "": the daemon's user */
+    uint32_t policy;           /* CREATE, as all of the following: enum numapool_policy */
+    int32_t own_node;          /* that the asking thread runs on */
+    uint64_t spill_slots;
+    char device[64];
 };
 
 /* Another worker binary. What became of it is told until another upgrade is asked for. */
@@ -115,7 +120,8 @@ struct np_wire_request {
         struct np_wire_hello hello; /* HELLO, LOOK */
         struct { char name[NUMAPOOL_NAME_BYTES]; uint32_t readonly; } pool_open;
         struct { uint32_t pool, arena; } pool_memory;
-        struct { uint32_t pool; } pool_close, verify;
+        struct { uint32_t pool; } pool_close;
+        struct { uint32_t pool, arena; } verify;
         struct np_endpoint_request endpoint_open;
         struct { uint32_t endpoint; } endpoint_close;
         struct { uint64_t stamp; uint32_t endpoint, reserved; } next_lane;
@@ -137,17 +143,24 @@ struct np_wire_answer {
     uint32_t operation;
     uint32_t descriptors;
     union {
-        struct { uint8_t uuid[16]; uint64_t cookie; uint32_t client; uint32_t bells; struct np_board_limits limits; } hello; /* and LOOK */
+        struct { uint8_t uuid[16]; uint64_t cookie; uint32_t client; uint32_t bells; struct np_board_limits limits;
+                 uint64_t topology; /* as in the board's header */ } hello; /* and LOOK */
         struct {
             uint32_t pool, arenas;
             uint64_t slot_bytes, flags;
             uint32_t magazine_slots, sharers;
             uint64_t low_watermark;
+            uint32_t policy, reserved;
         } pool_open;
-        struct { uint64_t slots, meta_bytes, data_bytes, page_bytes; int32_t node; uint32_t transparent; } pool_memory;
+        struct { uint64_t slots, meta_bytes, data_bytes, page_bytes; int32_t node; uint32_t transparent, tier, reserved; } pool_memory;
         struct np_endpoint_grant endpoint_open;
         struct { uint64_t stamp; uint32_t lane, generation, capacity, state, kind, home, peer, peer_generation; } next_lane; /* result 1; 0: no more */
-        struct { uint64_t misplaced_pages[NP_ARENAS_MAX]; } verify;
+        struct {
+            uint64_t pages, misplaced, words_pages, words_misplaced;
+            int32_t node;         /* where they should be */
+            uint32_t where_count;
+            struct np_whereabouts where[NP_WIRE_WHERE_MAX]; /* payload's; what is left over is with the last */
+        } verify;
         struct np_wire_upgrade_answer upgrade;
         uint8_t room[NP_ARENAS_MAX * 8];
     } of;

@@ -59,7 +59,7 @@ START_TEST(each_option_out_of_range_is_refused_by_name)
     options.flags = UINT64_C(1) << 63;
     REFUSED(&options, -EINVAL, "flags");
     options = good_options();
-    options.reserved = 1;
+    options.policy = NUMAPOOL_NEAR_DEVICE + 1;
     REFUSED(&options, -EINVAL, "pay");
     options = good_options();
     options.node_slots = too_many;

@@ -124,20 +124,21 @@ void np_ctl_check_print(const json_t *document)
 static int verify_pool(struct np_view *view, uint32_t pool, json_t *rows)
 {
     const struct np_pool_entry *entry = &view->board.pools[pool];
-    struct np_wire_request request = { .operation = NP_WIRE_VERIFY, .of.verify.pool = pool };
-    struct np_wire_answer answer;
-    int fds[NP_WIRE_FDS_MAX];
     char name[NUMAPOOL_NAME_BYTES];
-    int result = np_view_call(view, &request, &answer, fds, 0, VERIFY_NS);
-    if (result < 0)
-        return result;
     uint64_t sum = 0;
     json_t *row = np_json_object(), *nodes = np_json_array();
     np_view_name(name, entry->name);
     np_json_set_text(row, "pool", name);
     np_json_set(row, "nodes", nodes);
+    np_json_append(rows, row);
     for (unsigned i = 0; i < np_pool_arenas(entry); i++) {
-        uint64_t misplaced = answer.of.verify.misplaced_pages[i];
+        struct np_wire_request request = { .operation = NP_WIRE_VERIFY, .of.verify = { pool, i } };
+        struct np_wire_answer answer;
+        int fds[NP_WIRE_FDS_MAX];
+        int result = np_view_call(view, &request, &answer, fds, 0, VERIFY_NS);
+        if (result < 0)
+            return result;
+        uint64_t misplaced = answer.of.verify.misplaced + answer.of.verify.words_misplaced;
         json_t *node = np_json_object();
         np_json_set_text(node, "pool", name);
         np_json_set(node, "node", json_integer(entry->arena[i].node));
@@ -148,7 +149,6 @@ static int verify_pool(struct np_view *view, uint32_t pool, json_t *rows)
         sum += misplaced;
     }
     np_json_set_count(row, "misplaced_pages", sum);
-    np_json_append(rows, row);
     return sum > 0 ? NP_CTL_WRONG : NP_CTL_FINE;
 }
 
