@@ -14,6 +14,7 @@
 set -euo pipefail
 
 timeout_s=${NUMAPOOL_TEST_TIMEOUT_S:-600}
+failures=$(dirname "${BASH_SOURCE[0]}")/failures.awk
 passed_total=0
 failed_total=0
 
@@ -45,7 +46,7 @@ account() { # NAME LOG STATUS SECONDS
     failed_total=$((failed_total + failed))
     if [ "$failed" -ne 0 ]; then
         verdict=FAIL
-        tail -n 40 "$2" | sed 's/^/    /'
+        awk -v most=40 -f "$failures" "$2" | sed 's/^/    /'
     fi
     printf '%s %s: %d passed, %d failed%s\n' "$verdict" "$1" "$passed" "$failed" "$4"
     grep -hE '^ *(\*\*\* )?NOT RUN' "$2" | sort -u | sed 's/^ */    /' || true
