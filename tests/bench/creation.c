@@ -21,6 +21,7 @@
 #define WORD_BYTES 8u
 #define POOL_NAME "ready"
 #define SETTLE_NS 5000000 /* until the daemon's keeper has let go of what was destroyed */
+#define SETTLE_TRIES 2000u /* somebody else may have taken the pages that were free */
 #define PARAMS_BYTES 160
 #define WARMED_CPUS_MAX 4u
 
@@ -139,9 +140,10 @@ static void end_by_daemon(void *state)
     const struct timespec settle = { .tv_nsec = SETTLE_NS };
     note_pages(creation, bench_daemon_page_bytes(POOL_NAME));
     bench_daemon_pool_end(POOL_NAME);
+    unsigned tries = 0;
     do
         nanosleep(&settle, NULL);
-    while (creation->hugetlb && bench_free_huge_pages() < huge_pages_of(creation->slots));
+    while (creation->hugetlb && bench_free_huge_pages() < huge_pages_of(creation->slots) && ++tries < SETTLE_TRIES);
 }
 
 /* ---------------------------------------------------------------- floors */

@@ -35,7 +35,9 @@
 #define LANES (SENDERS * RECEIVERS)
 #define PAGE_BYTES 4096.0
 #define LINE_BYTES 64.0
-#define SETTLE_NS 100000000
+#define SETTLE_NS 50000000
+#define SETTLED_TIMES 2u
+#define SETTLE_TRIES 600u
 
 /* ---------------------------------------------------------------- the kernel's count */
 
@@ -173,11 +175,13 @@ static void measure_daemon(struct bench_report *report, const struct bench_optio
 
 /* ---------------------------------------------------------------- clients and lanes */
 
-/* Memory files that the daemon keeps: payload aside, and of words the header alone, for these are what there is for each slot. */
-static double kept_bytes(void)
+/* Memory files that the daemon keeps: payload aside, and of words the header alone, for these are what there is for each slot. And how
+ * many of them are lanes. */
+static double kept_bytes(unsigned *lanes)
 {
     char directory[64], path[PATH_MAX], name[256];
     double sum = 0;
+    *lanes = 0;
     snprintf(directory, sizeof directory, "/proc/%ld/fd", (long)bench_daemon_pid());
     DIR *descriptors = opendir(directory);
     if (!descriptors)
@@ -190,17 +194,28 @@ static double kept_bytes(void)
         if (strncmp(name, "/memfd:numapool", 15) != 0 || strstr(name, "payload") || stat(path, &status) != 0)
             continue;
         sum += strstr(name, "slot words") ? PAGE_BYTES : (double)status.st_blocks * 512;
+        *lanes += strncmp(name, "/memfd:numapool: lane ", 22) == 0;
     }
     closedir(descriptors);
     return sum;
 }
 
-/* The keeper hears of what is to be kept, and of what is not any more, a moment later. */
-static double settled_bytes(void)
+/* The keeper hears of what is to be kept, and of what is not any more, a moment later: longer on a machine that has much else to do. So
+ * until there are so many lanes, and nothing has changed for a while. */
+static double settled_bytes(unsigned wanted_lanes)
 {
     const struct timespec settle = { .tv_nsec = SETTLE_NS };
-    nanosleep(&settle, NULL);
-    return kept_bytes();
+    unsigned lanes, same = 0;
+    double last = -1;
+    for (unsigned tries = 0; tries < SETTLE_TRIES; tries++) {
+        nanosleep(&settle, NULL);
+        const double now = kept_bytes(&lanes);
+        same = lanes == wanted_lanes && now == last ? same + 1 : 0;
+        last = now;
+        if (same == SETTLED_TIMES)
+            return now;
+    }
+    bench_fail("the daemon's keeper has %u lanes instead of %u", lanes, wanted_lanes);
 }
 
 /* With lanes for so many messages. Everything is closed again. */
@@ -211,7 +226,7 @@ static double four_clients_bytes(unsigned lane_slots)
     struct numapool_pool *pools[CLIENTS];
     struct numapool_sender *senders[SENDERS];
     struct numapool_receiver *receivers[RECEIVERS];
-    const double before = settled_bytes();
+    const double before = settled_bytes(0);
     int result = 0;
     options.lane_slots = lane_slots;
     bench_daemon_pool_make("four", 4096, bench_transparent_flags());
@@ -224,7 +239,7 @@ static double four_clients_bytes(unsigned lane_slots)
         result = numapool_sender_open(pools[2 + i], "lanes", &options, &senders[i]);
     if (result < 0)
         bench_fail("%s", numapool_errormsg());
-    const double bytes = settled_bytes() - before;
+    const double bytes = settled_bytes(LANES) - before;
     for (unsigned i = 0; i < SENDERS && result >= 0; i++)
         result = numapool_sender_close(senders[i], 1000000000);
     for (unsigned i = 0; i < RECEIVERS && result >= 0; i++)

@@ -86,7 +86,7 @@ static struct bench_lap chunks_lap(struct run *run, unsigned variant)
         now_ns = bench_now_ns();
     } while (now_ns < stop_ns);
     double used_ns = thread_cpu_ns() - cpu_start_ns;
-    return (struct bench_lap){ .ns = spent_ns / operations, .idle = 1 - used_ns / (double)(now_ns - start_ns),
+    return (struct bench_lap){ .ns = fmax(spent_ns / operations, LEAST_NS), .idle = 1 - used_ns / (double)(now_ns - start_ns),
                                .cpu_ns = { used_ns / operations } };
 }
 

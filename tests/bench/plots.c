@@ -52,7 +52,9 @@ static void write_tail(FILE *file, const struct bench_histogram *histogram, cons
     fprintf(file, "# %s: %s, share of samples from there on\n", name, unit);
     for (unsigned i = 0; i < BENCH_HISTOGRAM_BUCKETS; i++)
         if (histogram->buckets[i] > 0) {
-            fprintf(file, "%.6g %.6g\n", bench_histogram_bucket_ns(i), (double)above / (double)histogram->count);
+            /* 0 has no logarithm either: half a step of the histogram */
+            fprintf(file, "%.6g %.6g\n", i > 0 ? bench_histogram_bucket_ns(i) : bench_histogram_bucket_ns(1) / 2,
+                    (double)above / (double)histogram->count);
             above -= histogram->buckets[i];
         }
     fputs("\n\n", file);

@@ -25,7 +25,8 @@ static double middle_of(unsigned bucket)
 void bench_histogram_add(struct bench_histogram *histogram, double value_ns)
 {
     histogram->count++;
-    histogram->buckets[bucket_of((uint64_t)(value_ns * 1000))]++;
+    /* what took less than the clock itself is 0 */
+    histogram->buckets[bucket_of(value_ns > 0 ? (uint64_t)(value_ns * 1000) : 0)]++;
 }
 
 void bench_histogram_merge(struct bench_histogram *into, const struct bench_histogram *from)

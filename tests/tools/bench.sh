@@ -11,6 +11,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 passed=0
 failed=0
+cpu=$(grep -oE "^Cpus_allowed_list:.*" /proc/self/status | grep -oE "[0-9]+" | head -n 1)
 unset NUMAPOOL_SOCKET XDG_RUNTIME_DIR
 
 check() { # WHAT COMMAND...
@@ -46,7 +47,7 @@ each_name_is_there_once() {
 
 # Every benchmark, whatever it is; an interrupt of one must not leave its daemon behind.
 all_run_through() {
-    timeout -k 10 300 "$bench" --seconds 0.02 --slices 1 --json "$scratch/all.json" --markdown "$scratch/all.md" \
+    timeout -k 10 550 "$bench" --seconds 0.02 --slices 1 --json "$scratch/all.json" --markdown "$scratch/all.md" \
         --plots "$scratch/plots" --histograms >"$scratch/table" 2>"$scratch/left_out"
     cat "$scratch/left_out"
     tail -n 1 "$scratch/table"
@@ -61,7 +62,8 @@ assert isinstance(rows, list)
 keys = {"name", "params", "unit", "median", "p99", "p999", "floor", "ratio", "target", "met", "machine"}
 for row in rows:
     assert keys <= row.keys(), (row["name"], keys - row.keys())
-    assert row["median"] > 0 and row["floor"] > 0 and row["ratio"] > 0, row
+    least = 0 if row["unit"] == "gaps a second" else 1e-9  # in a moment there may be none
+    assert row["median"] >= least and row["floor"] >= least and row["ratio"] >= least, row
     assert row["params"]["cpus"] in ("one", "near", "far", "mixed"), row
     assert (row["met"] is None) == (not row["target"]), row
 found = {row["name"] for row in rows}
@@ -125,16 +127,28 @@ pictures_are_drawn() {
     done
 }
 
+child_named() { # NAME: of $measuring; waits for it, 60 s
+    local tries
+    for ((tries = 0; tries < 600; tries++)); do
+        pgrep -P "$measuring" -x "$1" && return 0
+        sleep 0.1
+    done
+    printf 'there is no %s\n' "$1"
+    return 1
+}
+
 # A benchmark that is ended from outside, as soon as its other end is there, leaves neither daemon nor directory.
 ended_from_outside() { # STATUS SIGNAL WHOM
-    local status=0 tries peer
+    local status=0 peer
     mkdir -p "$scratch/place"
     TMPDIR=$scratch/place "$bench" --seconds 60 round_trip_128 >"$scratch/out" 2>"$scratch/err" &
     measuring=$!
-    for ((tries = 0; tries < 300; tries++)); do
-        peer=$(pgrep -P "$measuring" -x bench) && break
-        sleep 0.1
-    done
+    # The daemon is a child of that name too until it has become its program; the other end is forked after that.
+    if ! child_named numapoold || ! child_named bench; then
+        kill "$measuring"
+        return 1
+    fi
+    peer=$(pgrep -P "$measuring" -x bench)
     sleep 0.2
     if [ "$3" = peer ]; then kill "-$2" "$peer"; else kill "-$2" "$measuring"; fi
     wait "$measuring" || status=$?
@@ -159,16 +173,20 @@ check "a name selects that row alone" selects thousand thousand
 check "how names begin selects them all" selects 'thousand*' thousand thousand_call thousand_malloc thousand_magazine_1024
 check "a run compares with an earlier one" compares_with_itself
 check "what moved is named" finds_what_moved
-check "one that is terminated cleans up" ended_from_outside 143 TERM lead
-check "one whose other end is killed says so and cleans up" ended_from_outside 1 KILL peer
-check "it has said so" grep -q "process of another end has ended" "$scratch/err"
+if grep -q "so round_trip_128 is not measured" "$scratch/left_out"; then
+    printf 'NOT RUN: what becomes of a benchmark with two ends that is ended from outside, because there is only one CPU\n'
+else
+    check "one that is terminated cleans up" ended_from_outside 143 TERM lead
+    check "one whose other end is killed says so and cleans up" ended_from_outside 1 KILL peer
+    check "it has said so" grep -q "process of another end has ended" "$scratch/err"
+fi
 check "an unknown option is refused" refused 2 "no option --frob" --frob
 check "an option without its value is refused" refused 2 "--json needs a value" --json
 check "an unknown name is refused" refused 2 "begins with 'no_such'" no_such
 check "seconds that are no number are refused" refused 2 "--seconds 2x is not a number from 0.01 to 3600" --seconds 2x
 check "too many slices are refused" refused 2 "--slices 5000 is not a number from 1 to 4096" --slices 5000
-check "one CPU twice is refused" refused 2 "not two different CPUs" --cpus 0,0
-check "a CPU that is not there is refused" refused 2 "may not run on CPU 1000" --cpus 0,1000
+check "one CPU twice is refused" refused 2 "not two different CPUs" --cpus "$cpu,$cpu"
+check "a CPU that is not there is refused" refused 2 "may not run on CPU 1000" --cpus "$cpu,1000"
 check "a file that cannot be written is refused before the run" refused 2 "$scratch/none/x cannot be written" --json "$scratch/none/x"
 check "pictures into a file are refused" refused 2 "is not a directory" --plots "$bench"
 check "a baseline that is not there is refused" refused 2 "cannot be read" --baseline "$scratch/none"

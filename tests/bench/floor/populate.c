@@ -2,7 +2,9 @@
 #include "populate.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -50,13 +52,32 @@ static void populate_file(const struct bench_memory *memory)
     bench_memory_populate(memory->address, memory->bytes);
 }
 
+/* False: so many huge pages are not free any more; nothing is left of the try. */
+static bool make_huge(struct bench_memory *memory, size_t bytes)
+{
+    bench_memory_reserve(memory, (bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES);
+    memory->fd = memfd_create("bench", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+    if (memory->fd >= 0 && ftruncate(memory->fd, (off_t)memory->bytes) == 0 &&
+        mmap(memory->address, memory->bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_SHARED, memory->fd, 0) != MAP_FAILED &&
+        madvise(memory->address, memory->bytes, MADV_POPULATE_WRITE) == 0)
+        return true;
+    bench_memory_unmake(memory);
+    return false;
+}
+
 void bench_memory_make(struct bench_memory *memory, size_t bytes, enum bench_pages pages)
 {
-    if (pages == BENCH_PAGES_HUGETLB)
-        bytes = (bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+    static bool said;
+    if (pages == BENCH_PAGES_HUGETLB && make_huge(memory, bytes))
+        return;
+    if (pages == BENCH_PAGES_HUGETLB && !said) { /* as the pool does, which then has others too */
+        fprintf(stderr, "bench: huge pages that were free were taken by somebody else meanwhile: floors are on other pages\n");
+        said = true;
+    }
+    pages = pages == BENCH_PAGES_HUGETLB ? BENCH_PAGES_SHARED : pages;
     bench_memory_reserve(memory, bytes);
     if (pages != BENCH_PAGES_PRIVATE) {
-        memory->fd = memfd_create("bench", MFD_CLOEXEC | (pages == BENCH_PAGES_HUGETLB ? MFD_HUGETLB | MFD_HUGE_2MB : 0));
+        memory->fd = memfd_create("bench", MFD_CLOEXEC);
         if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->bytes) != 0)
             bench_fail("no memory file: %s", strerror(errno));
     }
