@@ -33,6 +33,9 @@ void np_ctl_check_print(const json_t *document);
 int np_ctl_verify(struct np_view *view, const char *pool, json_t *document);
 void np_ctl_verify_print(const json_t *document);
 
+/* Of the smallest pages of its nodes; 0 arenas: 0. */
+uint64_t np_ctl_page_bytes(const struct np_pool_entry *entry, unsigned arenas);
+
 /* Calls `one` for each pool, or for the one that is named. A pool that is gone before its turn is left out.
  * The highest status, or -errno. */
 int np_ctl_each_pool(struct np_view *view, const char *pool, int (*one)(struct np_view *view, uint32_t pool, json_t *argument),
