@@ -26,31 +26,44 @@ struct np_topology_node {
     uint64_t memory_bytes; /* 0: a node without memory */
     bool memory_allowed;   /* to this process (cpuset.mems) */
     bool cpus_allowed;     /* one of its CPUs is allowed to this process when it was read (sched affinity, cpusets) */
+    int physical;          /* whose memory is really taken: see np_topology_physical */
 };
 
 struct np_topology {
     unsigned count;                 /* ascending by number; numbers may be sparse */
     struct np_topology_node *nodes;
     uint8_t *distances;             /* [count * count], by place */
+    int16_t *cpu_nodes;             /* [cpu_limit]: number of the node that the CPU is of, online ones only; -1: nobody's */
+    unsigned cpu_limit;
     bool emulated;
     char name[64];                  /* of an emulated one: as it was given */
     uint64_t fingerprint;           /* of an emulated one, of all that it says; 0: the machine's */
 };
 
-/* Reads the machine below root. Where the kernel has no NUMA: node 0 with all CPUs and all memory. -errno (-ENOMEM). */
+/* Reads the machine below root. Where the kernel has no NUMA: node 0 with all CPUs and all memory. A file that is not there or
+ * makes no sense is made up for: distance 20, allowed, a share of the machine's memory. 0 or -ENOMEM. */
 int np_topology_read(struct np_topology *topology, const char *root);
 /* An imagined one: "4x1G" (nodes of so much memory each, this machine's CPUs dealt out to them, distance 20), or else the path of a
  * file. -EINVAL with file and line, -ENOENT... */
 int np_topology_imagine(struct np_topology *topology, const char *text);
+/* The same of the text of a file; `path` names it in errors. NULL: the text is as in "4x1G". */
+int np_topology_imagine_text(struct np_topology *topology, const char *text, const char *path);
 void np_topology_free(struct np_topology *topology);
 
 /* This process's: read at the first call; $NUMAPOOL_TOPOLOGY, else the machine. Never freed: a pointer stays good when another
  * one takes its place. NULL: it cannot be had, with the sentence; nothing works then. Any thread. */
 const struct np_topology *np_topology(void);
-/* Reads it anew. 1: something has changed, 0, or -errno: it stays as it was. */
+/* Reads it anew. 1: something has changed, 0, or -errno: it stays as it was. Any thread. */
 int np_topology_reload(void);
+/* Whether two of them say the same. A machine's memory may have grown or shrunk by less than an eighth: it does while its pages
+ * are set up or ballooned away, and nothing would be decided otherwise. */
+bool np_topology_same(const struct np_topology *one, const struct np_topology *other);
 /* What has changed from one to the next, in one sentence for people ("node 2 is gone; node 3 has come"); its length. */
 int np_topology_difference(const struct np_topology *before, const struct np_topology *after, char *text, size_t bytes);
+
+/* What is used and what is not, and why, in one line for people: "2 of 4 nodes: 0 (7.4 GiB, CPUs 0-1), 1 (...); not used: node 2
+ * (not allowed: cpuset.mems), node 3 (no memory)". Its length; what does not fit is left out behind "...". */
+int np_topology_describe(const struct np_topology *topology, char *text, size_t bytes);
 
 /* NULL: there is no such node. */
 const struct np_topology_node *np_topology_find(const struct np_topology *topology, int node);
@@ -71,7 +84,8 @@ int np_topology_physical(const struct np_topology *topology, int node);
  * does not say on which node it is, and there are several. */
 int np_topology_device_node(const char *root, const char *device);
 
-/* np_nodes_with_memory, on the machine whose /proc and /sys are below root. */
+/* Nodes with memory that is allowed to this process, ascending, on the machine whose /proc and /sys are below root: memory-only ones
+ * too. How many (at most `capacity`), or -errno. np_nodes_with_memory (placement.h) is the same of np_topology(). */
 int np_topology_nodes(const char *root, int *nodes, int capacity);
 
 /* How many nodes of the machine have memory, allowed to this process or not; 1 where the kernel does not say. */
