@@ -33,12 +33,14 @@ mapfile -t files < <(list_files | existing | sort)
 mapfile -t texts < <(printf '%s\n' "${files[@]}" | grep -vE '\.(ach|png|svg|bin|json)$')
 mapfile -t c_files < <(printf '%s\n' "${files[@]}" | grep -E '\.(c|h|cc)$')
 scripts=()
+pythons=()
 for file in "${files[@]}"; do
     IFS= read -r line <"$file" 2>/dev/null || line=
     if [[ $line =~ ^'#!'.*(bash|/sh|env\ sh)$ ]]; then scripts+=("$file"); fi
+    if [[ $line =~ ^'#!'.*python3?$ || $file == *.py ]]; then pythons+=("$file"); fi
 done
-mapfile -t sources < <(printf '%s\n' "${c_files[@]}" "${scripts[@]}" configure.ac Makefile.am .gitignore |
-    cat - <(printf '%s\n' "${files[@]}" | grep -E '\.(map|pc\.in|mk|py|awk)$') | sort -u)
+mapfile -t sources < <(printf '%s\n' "${c_files[@]}" "${scripts[@]}" "${pythons[@]}" configure.ac Makefile.am .gitignore |
+    cat - <(printf '%s\n' "${files[@]}" | grep -E '\.(map|pc\.in|mk|awk)$') | sort -u)
 
 matches() { # PATTERN FILE...: FILE:LINE:TEXT of those that match, or nothing
     local pattern=$1
@@ -99,7 +101,7 @@ lists_and_tree() {
         *.*) [ -e "$file" ] || printf 'named in Makefile.am but not there: %s\n' "$file" ;;
         esac
     done <<<"$named"
-    for file in "${c_files[@]}" "${scripts[@]}"; do
+    for file in "${c_files[@]}" "${scripts[@]}" "${pythons[@]}"; do
         grep -qxF -e "$file" -e "${file%.c}" <<<"$named" || printf 'not named in Makefile.am: %s\n' "$file"
     done
 }
@@ -116,6 +118,14 @@ if command -v shellcheck >/dev/null; then
     verdict "shellcheck" "$(shellcheck "${scripts[@]}" 2>&1 || true)"
 else
     printf 'left out: shellcheck (not installed)\n'
+fi
+
+if command -v python3 >/dev/null; then
+    verdict "python compiles" "$(python3 -c 'import sys
+for name in sys.argv[1:]:
+    compile(open(name, encoding="utf-8").read(), name, "exec")' "${pythons[@]}" 2>&1 || true)"
+else
+    printf 'left out: python (not installed)\n'
 fi
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
