@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cut_power FILE: stores 1 into the file through a mapping, cuts the power of the guest, and stores 2, which nobody may ever see.
+ * cut_power FILE: stores 1 into the file through a mapping, cuts the power of the guest, and stores 2, which nobody may ever
+ * see.
  */
 #include <fcntl.h>
 #include <stdint.h>

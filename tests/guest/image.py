@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The first file system of a guest, as the cpio archive that a kernel unpacks: directories and texts made here, files of this
-machine at the path that they have here, with the shared libraries and interpreters that they need, and modules of the kernel."""
+"""The first file system of a guest, as the cpio archive that a kernel unpacks: directories and texts made here, files of
+this machine at the path that they have here, with the shared libraries and interpreters that they need, and modules of
+the kernel."""
 
 import lzma
 import os
@@ -138,7 +139,7 @@ class Image:
     # ---- modules
 
     def add_modules(self, kernel, wanted):
-        """Puts the modules and those that they need, unpacked, below /modules; returns their names in the order of loading."""
+        """Puts the modules and those that they need below /modules, unpacked; returns names in the order of loading."""
         with open(os.path.join(kernel, "modules.order"), encoding="utf-8") as file:
             paths = {module_name(line.strip()): line.strip() for line in file}
         with open(os.path.join(kernel, "modules.builtin"), encoding="utf-8") as file:

@@ -97,12 +97,14 @@ fact nic "$(cat /sys/class/net/eth0/device/numa_node)"
 fact nvme "$(cat /sys/class/nvme/nvme0/device/numa_node)"
 fact mount "$(grep ' /mnt/nvdimm0 ' /proc/mounts | grep -o 'ext4 .*dax=always' | cut -d' ' -f1)"
 fact persistence "$(cat /sys/bus/nd/devices/region0/persistence_domain)"
-fact raw "$(cat "/sys/block/$(readlink /dev/nvdimm2)/queue/dax") $(($(cat "/sys/block/$(readlink /dev/nvdimm2)/size") / 2048))"
+raw=/sys/block/$(readlink /dev/nvdimm2)
+fact raw "$(cat "$raw/queue/dax") $(($(cat "$raw/size") / 2048))"
 fact devdax "$([ -c /dev/nvdimm3 ] && echo character)"
 fact environment "$GIVEN $TAKEN"
 fact nobody "$(su -s /bin/sh nobody -c 'id -u')"
 fact loopback "$(ping -c 1 127.0.0.1 | grep -c 'bytes from')"
-fact filesystems "$(cut -d' ' -f2,3 /proc/mounts | grep -cE '^(/dev/shm tmpfs|/dev/pts devpts|/dev/hugepages hugetlbfs|/sys/fs/cgroup cgroup2)$')"
+systems='/dev/shm tmpfs|/dev/pts devpts|/dev/hugepages hugetlbfs|/sys/fs/cgroup cgroup2'
+fact filesystems "$(cut -d' ' -f2,3 /proc/mounts | grep -cE "^($systems)$")"
 fact directory "$(pwd -P) $OLDPWD"
 for block in node3/memory[0-9]*; do
     echo offline >"$block/state"
@@ -123,8 +125,9 @@ chmod +x "$work/facts.sh"
 cd "$work"
 export TMPDIR=$work/temporary
 mkdir "$TMPDIR"
-TAKEN="two words" try --node cpus=0-1,memory=256M --node cpus=2,memory=3G --node memory=384M --distance 0-1=31 --distance 2-0=17 \
-    --distance 1-2=28 --distance 0-3=40 --huge 2M=3 --huge 2M@2=5 --huge 1G@1=1 --nic node=1 --nvme node=0 --env "GIVEN=it's" --env TAKEN \
+TAKEN="two words" try --node cpus=0-1,memory=256M --node cpus=2,memory=3G --node memory=384M \
+    --distance 0-1=31 --distance 2-0=17 --distance 1-2=28 --distance 0-3=40 \
+    --huge 2M=3 --huge 2M@2=5 --huge 1G@1=1 --nic node=1 --nvme node=0 --env "GIVEN=it's" --env TAKEN \
     --nvdimm "file=$work/kept.img,size=64M,node=0" --nvdimm "file=$work/ram.img,size=384M,node=3,use=ram" \
     --nvdimm "file=$work/raw.img,size=48M,node=1,use=raw" --nvdimm "file=$work/devdax.img,size=64M,node=1,use=devdax" \
     --out "$work/out" -- "$work/facts.sh"
@@ -170,8 +173,9 @@ try --nodes 1 --nvdimm "file=$work/kept.img" -- "$build/tests/guest/cut_power" /
 check "a program cuts the power" ended_with 123
 check "at once" test ! -s "$work/output"
 try --kernel 6.1 --nodes 4 --persistence cpu --nvdimm "file=$work/kept.img,node=3,snapshot" --cut '^now' -- \
-    sh -c 'uname -r | cut -d. -f1-2; cat /sys/devices/system/node/has_cpu /sys/devices/system/node/node3/distance /mnt/nvdimm0/kept
-        cat /sys/bus/nd/devices/region0/persistence_domain; echo lost >/mnt/nvdimm0/kept; sync; echo now; sleep 1000'
+    sh -c 'uname -r | cut -d. -f1-2; cat /sys/devices/system/node/has_cpu /sys/devices/system/node/node3/distance
+        cat /mnt/nvdimm0/kept /sys/bus/nd/devices/region0/persistence_domain
+        echo lost >/mnt/nvdimm0/kept; sync; echo now; sleep 1000'
 check "a line cuts the power" ended_with 123
 check "kernel 6.1" printed 6.1
 check "four nodes, the last memory-only" printed 0-2
@@ -179,7 +183,8 @@ check "their distances" printed "27 36 31 10"
 check "what an nvdimm kept" printed kept
 check "caches that survive" printed cpu_cache
 # shellcheck disable=SC2016 # the guest expands it
-try --nodes 3 --nvdimm "file=$work/kept.img" -- sh -c 'cat /mnt/nvdimm0/kept; hexdump -n 4 -e "1/4 \"%d\n\"" /mnt/nvdimm0/word
+try --nodes 3 --nvdimm "file=$work/kept.img" -- sh -c 'cat /mnt/nvdimm0/kept
+    hexdump -n 4 -e "1/4 \"%d\n\"" /mnt/nvdimm0/word
     cat /sys/devices/system/node/node*/distance; kill -SEGV $$'
 check "the signal that killed the command" ended_with 139
 check "a snapshot is forgotten" printed kept
