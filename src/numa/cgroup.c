@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "numa/system_files.h"
+
 enum {
     PATH_LEVELS_MAX = 256, /* of nested cgroups that are looked at */
     MOUNTS_MAX = 65536
@@ -37,19 +39,6 @@ static void walk_up(const struct walk *walk, const char *mount_point, const char
     }
 }
 
-/* Undoes \040 and its like in a field of mountinfo, in place. */
-static void unescape(char *field)
-{
-    char *to = field;
-    for (const char *from = field; *from != '\0'; to++) {
-        bool octal = from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
-                     from[3] >= '0' && from[3] <= '7';
-        *to = octal ? (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0')) : *from;
-        from += octal ? 4 : 1;
-    }
-    *to = '\0';
-}
-
 static bool list_has(char *list, const char *word)
 {
     char *state = NULL;
@@ -75,8 +64,8 @@ static bool is_wanted_mount(char *line, const char *controller, bool version_2, 
     char *options = strtok_r(NULL, " ", &state);
     if (*mount_root == NULL || *mount_point == NULL || type == NULL || source == NULL || options == NULL)
         return false;
-    unescape(*mount_root);
-    unescape(*mount_point);
+    np_system_unescape(*mount_root);
+    np_system_unescape(*mount_point);
     return version_2 ? strcmp(type, "cgroup2") == 0 : strcmp(type, "cgroup") == 0 && list_has(options, controller);
 }
 

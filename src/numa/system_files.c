@@ -108,3 +108,15 @@ int np_system_list_parse(const char *text, int *numbers, int capacity)
     }
     return *at == '\0' || *at == '\n' ? count : -EINVAL;
 }
+
+void np_system_unescape(char *field)
+{
+    char *to = field;
+    for (const char *from = field; *from != '\0'; to++) {
+        bool octal = from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
+                     from[3] >= '0' && from[3] <= '7';
+        *to = octal ? (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0')) : *from;
+        from += octal ? 4 : 1;
+    }
+    *to = '\0';
+}

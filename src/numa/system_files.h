@@ -24,4 +24,7 @@ bool np_system_file_number(const char *root, const char *path, uint64_t *value);
 /* The numbers of a list such as "0-2,5", ascending. How many there are, of which at most `capacity` are stored; -EINVAL. */
 int np_system_list_parse(const char *text, int *numbers, int capacity);
 
+/* Undoes \040 and its like in a field of mountinfo, in place. */
+void np_system_unescape(char *field);
+
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * numapoolctl: looks at a daemon's pools, clients and channels, checks them, makes, enlarges and destroys pools, and upgrades the daemon. */
+ * numapoolctl: looks at a daemon's pools, clients and channels, checks them, makes, enlarges and destroys pools, upgrades the daemon,
+ * and looks at the machine. */
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include "core/error.h"
 #include "ctl.h"
+#include "doctor.h"
 #include "numa/shield.h"
 #include "numapool.h"
 #include "pool.h"
@@ -36,6 +38,7 @@ struct arguments {
     struct np_ctl_pool_order order;
     bool upgrades;
     struct np_ctl_upgrade_order upgrade;
+    bool doctors; /* looks at the machine, and needs no daemon */
 };
 
 static const struct argp_option options[] = {
@@ -58,8 +61,10 @@ static const char documentation[] =
     "  pool grow NAME --count=SLOTS [--node=NODE]      gives it more slots\n"
     "  pool destroy NAME [--when-unused] [--discard]   destroys it\n"
     "  upgrade [--check] [--binary=PATH] [--wait=SECONDS]   has the worker of another build of numapoold take over\n"
+    "  doctor    what this machine gives: one line each, with the command that mends it\n"
     "\n"
-    "Exit status: 0 all is well; 1 check or verify found something wrong, or the other build was refused or rolled back; 2 there is no daemon, no such pool, it could "
+    "Exit status: 0 all is well; 1 check or verify found something wrong, doctor found worse than notes, or the other build was "
+    "refused or rolled back; 2 there is no daemon, no such pool, it could "
     "not be asked, or it refused; 64 the command line is wrong.";
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -83,7 +88,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             arguments->changes = true;
         } else if (state->arg_num == 0 && strcmp(argument, "upgrade") == 0) {
             arguments->upgrades = true;
-        } else if (arguments->upgrades) {
+        } else if (state->arg_num == 0 && strcmp(argument, "doctor") == 0) {
+            arguments->doctors = true;
+        } else if (arguments->upgrades || arguments->doctors) {
             argp_error(state, "'%s' is one argument too many", argument);
         } else if (state->arg_num == 0) {
             for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
@@ -133,15 +140,19 @@ static int look(const struct arguments *arguments, const char *path, json_t *doc
 static int run(const struct arguments *arguments, const char *path)
 {
     json_t *document = np_json_object();
-    int result = arguments->upgrades  ? np_ctl_upgrade(&arguments->upgrade, path, document)
-                 : arguments->changes ? np_ctl_pool(&arguments->order, path, document)
-                                      : look(arguments, path, document);
+    int result = arguments->doctors    ? np_ctl_doctor(path, document)
+                 : arguments->upgrades ? np_ctl_upgrade(&arguments->upgrade, path, document)
+                 : arguments->changes  ? np_ctl_pool(&arguments->order, path, document)
+                                       : look(arguments, path, document);
     if (result >= 0 && arguments->json) {
         if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0)
             result = np_error(-EIO, "cannot write the answer");
         putchar('\n');
     } else if (result >= 0) {
-        (arguments->upgrades ? np_ctl_upgrade_print : arguments->changes ? np_ctl_pool_print : arguments->command->print)(document);
+        (arguments->doctors    ? np_ctl_doctor_print
+         : arguments->upgrades ? np_ctl_upgrade_print
+         : arguments->changes  ? np_ctl_pool_print
+                               : arguments->command->print)(document);
     }
     json_decref(document);
     return result;
@@ -152,7 +163,7 @@ int main(int argc, char **argv)
     static const struct argp_child children[] = { { &np_ctl_pool_argp, 0, "Pools that are made, enlarged or destroyed:", 2 },
                                                   { &np_ctl_upgrade_argp, 0, "Another build of numapoold:", 3 },
                                                   { 0 } };
-    static const struct argp parser = { options, parse, "COMMAND [POOL]\npool create|grow|destroy NAME\nupgrade", documentation, children, NULL, NULL };
+    static const struct argp parser = { options, parse, "COMMAND [POOL]\npool create|grow|destroy NAME\nupgrade\ndoctor", documentation, children, NULL, NULL };
     struct arguments arguments = { .order = NP_CTL_POOL_ORDER_INIT };
     char path[512];
     argp_program_version_hook = print_version;

@@ -1,0 +1,539 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# numapoolctl doctor: each finding is made true, and false. What files say is made by trees that stand for /proc and /sys, what system
+# calls say by taking them away. Takes the directory of the build from NUMAPOOL_BUILD, or as its argument. The last line is
+# "N passed, N failed".
+set -euo pipefail
+
+build=$(cd "${1:-${NUMAPOOL_BUILD:-.}}" && pwd)
+source_directory=${NUMAPOOL_SOURCE:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
+ctl=$build/numapoolctl
+help=$build/tests/tools/doctor_help
+scratch=$(mktemp -d)
+chmod 755 "$scratch"
+export NUMAPOOL_SOCKET=$scratch/socket
+unset XDG_RUNTIME_DIR NUMAPOOL_DOCTOR_ROOT NUMAPOOL_TOPOLOGY
+passed=0
+failed=0
+daemon=
+declare -A seen_ok=() seen_other=()
+
+clean_up() {
+    if [ -n "$daemon" ]; then kill -TERM "$daemon" 2>/dev/null || true; wait "$daemon" 2>/dev/null || true; fi
+    rm -rf "$scratch"
+}
+trap clean_up EXIT
+
+verdict() { # WHAT STATUS
+    if [ "$2" -eq 0 ]; then
+        passed=$((passed + 1))
+        printf 'ok: %s\n' "$1"
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n' "$1"
+    fi
+}
+
+# All of its conditions, each a command.
+try() { # WHAT CONDITION...
+    local what=$1 condition
+    shift
+    for condition in "$@"; do
+        if ! eval "$condition"; then
+            printf '    not so: %s\n' "$condition"
+            verdict "$what" 1
+            return
+        fi
+    done
+    verdict "$what" 0
+}
+
+# ---- trees that stand for a machine
+
+tree=
+put() { # PATH CONTENT: below the tree
+    mkdir -p "$tree${1%/*}"
+    printf '%s\n' "$2" >"$tree$1"
+}
+node=/sys/devices/system/node
+put_node() { # NUMBER CPULIST MIB DISTANCES HUGE_PAGES
+    put "$node/node$1/cpulist" "$2"
+    put "$node/node$1/distance" "$4"
+    put "$node/node$1/meminfo" "Node $1 MemTotal: $(($3 * 1024)) kB
+Node $1 MemFree: $(($3 * 512)) kB
+Node $1 Inactive(file): 0 kB
+Node $1 SReclaimable: 0 kB"
+    put "$node/node$1/hugepages/hugepages-2048kB/nr_hugepages" "$5"
+    put "$node/node$1/hugepages/hugepages-2048kB/free_hugepages" "$5"
+}
+
+# A machine on which all is well: two nodes, huge pages on both.
+good_tree() { # NAME
+    tree=$scratch/$1
+    put /proc/sys/kernel/osrelease 6.12.1-test
+    put /proc/sys/kernel/numa_balancing 0
+    put /proc/sys/kernel/io_uring_disabled 0
+    put /proc/sys/vm/overcommit_memory 0
+    put /proc/sys/vm/max_map_count 65530
+    put /proc/sys/vm/zone_reclaim_mode 0
+    put /proc/sys/vm/swappiness 60
+    put /proc/swaps "Filename Type Size Used Priority"
+    put /proc/meminfo "MemTotal: 16777216 kB
+MemFree: 8388608 kB
+MemAvailable: 12582912 kB
+CommitLimit: 8388608 kB
+Committed_AS: 4194304 kB"
+    put /proc/self/status "Name: numapoolctl
+Pid: 1234
+CapEff: 000001ffffffffff
+NoNewPrivs: 0
+Seccomp: 0
+Seccomp_filters: 0
+Cpus_allowed_list: 0-3
+Mems_allowed_list: 0-1"
+    put /proc/self/cgroup "4:memory:/app
+3:hugetlb:/app
+2:cpuset:/app
+0::/"
+    put /proc/self/mountinfo "22 27 0:21 / /proc rw,relatime - proc proc rw
+35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+36 31 0:33 / /sys/fs/cgroup/hugetlb rw - cgroup cgroup rw,hugetlb
+37 31 0:34 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset"
+    put /sys/fs/cgroup/memory/app/memory.limit_in_bytes 9223372036854771712
+    put /sys/fs/cgroup/memory/app/memory.usage_in_bytes 1048576
+    put /sys/fs/cgroup/hugetlb/app/hugetlb.2MB.limit_in_bytes 9223372036852678656
+    put /sys/fs/cgroup/hugetlb/app/hugetlb.2MB.usage_in_bytes 0
+    put /sys/devices/system/clocksource/clocksource0/current_clocksource tsc
+    put /sys/devices/system/clocksource/clocksource0/available_clocksource "tsc hpet acpi_pm"
+    put /sys/devices/system/cpu/online 0-3
+    put /sys/devices/system/cpu/present 0-3
+    put "$node/online" 0-1
+    put "$node/has_memory" 0-1
+    put "$node/has_cpu" 0-1
+    put_node 0 0-1 8192 "10 21" 512
+    put_node 1 2-3 8192 "21 10" 512
+    put /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 1024
+    put /sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages 0
+    put /sys/kernel/mm/numa/demotion_enabled false
+    put /sys/kernel/mm/transparent_hugepage/enabled "always [madvise] never"
+    put /sys/kernel/mm/transparent_hugepage/shmem_enabled "always within_size [advise] never deny force"
+    mkdir -p "$tree/sys/bus/nd/devices"
+}
+
+# Runs doctor on a tree ("": on the machine), with something taken away; its findings are in $scratch/lines, its status is $status.
+status=0
+options=()
+search=$PATH
+look() { # TREE [LOSS...]
+    local root=$1 before=()
+    shift
+    [ "$#" -eq 0 ] || before=("$help" run "$@" --)
+    [ -z "$root" ] || before=(env "PATH=$search" "NUMAPOOL_DOCTOR_ROOT=$scratch/$root" "${before[@]}")
+    status=0
+    timeout -k 5 60 "${before[@]}" "$ctl" "${options[@]}" --json doctor >"$scratch/out" 2>"$scratch/err" || status=$?
+    "$help" lines <"$scratch/out" >"$scratch/lines" 2>>"$scratch/err" || {
+        printf 'no document (status %s): %s\n' "$status" "$(cat "$scratch/err")"
+        : >"$scratch/lines"
+    }
+    cat "$scratch/lines" >>"$scratch/all"
+}
+
+# What the last look found: its state, a text in what was found or what it means, and one in the remedy ("-": none is wanted).
+expect() { # WHAT NAME STATE TEXT [REMEDY]
+    local line name state found means remedy ok=0
+    line=$(grep -e "^$2	" "$scratch/lines" || true)
+    IFS=$'\t' read -r name state found means remedy <<<"$line"
+    [ "$state" = "$3" ] || ok=1
+    [[ "$found; $means" = *"$4"* ]] || ok=1
+    if [ "$#" -gt 4 ]; then
+        if [ "$5" = - ]; then [ "$remedy" = - ] || ok=1; else [[ $remedy = *"$5"* ]] || ok=1; fi
+    fi
+    if [ "$3" = ok ]; then seen_ok[$2]=1; else seen_other[$2]=1; fi
+    [ "$ok" -eq 0 ] || printf '    %s\n' "${line:-no line}"
+    verdict "$2: $1" "$ok"
+}
+
+# ---- the generic promises
+
+good_tree good
+look ""
+cp "$scratch/lines" "$scratch/here"
+cut -f1 "$scratch/here" | grep -v '^worst$' >"$scratch/names"
+try "it looks at this machine without a daemon" "[ \"\$(wc -l <'$scratch/names')\" -gt 30 ]" "[ $status -le 1 ]"
+look good
+worst() { grep '^worst' "$scratch/lines" | cut -f2; }
+try "the exit status is that of the worst finding" "[[ \$(worst):$status = @(ok|note):0 ]]"
+try "a tree on which all is well has no warning" "[ $status -eq 0 ]" "! grep -E '	(warning|error)	' '$scratch/lines'"
+for name in kernel proc container capabilities nodes distances cpus cpuset numa_balancing demotion zone_reclaim node_memory cgroup_memory \
+    overcommit swap hugepages_2m hugepages_1g cgroup_hugetlb clock mappings pmem emulated_topology; do
+    expect "all is well" "$name" ok "" -
+done
+for name in memory_files populate pidfd futex membarrier io_uring memory_policy; do
+    expect "this kernel has it" "$name" ok "" -
+done
+expect "what is found is what is there" nodes ok "2 nodes, 4 CPUs, 16 GiB; node 0: CPUs 0-1, 8192 MiB; node 1: CPUs 2-3, 8192 MiB"
+expect "and how far" distances ok "from node 0: 10 21; from node 1: 21 10"
+expect "pages of each node" hugepages_2m ok "node 0: 512 of 512 free, node 1: 512 of 512 free"
+
+status=0
+"$ctl" doctor >"$scratch/text" 2>&1 || status=$?
+try "people get a line for each finding, and a sum" \
+    "grep -qE '^[0-9]+ ok, [0-9]+ notes, [0-9]+ warnings, [0-9]+ errors\$' '$scratch/text'" \
+    "[ \$(grep -cE '^(ok|note|warning|error) +[a-z_0-9]+: .+; .+' '$scratch/text') -eq $(wc -l <"$scratch/names") ]"
+status=0
+"$ctl" doctor pay >"$scratch/text" 2>&1 || status=$?
+try "it takes no pool" "[ $status -eq 64 ]"
+
+# ---- what files say: nodes, and what moves pages
+
+good_tree several
+put "$node/online" 0-2,5
+put "$node/has_memory" 0-2
+put "$node/has_cpu" 0-1,5
+put_node 0 0-1 8192 "10 21 40 21" 512
+put_node 1 2-3 8192 "21 10 30 21" 0
+put_node 2 "" 128 "40 31 10 40" 0
+put_node 5 "" 0 "10 21 40 10" 0
+put /sys/devices/system/cpu/present 0-7
+put /proc/sys/kernel/numa_balancing 1
+put /proc/sys/vm/zone_reclaim_mode 1
+put /sys/kernel/mm/numa/demotion_enabled true
+put /proc/self/status "Name: numapoolctl
+CapEff: 0000000000000000
+Seccomp: 2
+Seccomp_filters: 1
+NoNewPrivs: 1
+Cpus_allowed_list: 0-1
+Mems_allowed_list: 0"
+touch "$tree/.dockerenv"
+put /proc/self/mountinfo "22 27 0:21 / /proc rw,relatime - proc proc rw,hidepid=invisible
+37 31 0:34 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset"
+look several
+expect "memory alone is noted" nodes note "1 of memory alone"
+expect "and no memory" nodes note "node 5: no CPUs, no memory"
+expect "and gaps" nodes note "their numbers have gaps"
+expect "there and back" distances note "there and back differ"
+expect "a distance that is too small" distances note "as near as a node's own"
+expect "offline CPUs" cpus note "offline 4-7" "chcpu -e 4-7"
+expect "nodes that a cpuset forbids" cpuset note "no memory of nodes 1-2" "echo 0-2 > /sys/fs/cgroup/cpuset/app/cpuset.mems"
+expect "CPUs that it forbids" cpuset note "not CPUs 2-3" "taskset -pc 0-3 \$\$"
+expect "balancing" numa_balancing note "kernel.numa_balancing 1" "sysctl -w kernel.numa_balancing=0"
+expect "demotion" demotion warning "demotion_enabled is true" "echo false > /sys/kernel/mm/numa/demotion_enabled"
+expect "reclaim on the node" zone_reclaim note "vm.zone_reclaim_mode 1" "sysctl -w vm.zone_reclaim_mode=0"
+expect "a node with little left" node_memory warning "node 2 has little left" "drop_caches"
+expect "none on some nodes" hugepages_2m note "none on nodes 1-2" \
+    "for node in 1 2; do echo 512 > /sys/devices/system/node/node\$node/hugepages/hugepages-2048kB/nr_hugepages; done"
+expect "no CAP_SYS_NICE on several nodes" capabilities note "cap_sys_nice no" "setcap cap_sys_nice+ep"
+expect "Docker, with a filter" container note "docker (/.dockerenv); seccomp mode 2, 1 filter; no new privileges" "docker run"
+expect "hidden processes" proc note "hidepid=invisible" "mount -o remount,hidepid=0 /proc"
+
+good_tree forbidden
+put "$node/has_memory" 3
+look forbidden
+expect "no allowed node has memory" cpuset error "no pool can be made from here"
+
+# One node: nothing has anywhere to move to.
+good_tree one
+put "$node/online" 0
+put "$node/has_memory" 0
+put "$node/has_cpu" 0
+put_node 0 0-3 8192 10 0
+put /proc/sys/kernel/numa_balancing 2
+put /proc/sys/vm/zone_reclaim_mode 1
+put /sys/kernel/mm/numa/demotion_enabled true
+look one
+expect "one node is one node" nodes ok "all memory is on node 0"
+expect "one distance" distances ok "1 node"
+expect "nowhere to move to" numa_balancing ok "there is one node"
+expect "no slower memory" demotion ok "there is one node"
+expect "no next node" zone_reclaim ok "there is one node"
+expect "none reserved" hugepages_2m note "none are reserved" \
+    "echo 512 > /sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages"
+
+# ---- limits of the machine and of control groups, version 1
+
+good_tree tight
+put /proc/sys/kernel/osrelease 5.10.0-30
+put /proc/sys/vm/overcommit_memory 2
+put /proc/meminfo "MemTotal: 16777216 kB
+MemAvailable: 12582912 kB
+CommitLimit: 4194304 kB
+Committed_AS: 4190000 kB"
+put /proc/sys/vm/max_map_count 4096
+put /proc/swaps "Filename Type Size Used Priority
+/dev/sda2 partition 2097152 0 -2
+/dev/sda3 partition 1048576 0 -3"
+put /sys/fs/cgroup/memory/app/memory.limit_in_bytes 134217728
+put /sys/fs/cgroup/memory/app/memory.usage_in_bytes 104857600
+put /sys/fs/cgroup/hugetlb/app/hugetlb.2MB.limit_in_bytes 4194304
+put /sys/fs/cgroup/hugetlb/app/hugetlb.2MB.usage_in_bytes 4194304
+put /sys/devices/system/clocksource/clocksource0/current_clocksource hpet
+put "$node/node0/hugepages/hugepages-1048576kB/nr_hugepages" 1
+put "$node/node1/hugepages/hugepages-1048576kB/nr_hugepages" 0
+put /sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages 1
+put /run/systemd/container systemd-nspawn
+look tight
+expect "too old" kernel error "5.10.0-30" "apt-get install linux-image-amd64"
+expect "no overcommitting" overcommit warning "of the commit limit 4304 KiB are left" "sysctl -w vm.overcommit_memory=0"
+expect "few mappings" mappings warning "vm.max_map_count 4096" "sysctl -w vm.max_map_count=65530"
+expect "swap" swap note "2 swap areas, 3072 MiB, vm.swappiness 60" "swapoff -a"
+expect "a memory limit of version 1" cgroup_memory error "/sys/fs/cgroup/memory/app/memory.limit_in_bytes leaves" \
+    "echo -1 > /sys/fs/cgroup/memory/app/memory.limit_in_bytes"
+expect "a hugetlb limit of version 1" cgroup_hugetlb warning "/sys/fs/cgroup/hugetlb/app/hugetlb.2MB.limit_in_bytes leaves 0 bytes" "echo -1 > "
+expect "a slow clock" clock note "clock source hpet" \
+    "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource"
+expect "1 GiB pages on one node alone" hugepages_1g note "none on node 1" \
+    "echo 1 > /sys/devices/system/node/node1/hugepages/hugepages-1048576kB/nr_hugepages"
+expect "a container without a filter" container note "systemd-nspawn; no seccomp filter" -
+try "errors make the exit status 1" "[ $status -eq 1 ]" "[ \$(worst) = error ]"
+
+# ---- control groups of version 2, persistent memory, a kernel that says little
+
+good_tree unified
+put /proc/self/cgroup "0::/my app's"
+put /proc/self/mountinfo "22 27 0:21 / /proc rw - proc proc rw
+30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw
+40 20 259:0 / /mnt/pmem\\040x rw,relatime - ext4 /dev/pmem0 rw
+41 20 259:1 / /mnt/fast rw,relatime - ext4 /dev/pmem1 rw,dax=always"
+put "/sys/fs/cgroup/my app's/memory.max" 1073741824
+put "/sys/fs/cgroup/my app's/memory.current" 104857600
+put "/sys/fs/cgroup/my app's/hugetlb.2MB.max" 67108864
+put "/sys/fs/cgroup/my app's/hugetlb.2MB.current" 2097152
+put /sys/bus/nd/devices/region0/numa_node 0
+put /sys/bus/nd/devices/region0/target_node 2
+put /sys/bus/nd/devices/namespace0.0/mode fsdax
+put /proc/1/environ container=lxc
+look unified
+expect "a memory limit of version 2" cgroup_memory warning "memory.max leaves" \
+    "echo max > '/sys/fs/cgroup/my app'\\''s/memory.max'"
+expect "a hugetlb limit of version 2" cgroup_hugetlb note "hugetlb.2MB.max leaves 62 MiB" \
+    "echo max > '/sys/fs/cgroup/my app'\\''s/hugetlb.2MB.max'"
+expect "a file system without DAX" pmem note "namespace0.0 fsdax, region0 near node 0 (target node 2), /mnt/pmem x on /dev/pmem0 without DAX" \
+    "umount '/mnt/pmem x' && mount -o dax /dev/pmem0 '/mnt/pmem x'"
+expect "and one with" pmem note "/mnt/fast on /dev/pmem1 with DAX"
+expect "another container" container note "lxc (/proc/1/environ)"
+
+good_tree raw
+put /sys/bus/nd/devices/namespace0.0/mode raw
+put "/sys/bus/nd/devices/name\$(space)/mode" raw
+look raw
+expect "raw persistent memory" pmem note "namespace0.0 raw" "ndctl create-namespace --force --reconfig=namespace0.0 --mode=fsdax"
+put /sys/bus/dax/devices/dax0.0/target_node 3
+look raw
+expect "a device that could be a node" pmem note "/dev/dax0.0 (target node 3)" "daxctl reconfigure-device --mode=system-ram dax0.0"
+
+tree=$scratch/empty
+mkdir -p "$tree"
+look empty
+expect "without /proc" proc error "no /proc" "mount -t proc proc /proc"
+for name in overcommit mappings cpuset capabilities; do
+    expect "what cannot be told is said" "$name" note "cannot be told"
+done
+expect "no transparent huge pages" transparent_huge_pages note "not in this kernel"
+expect "a kernel without NUMA is one node" nodes ok "1 node"
+
+good_tree strange
+put /proc/sys/kernel/osrelease $'\e[31mnobody\e[0m'
+look strange
+expect "what a file says does not command the terminal" kernel note "cannot be told: the kernel's release is '?[31mnobody?[0m'"
+
+# ---- what system calls say
+
+look good refuse=memfd_create:1
+expect "memory files refused" memory_files error "memfd_create is refused" "docker run"
+look good refuse=memfd_create:22:1:11
+expect "a kernel before 6.3" memory_files ok "without MFD_NOEXEC_SEAL" -
+good_tree noexec
+put /proc/sys/vm/memfd_noexec 2
+look noexec refuse=memfd_create:13
+expect "a sysctl that refuses them" memory_files error "refused" "sysctl -w vm.memfd_noexec=1"
+look good refuse=fcntl:1:1:1033
+expect "memory files that cannot be sealed" memory_files error "cannot be sealed"
+look good refuse=madvise:22:2:23
+expect "a kernel before 5.14" populate note "no MADV_POPULATE_WRITE"
+look good refuse=ioctl:25:1:3227543056
+expect "a kernel before 6.7" pagemap_scan ok "no PAGEMAP_SCAN"
+look good refuse=pidfd_open:38
+expect "a kernel before 5.3" pidfd error "no pidfd_open" "apt-get install"
+look good refuse=getsockopt:92:2:77
+expect "a kernel before 6.5" pidfd ok "without SO_PEERPIDFD"
+look good refuse=futex_waitv:1
+expect "several words cannot be waited for" futex warning "no futex_waitv" "docker run"
+look good refuse=membarrier:1
+expect "no barrier" membarrier warning "no membarrier" "docker run"
+look good refuse=io_uring_setup:1
+expect "a filter" io_uring warning "by a seccomp filter" "docker run"
+look good refuse=io_uring_enter:1
+expect "a ring that may not be used" io_uring warning "io_uring_enter is refused"
+look good refuse=io_uring_register:1
+expect "a ring that does not say what it can" io_uring ok "without waiting for futexes"
+good_tree switched
+put /proc/sys/kernel/io_uring_disabled 2
+look switched refuse=io_uring_setup:1
+expect "the sysctl" io_uring warning "kernel.io_uring_disabled is 2" "sysctl -w kernel.io_uring_disabled=0"
+put /proc/sys/kernel/io_uring_disabled 1
+look switched
+expect "the sysctl, for others" io_uring note "to this user" "sysctl -w kernel.io_uring_disabled=0"
+look good refuse=mbind:1
+expect "several nodes and no binding" memory_policy error "mbind refused" "docker run --cap-add SYS_NICE"
+look one refuse=mbind:1
+expect "one node and no binding" memory_policy note "nothing is lost"
+look good refuse=move_pages:1
+expect "pages asked for one by one" memory_policy ok "move_pages refused"
+look good refuse=move_pages:1 refuse=get_mempolicy:1
+expect "pages that cannot be asked for" memory_policy error "it could prove nothing"
+good_tree never
+put /sys/kernel/mm/transparent_hugepage/shmem_enabled "always within_size advise [never] deny force"
+look never refuse=madvise:22:2:25
+expect "no transparent huge pages for memory files" transparent_huge_pages note "shmem_enabled never" \
+    "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled"
+look "" limit=7:512:512
+expect "few open files" open_files warning "RLIMIT_NOFILE 512, up to 512" "prlimit --pid \$\$ --nofile="
+look "" limit=7:4096:4096
+expect "not enough for full tables" open_files note "up to 4096"
+look good "limit=7:1024:$(ulimit -Hn)"
+expect "enough" open_files ok "RLIMIT_NOFILE 1024, up to $(ulimit -Hn)" -
+look "" limit=9:8589934592:8589934592
+expect "little room" address_space warning "RLIMIT_AS 8192 MiB" "prlimit --pid \$\$ --as=unlimited"
+look good
+expect "all the room" address_space ok "RLIMIT_AS unlimited" -
+look several limit=8:65536:65536
+expect "little may be locked" memlock warning "RLIMIT_MEMLOCK 64 KiB" "prlimit --pid \$\$ --memlock="
+look good limit=8:65536:65536
+expect "a capability lifts it" memlock ok "CAP_IPC_LOCK lifts"
+NUMAPOOL_TOPOLOGY=4x1G look good
+expect "imagined nodes" emulated_topology warning "NUMAPOOL_TOPOLOGY=4x1G" "unset NUMAPOOL_TOPOLOGY"
+
+kernel=$(uname -r)
+if [[ $kernel =~ ^([0-9]+)\.([0-9]+) ]] && [ "$((BASH_REMATCH[1] * 100 + BASH_REMATCH[2]))" -ge 607 ]; then
+    look never
+    expect "asked for, whatever the settings are" transparent_huge_pages ok "2 MiB of a memory file were put on one" -
+else
+    seen_ok[transparent_huge_pages]=1
+    printf 'NOT RUN: transparent huge pages asked for whatever the settings are: Linux %s is older than 6.7\n' "$kernel"
+fi
+
+# ---- where the tests of several nodes have what they want
+
+mkdir "$scratch/bin"
+printf '#!/bin/sh\n' >"$scratch/bin/qemu-system-x86_64"
+printf '#!/bin/sh\n' >"$scratch/bin/busybox"
+chmod 755 "$scratch/bin/"*
+search=$scratch/bin
+look good
+expect "qemu and busybox" test_guest ok "qemu-system-x86_64 there, busybox there" -
+rm "$scratch/bin/"*
+look good
+search=$PATH
+expect "neither" test_guest note "qemu-system-x86_64 not there, busybox not there" \
+    "apt-get install --no-install-recommends qemu-system-x86 busybox-static"
+
+# ---- the socket's place, and the daemon
+
+look good
+expect "a place for the socket" socket_directory ok "can be written" -
+expect "no daemon" daemon ok "none answers at $scratch/socket" -
+options=("--socket=$scratch/not there/socket")
+look good
+expect "no such directory" socket_directory note "is not there" "install -d -m 0755 '$scratch/not there'"
+options=("--socket=$scratch/out/socket")
+look good
+expect "no directory" socket_directory note "is no directory" "export NUMAPOOL_SOCKET="
+options=("--socket=$scratch/$(printf '%0120d' 0)")
+look good
+expect "a path that is too long" socket_directory error "the kernel takes no more than 107" "export NUMAPOOL_SOCKET="
+options=()
+
+start_daemon() { # COMMAND...
+    "$@" --log=error --pool pay,size=128,count=1K 2>"$scratch/daemon.log" &
+    daemon=$!
+    local tries
+    for ((tries = 0; tries < 200; tries++)); do
+        look good
+        if grep -q '^daemon	[a-z]*	answers' "$scratch/lines"; then return; fi
+        sleep 0.05
+    done
+    cat "$scratch/daemon.log"
+}
+end_daemon() {
+    kill -TERM "$daemon"
+    wait "$daemon" || true
+    daemon=
+}
+start_daemon "$build/numapoold" --loop=epoll
+expect "a daemon that answers" daemon ok "answers at $scratch/socket, on epoll; 1 pool, " -
+try "the text says so too" "{ '$ctl' doctor >'$scratch/text' || true; }" "grep -qE '^ok +daemon: answers at' '$scratch/text'"
+worker=$(tr ' ' '\n' <"/proc/$daemon/task/$daemon/children" | head -n 1)
+try "looking changes nothing for the worker" "kill -0 $worker" "'$ctl' check >'$scratch/text'"
+if [ "$(id -u)" -eq 0 ]; then
+    look good user=65534
+    expect "one that does not serve this user" daemon note "does not serve this user"
+fi
+end_daemon
+start_daemon "$help" run refuse=io_uring_setup:1 -- "$build/numapoold"
+expect "one that was refused io_uring" daemon note "on epoll (io_uring: Operation not permitted)"
+end_daemon
+
+if [ "$(id -u)" -eq 0 ]; then
+    mkdir -m 700 "$scratch/private"
+    options=("--socket=$scratch/private/socket")
+    look "" user=65534
+    expect "another user's directory" socket_directory note "may not be written by this user" "export XDG_RUNTIME_DIR=/run/user/65534"
+    options=()
+    look "" without=23
+    expect "a capability that is not there" capabilities ok "cap_sys_nice no"
+    look "" container
+    expect "in a container of Docker's" container note "seccomp mode 2"
+    expect "in a container of Docker's" io_uring warning "by a seccomp filter"
+    expect "in a container of Docker's" capabilities ok "cap_sys_nice no, cap_sys_ptrace no, cap_ipc_lock no"
+    group=$(awk -F: '$2 ~ /(^|,)memory(,|$)/ { print $3 }' /proc/self/cgroup)
+    directory=/sys/fs/cgroup/memory${group%/}/numapool-doctor-$$
+    if mkdir "$directory" 2>/dev/null; then
+        echo 134217728 >"$directory/memory.limit_in_bytes"
+        # The shell that enters it ends there, so that the group can be removed.
+        (echo "$BASHPID" >"$directory/cgroup.procs" && exec timeout -k 5 60 "$ctl" --json doctor >"$scratch/out") || true
+        "$help" lines <"$scratch/out" >"$scratch/lines"
+        rmdir "$directory"
+        expect "a real one" cgroup_memory warning "numapool-doctor-$$/memory.limit_in_bytes leaves"
+    else
+        printf 'NOT RUN: a real control group: there is none of version 1 here that can be made\n'
+    fi
+else
+    printf 'NOT RUN: other users, capabilities, containers and control groups: this is not root\n'
+fi
+
+# ---- whatever happens
+
+look good nearly-all
+grep -v '^worst' "$scratch/lines" | cut -f1 >"$scratch/refused" || true
+try "under a filter that refuses nearly everything every finding is made" "[ $status -eq 1 ]" "diff '$scratch/refused' '$scratch/names'"
+status=0
+"$ctl" --json doctor >/dev/full 2>"$scratch/err" || status=$?
+try "an answer that cannot be written is status 2" "[ $status -eq 2 ]"
+
+# ---- all findings
+
+while read -r name; do
+    [ -n "${seen_ok[$name]:-}" ] || verdict "$name is never made well" 1
+    [ -n "${seen_other[$name]:-}" ] || [ "$name" = pagemap_scan ] || verdict "$name is never made bad" 1
+done <"$scratch/names"
+page=$source_directory/docs/man/numapoolctl-doctor.1
+sed -n '/^\.SH FINDINGS/,/^\.SH STATES/s/^\.B \([a-z_0-9]*\)$/\1/p' "$page" >"$scratch/page"
+try "numapoolctl-doctor(1) lists every finding in their order, and no other" "diff '$scratch/names' '$scratch/page'"
+wrong=0
+known=" apt-get chcpu daxctl docker echo export for install mount ndctl numapoolctl prlimit setcap swapoff sysctl taskset umount unset "
+while IFS=$'\t' read -r name state found means remedy; do
+    [ "$name" != worst ] || continue
+    case $state in ok | note | warning | error) ;; *) wrong=1 ;; esac
+    [ -n "$found" ] && [ -n "$means" ] || wrong=1
+    [ "$remedy" = - ] && continue
+    if [[ $known != *" ${remedy%% *} "* ]] || ! bash -n -c "$remedy" 2>/dev/null || [[ $remedy = *. || $remedy = *"; "[A-Z]* ]]; then
+        printf '    no command: %s: %s\n' "$name" "$remedy"
+        wrong=1
+    fi
+done <"$scratch/all"
+verdict "every remedy is a command line" "$wrong"
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
