@@ -16,6 +16,7 @@
 
 #include "core/error.h"
 #include "numa/cgroup.h"
+#include "numa/imagined.h"
 #include "numa/placement.h"
 #include "numa/system_files.h"
 #include "numa/topology.h"
@@ -241,7 +242,7 @@ int np_budget_check_small(struct np_budget_credit *credit, const char *root, con
 }
 
 /* Each thread has a credit of its own, so no lock: there are few that make memory. */
-int np_memory_budget(const char *what, size_t bytes, int node)
+int np_budget_now(const char *what, size_t bytes, int node)
 {
     static _Thread_local struct np_budget_credit credit;
     struct timespec now;
@@ -249,4 +250,13 @@ int np_memory_budget(const char *what, size_t bytes, int node)
         return np_budget_check(NP_SYSTEM_ROOT, what, bytes, node);
     clock_gettime(CLOCK_MONOTONIC, &now);
     return np_budget_check_small(&credit, NP_SYSTEM_ROOT, what, bytes, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+}
+
+int np_memory_budget(const char *what, size_t bytes, int node)
+{
+    int result = np_imagined_take(what, node, bytes);
+    if (result < 0)
+        return result;
+    np_imagined_give(node, bytes);
+    return np_budget_now(what, bytes, np_node_physical(node));
 }

@@ -36,4 +36,7 @@ struct np_budget_credit {
 };
 int np_budget_check_small(struct np_budget_credit *credit, const char *root, const char *what, size_t bytes, int64_t now_ns);
 
+/* np_budget_check on this machine, for pieces small and large. */
+int np_budget_now(const char *what, size_t bytes, int node);
+
 #endif

@@ -14,9 +14,11 @@
 #include <sys/vfs.h>
 
 #include "core/error.h"
+#include "numa/imagined.h"
 #include "numa/pages.h"
 #include "numa/placement.h"
 #include "numa/shield.h"
+#include "numa/topology.h"
 
 enum { VERIFY_PAGES = 1024 /* asked for in one call: 12 KiB of stack */ };
 
@@ -69,6 +71,7 @@ int np_memory_map(void **address, int fd, size_t bytes, bool writable, bool pref
 
 void np_memory_unmap(void *address, size_t bytes)
 {
+    np_imagined_unmapped(address);
     np_mapping_remove(address, bytes);
 }
 
@@ -115,6 +118,7 @@ int np_memory_verify(const void *address, size_t bytes, size_t page_bytes, int n
 {
     assert(page_bytes > 0);
     const char *start = address;
+    const int physical = np_node_physical(node);
     void *pages[VERIFY_PAGES];
     int status[VERIFY_PAGES];
     uint64_t misplaced = 0;
@@ -127,7 +131,7 @@ int np_memory_verify(const void *address, size_t bytes, size_t page_bytes, int n
         if (result < 0)
             return result;
         for (unsigned long i = 0; i < count; i++)
-            if (status[i] < 0 || (node >= 0 && status[i] != node))
+            if (status[i] < 0 || (physical >= 0 && status[i] != physical))
                 misplaced++;
     }
     *misplaced_pages = misplaced;

@@ -24,6 +24,7 @@
 
 #include "core/error.h"
 #include "numa/budget.h"
+#include "numa/imagined.h"
 #include "numa/pages.h"
 #include "numa/shield.h"
 #include "numa/system_files.h"
@@ -122,13 +123,16 @@ static int bind_to_node(const struct np_memory *memory, const char *what)
 {
     if (memory->node < 0)
         return 0;
+    const int physical = np_node_physical(memory->node);
+    if (physical < 0 || physical >= NP_NODES_MAX)
+        return 0;
     unsigned long mask[NODE_MASK_WORDS] = {0};
     size_t word_bits = 8 * sizeof mask[0];
-    mask[(size_t)memory->node / word_bits] = 1ul << ((size_t)memory->node % word_bits);
+    mask[(size_t)physical / word_bits] = 1ul << ((size_t)physical % word_bits);
     if (mbind(memory->address, memory->bytes, MPOL_BIND, mask, NP_NODES_MAX + 1, 0) == 0)
         return 0;
     int code = -errno;
-    if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, memory->node))
+    if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, physical))
         return 0;
     return np_error(code,
                     "cannot bind %s to node %d (mbind: %s): allow mbind(2), in a container by --cap-add SYS_NICE or its "
@@ -178,7 +182,7 @@ static int populate(const struct np_memory *memory, int fd, const char *what, en
     bool collapse = kind == TRANSPARENT;
     for (size_t done = 0; done < memory->bytes;) {
         size_t left = memory->bytes - done, slice = left < SLICE_BYTES ? left : SLICE_BYTES;
-        int code = kind == HUGETLB || done == 0 ? 0 : np_memory_budget(what, left, memory->node);
+        int code = kind == HUGETLB || done == 0 ? 0 : np_budget_now(what, left, np_node_physical(memory->node));
         if (code < 0)
             return code;
         /* Where one huge page was refused the memory as a whole will not be on them, and trying on would only cost time. */
@@ -230,7 +234,7 @@ static int verify(const struct np_memory *memory, int fd, const char *what)
     uint64_t misplaced = 0;
     for (int i = 0; i < VERIFY_TRIES_MAX; i++) {
         int code = count_misplaced(memory, &misplaced);
-        if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, memory->node))
+        if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, np_node_physical(memory->node)))
             return 0;
         if (code < 0)
             return np_error_within(code, "%s", what);
@@ -256,8 +260,8 @@ static int seal(int fd, const char *what)
 static int create_of_kind(struct np_memory *memory, const char *what, enum page_kind kind, enum np_sharing sharing,
                           bool must_be_huge)
 {
-    int code = kind == HUGETLB ? check_huge_budget(what, memory->bytes, memory->node)
-                               : np_memory_budget(what, memory->bytes, memory->node);
+    int code = kind == HUGETLB ? check_huge_budget(what, memory->bytes, np_node_physical(memory->node))
+                               : np_budget_now(what, memory->bytes, np_node_physical(memory->node));
     if (code < 0)
         return code;
 
@@ -318,15 +322,28 @@ closed:
     return code;
 }
 
+/* What was not there, or not allowed, when the nodes were read may be so now. */
+static bool is_usable(int node)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct np_topology *topology = np_topology();
+        const struct np_topology_node *found = topology == NULL ? NULL : np_topology_find(topology, node);
+        if (found != NULL && np_topology_has_room(found))
+            return true;
+        if (i > 0 || np_topology_reload() < 0)
+            break;
+    }
+    return false;
+}
+
 static int check_node(const char *what, int node)
 {
+    if (is_usable(node))
+        return 0;
     int nodes[NP_NODES_MAX];
     int count = np_nodes_with_memory(nodes, NP_NODES_MAX);
     if (count < 0)
         return count;
-    for (int i = 0; i < count; i++)
-        if (nodes[i] == node)
-            return 0;
     if (count == 1)
         return np_error(-EINVAL, "%s is wanted on node %d: the only node with memory that this process may use is %d", what,
                         node, nodes[0]);
@@ -361,8 +378,11 @@ int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, i
         memory->bytes = round_up(bytes, mixed ? NP_SMALL_PAGE_BYTES : page_bytes_of(kinds[i]));
         /* A transparent attempt that got small pages is what the next attempt would get. */
         bool must_be_huge = kinds[i] == TRANSPARENT && i + 1 == count && !mixed;
-        code = create_of_kind(memory, what, kinds[i], sharing, must_be_huge);
+        code = np_imagined_take(what, node, memory->bytes);
+        if (code == 0 && (code = create_of_kind(memory, what, kinds[i], sharing, must_be_huge)) < 0)
+            np_imagined_give(node, memory->bytes);
         if (code == 0) {
+            np_imagined_made(memory->address, node, memory->bytes);
             if (sharing == NP_SHARED) /* before anybody else has it no page of it can be taken away */
                 np_shield_put(memory->address, memory->bytes, page_bytes_of(kinds[i] == HUGETLB ? HUGETLB : SMALL), what);
             return 0;
@@ -371,6 +391,9 @@ int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, i
             break;
     }
     *memory = (struct np_memory){.fd = -1, .node = node};
+    /* It went while this was on its way, or was forbidden: that says more than what mbind(2) does. */
+    if (code == -EINVAL && node >= 0 && np_topology_reload() == 1)
+        check_node(what, node);
     return code;
 }
 
@@ -378,6 +401,7 @@ void np_memory_destroy(struct np_memory *memory)
 {
     if (memory->address == NULL)
         return;
+    np_imagined_unmapped(memory->address);
     np_mapping_remove(memory->address, memory->bytes);
     if (memory->fd >= 0)
         close(memory->fd);

@@ -23,7 +23,7 @@ struct np_memory {
     size_t bytes;      /* whole pages */
     size_t huge_bytes; /* from its start, that are on transparent huge pages */
     size_t page_bytes; /* of the pages it is really on: 4 KiB or 2 MiB (transparent ones: when all of it is) */
-    int node;          /* -1: not bound */
+    int node;          /* -1: not bound; of np_topology(): where it is imagined, the memory is on np_node_physical of it */
     bool transparent;  /* page_bytes are transparent huge pages */
 };
 
@@ -55,12 +55,13 @@ void np_memory_unmap(void *address, size_t bytes);
 /* A read-only descriptor of the same memfd, for those who may only look. A descriptor or -errno. */
 int np_memory_reopen_readonly(int fd);
 
-/* How many pages of it are not on `node` (-1: not there at all), by move_pages(2) in slices, or by
+/* How many pages of it are not on `node` (of np_topology(): on the machine's node that stands for it; -1: not there at all), by move_pages(2) in slices, or by
  * get_mempolicy(2). A page that this process has no page table entry for counts too: map with prefault first. 0 or -errno (-EPERM,
  * -ENOSYS: both are refused). */
 int np_memory_verify(const void *address, size_t bytes, size_t page_bytes, int node, uint64_t *misplaced_pages);
 
-/* 0 when node (-1: the machine) and this process's cgroup can give `bytes` more, else -ENOMEM with the sentence. */
+/* 0 when node (-1: the machine) and this process's cgroup can give `bytes` more, else -ENOMEM with the sentence. An imagined node must have
+ * them left as well as the machine's node that stands for it. */
 int np_memory_budget(const char *what, size_t bytes, int node);
 
 /* Nodes that have memory and are allowed to this process, ascending; returns how many (at most `capacity`), or -errno. */

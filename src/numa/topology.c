@@ -84,6 +84,12 @@ int np_topology_physical(const struct np_topology *topology, int node)
     return topology->emulated ? -1 : node;
 }
 
+int np_node_physical(int node)
+{
+    const struct np_topology *topology = node < 0 ? NULL : np_topology();
+    return topology == NULL ? node : np_topology_physical(topology, node);
+}
+
 void np_topology_free(struct np_topology *topology)
 {
     free(topology->nodes);

@@ -79,6 +79,8 @@ int np_topology_by_distance(const struct np_topology *topology, int from, int *n
 
 /* The node whose memory is really taken for it: itself, but for imagined nodes, which are dealt out to the machine's. -1: anywhere. */
 int np_topology_physical(const struct np_topology *topology, int node);
+/* The same by np_topology(). Whoever compares a node with what move_pages(2) says wants this of it. */
+int np_node_physical(int node);
 
 /* Node of a device: a network interface, an nvme or other block device, or a PCI address. -ENODEV: no such device; -ENXIO: the machine
  * does not say on which node it is, and there are several. */

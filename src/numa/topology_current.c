@@ -47,21 +47,20 @@ bool np_topology_same(const struct np_topology *one, const struct np_topology *o
            memcmp(one->cpu_nodes, other->cpu_nodes, one->cpu_limit * sizeof one->cpu_nodes[0]) == 0;
 }
 
-static struct known *make(void)
+static int make(struct known **result_made)
 {
     struct known *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        np_error(-ENOMEM, "no memory for what nodes there are (%zu bytes): free some", sizeof *made);
-        return NULL;
-    }
+    if (made == NULL)
+        return np_error(-ENOMEM, "no memory for what nodes there are (%zu bytes): free some", sizeof *made);
     /* Not of a program that runs with more rights than who started it. */
     const char *text = secure_getenv("NUMAPOOL_TOPOLOGY");
     int result = text != NULL && *text != '\0' ? np_topology_imagine(&made->topology, text)
                                                : np_topology_read(&made->topology, NP_SYSTEM_ROOT);
-    if (result == 0)
-        return made;
-    free(made);
-    return NULL;
+    if (result < 0)
+        free(made);
+    else
+        *result_made = made;
+    return result;
 }
 
 /* The one that says the same, if there has been one, or else `made` itself, which is in the list then. */
@@ -86,8 +85,8 @@ const struct np_topology *np_topology(void)
     struct known *one = atomic_load_explicit(&current, memory_order_acquire); /* pairs with who stored it, complete */
     if (one != NULL)
         return &one->topology;
-    struct known *made = make();
-    if (made == NULL)
+    struct known *made;
+    if (make(&made) < 0)
         return NULL;
     made = enter(made);
     if (atomic_compare_exchange_strong_explicit(&current, &one, made, memory_order_acq_rel, memory_order_acquire))
@@ -97,9 +96,10 @@ const struct np_topology *np_topology(void)
 
 int np_topology_reload(void)
 {
-    struct known *made = make();
-    if (made == NULL)
-        return -ENODEV;
+    struct known *made;
+    int result = make(&made);
+    if (result < 0)
+        return result;
     made = enter(made);
     struct known *before = atomic_exchange_explicit(&current, made, memory_order_acq_rel); /* pairs with the loads of np_topology */
     return before != made && before != NULL ? 1 : 0;

@@ -192,7 +192,7 @@ static void trace_turns(struct steps *steps)
 {
     struct stage *stage = &steps->stage;
     unsigned turn = 0;
-    trace_skip(&stage->trace, "np_memory_budget"); /* a hundred thousand instructions that read the system's files and write nothing */
+    trace_skip(&stage->trace, "np_budget_now"); /* a hundred thousand instructions that read the system's files and write nothing */
     begin_turn(steps);
     stage_act(stage);
     for (;;) {
