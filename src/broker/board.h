@@ -111,7 +111,7 @@ struct np_pool_entry {
     uint64_t tag;      /* of the request that made it */
     uint64_t low_watermark; /* of the pool; shared out among the arenas */
     uint32_t policy;   /* enum numapool_policy; STRICT is in flags */
-    uint32_t reserved;
+    int32_t home_node; /* LOCAL, NEAR_DEVICE: on which it was to be, and grows first; else -1 */
     uint64_t spill_slots;
     struct np_access access[NP_ACCESS_MAX];
     struct {

@@ -34,6 +34,7 @@ struct embedded {
     struct np_memory meta[NP_ARENAS_MAX], data[NP_ARENAS_MAX];
     struct np_memory *lanes; /* by lane; address NULL: there is none */
     unsigned arena_count;
+    int home_node; /* of np_plan */
 };
 
 static const struct np_board_limits embedded_limits = { 1, 256, 512, 2048 };
@@ -116,98 +117,6 @@ static void lane_memory_gone(void *context, uint32_t lane, void *address, size_t
     np_memory_destroy(&embedded->lanes[lane]);
 }
 
-/* ---------------------------------------------------------------- options */
-
-static int check_name(const char *name)
-{
-    size_t length = name ? strlen(name) : 0;
-    if (length == 0 || length >= NUMAPOOL_NAME_BYTES ||
-        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != length)
-        return np_error(-EINVAL, "'%.60s' cannot be a pool's name: 1 to %u letters, digits, '.', '_' or '-'", name ? name : "",
-                        NUMAPOOL_NAME_BYTES - 1);
-    return 0;
-}
-
-/* Flags that exclude each other. */
-static int check_checks(const struct numapool_options *options)
-{
-    const uint64_t flags = options->flags;
-    if ((flags & (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC)) == (NUMAPOOL_CHECKS | NUMAPOOL_MALLOC))
-        return np_error(-EINVAL, "pool '%s': NUMAPOOL_CHECKS and NUMAPOOL_MALLOC exclude each other: either the library checks its slots, "
-                        "or the checker of the heap does", options->name);
-    if (flags & NUMAPOOL_CHECK_SITES && !(flags & NUMAPOOL_CHECKS))
-        return np_error(-EINVAL, "pool '%s': NUMAPOOL_CHECK_SITES says where misuse came from, which NUMAPOOL_CHECKS finds: give both",
-                        options->name);
-    if (flags & NUMAPOOL_MALLOC && flags & (NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP))
-        return np_error(-EINVAL, "pool '%s': blocks of malloc lie on whatever pages malloc has: NUMAPOOL_MALLOC excludes huge ones",
-                        options->name);
-    if (np_arena_stride_of(options->slot_bytes, flags) > NP_STRIDE_MAX)
-        return np_error(-EINVAL, "pool '%s': slots of %llu bytes leave no room for a guard behind them: with NUMAPOOL_CHECKS 64 bytes less "
-                        "than without can be had", options->name, (unsigned long long)options->slot_bytes);
-    return 0;
-}
-
-int np_pool_options(struct numapool_options *known, const struct numapool_options *given)
-{
-    static const struct numapool_options defaults = NUMAPOOL_OPTIONS_INIT;
-    const uint64_t flags = NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK | NUMAPOOL_PREFAULT | NUMAPOOL_EXACT_COUNTS |
-                           NUMAPOOL_CHECKS | NUMAPOOL_CHECK_SITES | NUMAPOOL_MALLOC;
-    *known = defaults;
-    if (!given || given->size < offsetof(struct numapool_options, magazine_slots))
-        return np_error(-EINVAL, "pool options: size is %zu; begin with NUMAPOOL_OPTIONS_INIT", given ? given->size : 0);
-    for (size_t i = sizeof *known; i < given->size; i++)
-        if (((const char *)given)[i] != 0)
-            return np_error(-E2BIG, "pool options: byte %zu is set, which this library does not know: it is older than the program", i);
-    memcpy(known, given, given->size < sizeof *known ? given->size : sizeof *known);
-    int result = check_name(known->name);
-    if (result < 0)
-        return result;
-    if (known->slot_bytes < 1 || known->slot_bytes > NP_STRIDE_MAX)
-        return np_error(-EINVAL, "pool '%s': slot_bytes is %llu; 1 to %llu can be had", known->name,
-                        (unsigned long long)known->slot_bytes, (unsigned long long)NP_STRIDE_MAX);
-    if (known->node_slots ? known->nodes < 1 || known->nodes > NP_ARENAS_MAX : known->slots < 1)
-        return np_error(-EINVAL, "pool '%s': slots is %llu and node_slots has %u nodes: say how many slots", known->name,
-                        (unsigned long long)known->slots, known->nodes);
-    if ((known->flags & ~flags) != 0 || known->policy > NUMAPOOL_NEAR_DEVICE)
-        return np_error(-EINVAL, "pool '%s': flags %llx has a bit that is not known here", known->name, (unsigned long long)known->flags);
-    return check_checks(known);
-}
-
-static int check_slots(const struct numapool_options *options, uint64_t slots, int node)
-{
-    if (slots > NP_SLOTS_MAX || slots > NP_ARENA_BYTES_MAX / np_arena_stride_of(options->slot_bytes, options->flags))
-        return np_error(-EINVAL, "pool '%s': %llu slots of %llu bytes on node %d are too many: 2^32 - 1 slots, 64 TiB", options->name,
-                        (unsigned long long)slots, (unsigned long long)options->slot_bytes, node);
-    return 0;
-}
-
-int np_pool_plan(const struct numapool_options *options, uint64_t slots[], int nodes[])
-{
-    int count;
-    if (options->node_slots) {
-        count = 0;
-        for (unsigned i = 0; i < options->nodes; i++)
-            if (options->node_slots[i] > 0) {
-                slots[count] = options->node_slots[i];
-                nodes[count++] = (int)i;
-            }
-    } else {
-        count = np_nodes_with_memory(nodes, NP_ARENAS_MAX);
-        if (count < 0)
-            return count;
-        for (int i = 0; i < count; i++)
-            slots[i] = options->slots / (unsigned)count + ((unsigned)i < options->slots % (unsigned)count);
-        while (count > 1 && slots[count - 1] == 0)
-            count--;
-    }
-    if (count < 1)
-        return np_error(-EINVAL, "pool '%s': there is no node that it could have slots on", options->name);
-    int result = 0;
-    for (int i = 0; i < count && result == 0; i++)
-        result = check_slots(options, slots[i], nodes[i]);
-    return result < 0 ? result : count;
-}
-
 /* ---------------------------------------------------------------- making and unmaking */
 
 static void unmake_arena(struct numapool_pool *pool, struct embedded *embedded, unsigned i)
@@ -275,7 +184,7 @@ static bool is_first_of_node(const struct numapool_pool *pool, unsigned index, i
     return true;
 }
 
-static int make_arena(struct numapool_pool *pool, struct embedded *embedded, unsigned i, uint64_t slots, int node)
+static int make_arena_on(struct numapool_pool *pool, struct embedded *embedded, unsigned i, uint64_t slots, int node)
 {
     const struct numapool_options *options = &embedded->options;
     char what[96];
@@ -308,6 +217,30 @@ static int make_arena(struct numapool_pool *pool, struct embedded *embedded, uns
     return result;
 }
 
+/* Arena i of the pool is number `planned` of the plan. Where its node has no room for it after all, the next nodes are tried, if they
+ * will do. */
+static int make_arena(struct numapool_pool *pool, struct embedded *embedded, unsigned i, const struct np_plan *plan, unsigned planned)
+{
+    const struct np_plan_arena *arena = &plan->arenas[planned];
+    char why[NP_PLAN_NOTE_BYTES];
+    int node, result = 0;
+    for (unsigned attempt = 0; (node = np_plan_node_to_try(np_topology(), plan, planned, attempt)) >= 0; attempt++) {
+        result = make_arena_on(pool, embedded, i, arena->slots, node);
+        if (result == 0 && attempt > 0)
+            np_tell(NUMAPOOL_LOG_WARN, "pool '%s': %llu slots that were to be on node %d are on node %d: %s", pool->name,
+                    (unsigned long long)arena->slots, arena->node, node, why);
+        if (result != -ENOMEM && result != -ENOSPC)
+            break;
+        unmake_arena(pool, embedded, i);
+        if (attempt == 0)
+            snprintf(why, sizeof why, "%s", np_error_sentence());
+    }
+    if (result < 0 && arena->movable && (result == -ENOMEM || result == -ENOSPC))
+        return np_error(result, "%s; and no other node has room for it", why);
+    pool->arenas[i].tier = arena->tier;
+    return result;
+}
+
 /* An arena that has been made becomes the board's and the broker's. */
 static int board_arena(struct embedded *embedded, struct np_pool_entry *entry, const struct numapool_pool *pool, unsigned i)
 {
@@ -315,6 +248,7 @@ static int board_arena(struct embedded *embedded, struct np_pool_entry *entry, c
     entry->arena[i].node = pool->arenas[i].arena.node;
     entry->arena[i].page_bytes = pool->arenas[i].page_bytes;
     entry->arena[i].transparent = pool->arenas[i].transparent;
+    entry->arena[i].tier = pool->arenas[i].tier;
     return np_broker_attach_pool(&embedded->broker, entry->id, i, embedded->meta[i].address, embedded->meta[i].bytes);
 }
 
@@ -329,6 +263,9 @@ static int fill_board(struct embedded *embedded, const struct numapool_pool *poo
     entry->slot_bytes = options->slot_bytes;
     entry->flags = options->flags;
     entry->low_watermark = options->low_watermark;
+    entry->policy = options->policy;
+    entry->spill_slots = options->spill_slots;
+    entry->home_node = embedded->home_node;
     for (unsigned i = 0; i < count && result == 0; i++)
         result = board_arena(embedded, entry, pool, i);
     np_store32(&entry->arenas, count, memory_order_release);
@@ -340,8 +277,7 @@ static int fill_board(struct embedded *embedded, const struct numapool_pool *poo
     return result < 0 ? result : 0;
 }
 
-int np_embedded_create(struct numapool_pool **result_pool, const struct numapool_options *options, const uint64_t *slots,
-                       const int *nodes, unsigned count)
+static int create_as_planned(struct numapool_pool **result_pool, const struct numapool_options *options, const struct np_plan *plan)
 {
     struct numapool_pool *pool = np_wipe_alloc(sizeof *pool);
     struct embedded *embedded = calloc(1, sizeof *embedded);
@@ -358,6 +294,8 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     embedded->options.name = pool->name; /* the caller's may go */
     embedded->options.node_slots = NULL;
     embedded->options.access = NULL;
+    embedded->options.device = NULL;
+    embedded->home_node = plan->home;
     pool->mode = NUMAPOOL_MODE_EMBEDDED;
     pool->client = EMBEDDED_CLIENT;
     pool->flags = options->flags;
@@ -370,11 +308,11 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     pool->opens = 1;
     np_bell_register();
     int result = make_tables(pool, embedded);
-    for (unsigned i = 0; i < count && result == 0; i++)
-        result = make_arena(pool, embedded, i, slots[i], nodes[i]);
+    for (unsigned i = 0; i < plan->count && result == 0; i++)
+        result = make_arena(pool, embedded, i, plan, i);
     if (result == 0)
-        result = fill_board(embedded, pool, count);
-    atomic_store_explicit(&pool->arena_count, count, memory_order_release); /* nobody else has it yet */
+        result = fill_board(embedded, pool, plan->count);
+    atomic_store_explicit(&pool->arena_count, plan->count, memory_order_release); /* nobody else has it yet */
     if (result == 0)
         result = np_pool_start(pool, options->sharers ? options->sharers : 1);
     if (result < 0) {
@@ -385,17 +323,28 @@ int np_embedded_create(struct numapool_pool **result_pool, const struct numapool
     return 0;
 }
 
+int np_embedded_create(struct numapool_pool **pool, const struct numapool_options *options, const uint64_t *slots, const int *nodes,
+                       unsigned count)
+{
+    struct np_plan plan = { .count = count, .home = -1 };
+    for (unsigned i = 0; i < count; i++)
+        plan.arenas[i] = (struct np_plan_arena){ .slots = slots[i], .node = nodes[i] };
+    return create_as_planned(pool, options, &plan);
+}
+
 int numapool_create(struct numapool_pool **pool, const struct numapool_options *options)
 {
     struct numapool_options known;
-    uint64_t slots[NP_ARENAS_MAX];
-    int nodes[NP_ARENAS_MAX];
+    struct np_plan plan;
     int result = np_pool_options(&known, options);
     if (result < 0)
         return result;
     int cancel = np_cancel_defer();
-    int count = np_pool_plan(&known, slots, nodes);
-    result = count < 0 ? count : np_embedded_create(pool, &known, slots, nodes, (unsigned)count);
+    result = np_pool_plan(&plan, &known, np_node_of_this_thread());
+    if (result == 0)
+        result = create_as_planned(pool, &known, &plan);
+    if (result == 0 && plan.note[0] != '\0')
+        np_tell(NUMAPOOL_LOG_WARN, "pool '%s': %s", known.name, plan.note);
     np_cancel_restore(cancel);
     return result;
 }
@@ -404,14 +353,14 @@ int numapool_create(struct numapool_pool **pool, const struct numapool_options *
 
 /* Makes one more arena and gives it to the broker, then to the pool: a lane whose cells name it is understood by whoever
  * repairs it. Under `growing`. */
-static int add_arena(struct numapool_pool *pool, struct embedded *embedded, uint64_t slots, int node)
+static int add_arena(struct numapool_pool *pool, struct embedded *embedded, const struct np_plan *plan)
 {
     struct np_pool_entry *entry = &embedded->board.pools[pool->id];
     const unsigned index = np_pool_arena_count(pool);
     if (index == NP_ARENAS_MAX)
         return np_error(-ENOSPC, "pool '%s' has been made of %u pieces already, and there can be no more: grow by more slots at a time",
                         pool->name, NP_ARENAS_MAX);
-    int result = make_arena(pool, embedded, index, slots, node);
+    int result = make_arena(pool, embedded, index, plan, 0);
     if (result == 0) {
         pthread_mutex_lock(&embedded->lock);
         result = board_arena(embedded, entry, pool, index);
@@ -433,6 +382,15 @@ static int add_arena(struct numapool_pool *pool, struct embedded *embedded, uint
     return result;
 }
 
+static int plan_growth(const struct numapool_pool *pool, const struct embedded *embedded, int node, uint64_t slots, struct np_plan *plan)
+{
+    struct np_plan had = { .count = np_pool_arena_count(pool), .home = embedded->home_node };
+    for (unsigned i = 0; i < had.count; i++)
+        had.arenas[i] = (struct np_plan_arena){ .slots = pool->arenas[i].arena.slots, .node = pool->arenas[i].arena.node,
+                                                .tier = pool->arenas[i].tier };
+    return np_pool_plan_growth(plan, &embedded->options, &had, node, slots);
+}
+
 int numapool_grow(struct numapool_pool *pool, int node, uint64_t slots)
 {
     int result = np_pool_check(pool);
@@ -444,19 +402,21 @@ int numapool_grow(struct numapool_pool *pool, int node, uint64_t slots)
     if (slots == 0 || (node < 0 && node != NUMAPOOL_ANY_NODE) || node >= NP_NODES_MAX)
         return np_error(-EINVAL, "pool '%s' cannot grow by %llu slots on node %d: 1 or more, on a node from 0 or NUMAPOOL_ANY_NODE",
                         pool->name, (unsigned long long)slots, node);
-    node = node == NUMAPOOL_ANY_NODE ? pool->arenas[0].arena.node : node;
-    result = check_slots(&embedded->options, slots, node);
-    if (result < 0)
-        return result;
+    struct np_plan plan = { 0 };
     int cancel = np_cancel_defer();
     pthread_mutex_lock(&embedded->growing);
-    result = add_arena(pool, embedded, slots, node);
+    result = plan_growth(pool, embedded, node, slots, &plan);
+    if (result == 0)
+        result = add_arena(pool, embedded, &plan);
+    node = result == 0 ? pool->arenas[np_pool_arena_count(pool) - 1].arena.node : node;
     if (result == 0) {
         np_notice_growth(&pool->arenas[0].arena, np_pool_arena_count(pool));
         np_pool_note_level(pool, &pool->arenas[np_pool_arena_count(pool) - 1]); /* it may have recovered by that */
     }
     pthread_mutex_unlock(&embedded->growing);
     np_cancel_restore(cancel);
+    if (result == 0 && plan.note[0] != '\0')
+        np_tell(NUMAPOOL_LOG_WARN, "pool '%s': %s", pool->name, plan.note);
     if (result == 0)
         np_tell(NUMAPOOL_LOG_INFO, "pool '%s' has grown by %llu slots on node %d", pool->name, (unsigned long long)slots, node);
     return result;

@@ -22,19 +22,27 @@
 #include "daemon/access.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "numa/plan.h"
 
 #define NP_CONFIG_POOL_SHARERS_DEFAULT 8u
-#define NP_CONFIG_SPEC_BYTES (256u + NP_ACCESS_TEXT_BYTES) /* longest text of np_config_pool_spec, with its closing zero */
+#define NP_CONFIG_NODES_BYTES (NP_ARENAS_MAX * 11u + NP_DEVICE_BYTES + 80u) /* where it is to be */
+#define NP_CONFIG_SPEC_BYTES (256u + NP_CONFIG_NODES_BYTES + NP_ACCESS_TEXT_BYTES) /* longest text of np_config_pool_spec, with its closing zero */
 
 struct np_config_pool {
     char name[NUMAPOOL_NAME_BYTES];
     uint64_t slot_bytes;
-    uint64_t slots;
+    uint64_t slots; /* in all, but for those to spill to */
     uint64_t low_watermark; /* 0: 1/16 of a node's slots */
     uint64_t flags; /* of numapool_flags */
     uint32_t magazine_slots;
     uint32_t sharers;
+    uint32_t policy; /* enum numapool_policy; STRICT is in flags */
+    uint32_t nodes;  /* length of node_slots; 0: as the policy says */
+    uint64_t node_slots[NP_ARENAS_MAX];
+    uint64_t spill_slots;
+    char device[NP_DEVICE_BYTES]; /* NEAR_DEVICE; "": none */
     struct np_access access[NP_ACCESS_MAX];
+    bool has_placement, has_strict, has_spill;
     bool has_size, has_count, has_pages, has_fallback, has_magazine, has_sharers, has_exact, has_checks, has_low_watermark;
 };
 
@@ -77,6 +85,7 @@ const char *np_config_loop_name(enum np_loop_choice loop);
 int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
 
 /* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,sharers=N][,exact]
+ * [,placement=even|memory|explicit|local|near:DEVICE][,node_slots=N:N...][,strict][,spill=N] (node_slots instead of count)
  * [,direct=ID:ID...][,readonly=ID...][,admin=ID...] (access.h). -EINVAL with the sentence. */
 int np_config_pool_add(struct np_config *config, const char *spec, const char *where);
 

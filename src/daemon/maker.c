@@ -29,41 +29,6 @@ static int make_piece(struct np_memory *memory, const struct np_maker_work *work
     return np_memory_create(memory, what, bytes, arena->node, page_flags, NP_SHARED);
 }
 
-static int make_arena(struct np_maker_work *work, unsigned i)
-{
-    struct np_maker_arena *arena = &work->arenas[i];
-    size_t meta_bytes = np_arena_meta_bytes(arena->slots, work->sleepers_max, work->flags);
-    int result = make_piece(&arena->data, work, arena, "payload", arena->slots * np_arena_stride_of(work->slot_bytes, work->flags),
-                            work->flags);
-    if (result < 0)
-        return result;
-    np_memory_unmap(arena->data.address, arena->data.bytes);
-    arena->data.address = NULL;
-    result = make_piece(&arena->meta, work, arena, "slot words", meta_bytes, NP_PAGES_MIXED);
-    if (result < 0)
-        return result;
-    np_arena_format(arena->meta.address, arena->slots, work->slot_bytes, work->pool, work->first + i, arena->node, work->sleepers_max,
-                    work->flags);
-    np_arena_set_low_watermark(arena->meta.address, work->low_watermark, arena->first_of_node);
-    return 0;
-}
-
-int np_maker_make(struct np_maker_work *work)
-{
-    work->result = 0;
-    for (unsigned i = 0; i < work->count; i++)
-        work->arenas[i].data = work->arenas[i].meta = (struct np_memory){ .fd = -1 };
-    if (work->access_text[0] != '\0')
-        work->result = np_access_parse(work->access, work->access_text, "the access list");
-    for (unsigned i = 0; work->result == 0 && i < work->count; i++)
-        work->result = make_arena(work, i);
-    if (work->result < 0) {
-        snprintf(work->sentence, sizeof work->sentence, "%s", np_error_sentence());
-        np_maker_discard(work);
-    }
-    return work->result;
-}
-
 static void discard(struct np_memory *memory)
 {
     np_memory_unmap(memory->address, memory->bytes);
@@ -72,12 +37,83 @@ static void discard(struct np_memory *memory)
     *memory = (struct np_memory){ .fd = -1 };
 }
 
+static void discard_arena(struct np_maker_arena *arena)
+{
+    discard(&arena->data);
+    discard(&arena->meta);
+    arena->node = -1;
+}
+
+/* The pool has no arena before this one there. */
+static bool is_first_of_node(const struct np_maker_work *work, unsigned i)
+{
+    for (unsigned before = 0; before < work->first; before++)
+        if (work->nodes_before[before] == work->arenas[i].node)
+            return false;
+    for (unsigned before = 0; before < i; before++)
+        if (work->arenas[before].node == work->arenas[i].node)
+            return false;
+    return true;
+}
+
+static int make_arena_on(struct np_maker_work *work, unsigned i, int node)
+{
+    struct np_maker_arena *arena = &work->arenas[i];
+    const uint64_t slots = work->plan.arenas[i].slots;
+    arena->node = node;
+    int result = make_piece(&arena->data, work, arena, "payload", slots * np_arena_stride_of(work->slot_bytes, work->flags), work->flags);
+    if (result < 0)
+        return result;
+    np_memory_unmap(arena->data.address, arena->data.bytes);
+    arena->data.address = NULL;
+    result = make_piece(&arena->meta, work, arena, "slot words", np_arena_meta_bytes(slots, work->sleepers_max, work->flags), NP_PAGES_MIXED);
+    if (result < 0)
+        return result;
+    np_arena_format(arena->meta.address, slots, work->slot_bytes, work->pool, work->first + i, node, work->sleepers_max, work->flags);
+    np_arena_set_low_watermark(arena->meta.address, work->low_watermark, is_first_of_node(work, i));
+    return 0;
+}
+
+/* Where the node has no room for it after all, the next nodes are tried, if they will do. */
+static int make_arena(struct np_maker_work *work, unsigned i)
+{
+    const struct np_plan_arena *planned = &work->plan.arenas[i];
+    char why[NP_WIRE_SENTENCE_BYTES];
+    int node, result = 0;
+    for (unsigned attempt = 0; (node = np_plan_node_to_try(np_topology(), &work->plan, i, attempt)) >= 0; attempt++) {
+        result = make_arena_on(work, i, node);
+        if (result == 0 && attempt > 0)
+            snprintf(work->moved, sizeof work->moved, "%llu slots that were to be on node %d are on node %d: %.160s",
+                     (unsigned long long)planned->slots, planned->node, node, why);
+        if (result != -ENOMEM && result != -ENOSPC)
+            return result;
+        discard_arena(&work->arenas[i]);
+        if (attempt == 0)
+            snprintf(why, sizeof why, "%s", np_error_sentence());
+    }
+    return planned->movable ? np_error(result, "%s; and no other node has room for it", why) : np_error(result, "%s", why);
+}
+
+int np_maker_make(struct np_maker_work *work)
+{
+    work->result = 0;
+    for (unsigned i = 0; i < work->plan.count; i++)
+        work->arenas[i] = (struct np_maker_arena){ .node = -1, .data = { .fd = -1 }, .meta = { .fd = -1 } };
+    if (work->access_text[0] != '\0')
+        work->result = np_access_parse(work->access, work->access_text, "the access list");
+    for (unsigned i = 0; work->result == 0 && i < work->plan.count; i++)
+        work->result = make_arena(work, i);
+    if (work->result < 0) {
+        snprintf(work->sentence, sizeof work->sentence, "%s", np_error_sentence());
+        np_maker_discard(work);
+    }
+    return work->result;
+}
+
 void np_maker_discard(struct np_maker_work *work)
 {
-    for (unsigned i = 0; i < work->count; i++) {
-        discard(&work->arenas[i].data);
-        discard(&work->arenas[i].meta);
-    }
+    for (unsigned i = 0; i < work->plan.count; i++)
+        discard_arena(&work->arenas[i]);
 }
 
 /* ---------------------------------------------------------------- the thread */

@@ -12,13 +12,12 @@
 #include "core/arena.h"
 #include "daemon/loop.h"
 #include "numa/placement.h"
+#include "numa/plan.h"
 #include "numapool.h"
 #include "service/wire.h"
 
 struct np_maker_arena {
-    uint64_t slots;
-    int node;
-    bool first_of_node; /* the pool has no other arena there */
+    int node; /* that it was made on; until then -1 */
     struct np_memory data; /* not mapped any more: payload is none of the daemon's business */
     struct np_memory meta; /* mapped and formatted */
 };
@@ -30,8 +29,10 @@ struct np_maker_work {
     uint64_t low_watermark; /* of the pool, as in its options */
     uint32_t sleepers_max;
     unsigned first; /* number of arenas[0] in the pool */
-    unsigned count;
+    struct np_plan plan; /* its arenas are numbers first, first + 1, ... */
     struct np_maker_arena arenas[NP_ARENAS_MAX];
+    int nodes_before[NP_ARENAS_MAX]; /* of the `first` arenas that there are already */
+    char moved[NP_PLAN_NOTE_BYTES]; /* what had to be made elsewhere than was planned, and why; "": nothing */
     /* Lists as in struct numapool_options, and what they come to: names are looked up here, since that may take its time. */
     char access_text[sizeof((struct np_wire_pool *)0)->access];
     struct np_access access[NP_ACCESS_MAX];

@@ -11,7 +11,7 @@ int np_pool_spec_begin(struct np_config *config, const char *name, const char *w
 /* value NULL: the key stood alone. -EINVAL. */
 int np_pool_spec_set(struct np_config_pool *pool, const char *key, const char *value, const char *where);
 
-/* -EINVAL when something it needs is missing. */
-int np_pool_spec_finish(const struct np_config_pool *pool, const char *where);
+/* -EINVAL when something it needs is missing, or two things that exclude each other are there. */
+int np_pool_spec_finish(struct np_config_pool *pool, const char *where);
 
 #endif

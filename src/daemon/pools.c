@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/options.h"
 #include "core/bell.h"
 #include "core/error.h"
 #include "daemon/worker.h"
@@ -40,7 +41,7 @@ static int keep_all(struct np_worker *worker)
 {
     struct np_pool_making *making = &worker->making;
     struct np_maker_work *work = &making->work;
-    for (; making->kept < 2 * work->count; making->kept++) {
+    for (; making->kept < 2 * work->plan.count; making->kept++) {
         struct np_maker_arena *arena = &work->arenas[making->kept / 2];
         bool is_meta = making->kept % 2 == 1;
         struct np_memory *memory = is_meta ? &arena->meta : &arena->data;
@@ -64,25 +65,26 @@ static int attach_all(struct np_worker *worker)
     struct np_pool_making *making = &worker->making;
     struct np_maker_work *work = &making->work;
     struct np_pool_entry *entry = making->entry;
-    for (unsigned i = 0; i < work->count; i++) {
+    for (unsigned i = 0; i < work->plan.count; i++) {
         struct np_maker_arena *arena = &work->arenas[i];
         unsigned number = work->first + i;
         memset(&entry->arena[number], 0, sizeof entry->arena[number]);
-        entry->arena[number].slots = arena->slots;
+        entry->arena[number].slots = work->plan.arenas[i].slots;
         entry->arena[number].tag = making->tag;
         entry->arena[number].node = arena->node;
         entry->arena[number].page_bytes = arena->data.page_bytes;
         entry->arena[number].transparent = arena->data.transparent;
+        entry->arena[number].tier = work->plan.arenas[i].tier;
         int result = np_broker_attach_pool(&worker->broker, entry->id, number, arena->meta.address, arena->meta.bytes);
         if (result < 0)
             return result;
     }
-    for (unsigned i = 0; i < work->count; i++)
+    for (unsigned i = 0; i < work->plan.count; i++)
         work->arenas[i].meta.address = NULL; /* the broker's now */
     if (work->first == 0)
         memcpy(entry->access, work->access, sizeof entry->access);
     /* release: pairs with np_pool_arenas; who sees the number finds the rows, and the keeper has what they stand for (W2) */
-    np_store32(&entry->arenas, work->first + work->count, memory_order_release);
+    np_store32(&entry->arenas, work->first + work->plan.count, memory_order_release);
     return 0;
 }
 
@@ -90,7 +92,7 @@ static int attach_all(struct np_worker *worker)
 static void undo(struct np_worker *worker)
 {
     struct np_maker_work *work = &worker->making.work;
-    for (unsigned i = 0; i < work->count; i++) {
+    for (unsigned i = 0; i < work->plan.count; i++) {
         np_worker_forget(worker, key_of(NP_STORE_DATA, work->pool, work->first + i));
         np_worker_forget(worker, key_of(NP_STORE_META, work->pool, work->first + i));
     }
@@ -99,7 +101,7 @@ static void undo(struct np_worker *worker)
     np_maker_discard(work);
 }
 
-static void prepare_work(struct np_worker *worker, struct np_pool_entry *entry, uint64_t tag, unsigned first, unsigned count)
+static void prepare_work(struct np_worker *worker, struct np_pool_entry *entry, uint64_t tag, unsigned first, const struct np_plan *plan)
 {
     struct np_pool_making *making = &worker->making;
     struct np_maker_work *work = &making->work;
@@ -111,7 +113,9 @@ static void prepare_work(struct np_worker *worker, struct np_pool_entry *entry, 
     work->low_watermark = entry->low_watermark;
     work->sleepers_max = worker->board.limits.clients + 1;
     work->first = first;
-    work->count = count;
+    work->plan = *plan;
+    for (unsigned i = 0; i < first; i++)
+        work->nodes_before[i] = entry->arena[i].node;
     making->entry = entry;
     making->tag = tag;
     making->kept = 0;
@@ -131,23 +135,43 @@ static int prepare_pool(struct np_worker *worker, const struct np_pool_order *or
     entry->low_watermark = order->low_watermark;
     entry->uid = order->uid;
     entry->tag = order->tag;
-    prepare_work(worker, entry, order->tag, 0, order->arenas);
+    entry->policy = order->policy;
+    entry->spill_slots = order->spill_slots;
+    entry->home_node = order->plan.home;
+    prepare_work(worker, entry, order->tag, 0, &order->plan);
     if (order->access)
         memcpy(worker->making.work.access, order->access, sizeof worker->making.work.access);
     else if (order->access_text)
         snprintf(worker->making.work.access_text, sizeof worker->making.work.access_text, "%s", order->access_text);
-    for (unsigned i = 0; i < order->arenas; i++) {
-        worker->making.work.arenas[i].slots = order->slots[i];
-        worker->making.work.arenas[i].node = order->nodes[i];
-        worker->making.work.arenas[i].first_of_node = true;
-    }
     return 0;
+}
+
+/* What is not where it was wanted: as it was planned, and as it was made. */
+static void log_elsewhere(const struct np_pool_entry *entry, const struct np_maker_work *work)
+{
+    if (work->plan.note[0] != '\0')
+        np_log_of(NP_LOG_WARN, about(entry), "pool '%s': %s", entry->name, work->plan.note);
+    if (work->moved[0] != '\0')
+        np_log_of(NP_LOG_WARN, about(entry), "pool '%s': %s", entry->name, work->moved);
+}
+
+/* "node 0" or "nodes 0, 2 and, to spill to, 3". */
+static void name_nodes(const struct np_pool_entry *entry, char *text, size_t bytes)
+{
+    const unsigned count = np_pool_arenas(entry);
+    int used = snprintf(text, bytes, count == 1 ? "node" : "nodes");
+    for (unsigned i = 0; i < count && used > 0 && (size_t)used < bytes; i++) {
+        bool spills = entry->arena[i].tier > 0 && (i == 0 || entry->arena[i - 1].tier == 0);
+        used += snprintf(text + used, bytes - (size_t)used, "%s%s %d", i > 0 ? "," : "", spills ? " to spill to" : "", entry->arena[i].node);
+    }
 }
 
 static void log_made(const struct np_pool_entry *entry)
 {
-    np_log_of(NP_LOG_INFO, about(entry), "pool '%s': %llu slots of %llu bytes in %u arenas, pages of %llu KiB%s", entry->name,
-              (unsigned long long)slots_of(entry), (unsigned long long)entry->slot_bytes, np_pool_arenas(entry),
+    char nodes[160];
+    name_nodes(entry, nodes, sizeof nodes);
+    np_log_of(NP_LOG_INFO, about(entry), "pool '%s': %llu slots of %llu bytes in %u arenas on %s, pages of %llu KiB%s", entry->name,
+              (unsigned long long)slots_of(entry), (unsigned long long)entry->slot_bytes, np_pool_arenas(entry), nodes,
               (unsigned long long)entry->arena[0].page_bytes / 1024, entry->arena[0].transparent ? ", transparent" : "");
 }
 
@@ -155,9 +179,17 @@ static void log_made(const struct np_pool_entry *entry)
 
 static int order_configured(const struct np_config_pool *wanted, struct np_pool_order *order)
 {
-    int node_count = np_nodes_with_memory(order->nodes, NP_ARENAS_MAX);
-    if (node_count <= 0)
-        return node_count < 0 ? node_count : np_error(-ENOMEM, "no node has memory that this process may use (cpuset.mems)");
+    struct numapool_options options = NUMAPOOL_OPTIONS_INIT, known;
+    options.name = wanted->name;
+    options.slot_bytes = wanted->slot_bytes;
+    options.slots = wanted->nodes > 0 ? 0 : wanted->slots;
+    options.flags = wanted->flags;
+    options.low_watermark = wanted->low_watermark;
+    options.node_slots = wanted->nodes > 0 ? wanted->node_slots : NULL;
+    options.nodes = wanted->nodes;
+    options.policy = wanted->policy;
+    options.device = wanted->device[0] != '\0' ? wanted->device : NULL;
+    options.spill_slots = wanted->spill_slots;
     order->name = wanted->name;
     order->slot_bytes = wanted->slot_bytes;
     order->flags = wanted->flags;
@@ -166,15 +198,12 @@ static int order_configured(const struct np_config_pool *wanted, struct np_pool_
     order->sharers = wanted->sharers;
     order->uid = geteuid();
     order->access = wanted->access;
-    /* Evenly, the remainder on the first; a node that would get nothing is left out. */
-    uint64_t each = wanted->slots / (unsigned)node_count;
-    order->arenas = each > 0 ? (unsigned)node_count : 1;
-    for (unsigned i = 0; i < order->arenas; i++)
-        order->slots[i] = i == 0 ? wanted->slots - each * (unsigned)(node_count - 1) : each;
-    if (order->slots[0] > NP_SLOTS_MAX)
-        return np_error(-EINVAL, "pool '%s' would have %llu slots on node %d, where there can be %llu: ask for fewer, or make two pools",
-                        wanted->name, (unsigned long long)order->slots[0], order->nodes[0], (unsigned long long)NP_SLOTS_MAX);
-    return 0;
+    int result = np_pool_options(&known, &options);
+    if (result < 0)
+        return result;
+    order->policy = known.policy;
+    order->spill_slots = known.spill_slots;
+    return np_pool_plan(&order->plan, &known, np_node_of_this_thread());
 }
 
 static int make_configured(struct np_worker *worker, const struct np_config_pool *wanted)
@@ -193,6 +222,7 @@ static int make_configured(struct np_worker *worker, const struct np_config_pool
         return result;
     np_store32(&worker->making.entry->state, NP_ACTIVE, memory_order_release);
     log_made(worker->making.entry);
+    log_elsewhere(worker->making.entry, &worker->making.work);
     worker->making.entry = NULL;
     return 0;
 }
@@ -255,8 +285,9 @@ static void adopt(struct np_worker *worker)
     } else {
         np_broker_pool_changed(&worker->broker, entry->id);
         np_log_of(NP_LOG_INFO, about(entry), "pool '%s' has %llu slots more on node %d, %llu in all", entry->name,
-                  (unsigned long long)making->work.arenas[0].slots, making->work.arenas[0].node, (unsigned long long)slots_of(entry));
+                  (unsigned long long)making->work.plan.arenas[0].slots, making->work.arenas[0].node, (unsigned long long)slots_of(entry));
     }
+    log_elsewhere(entry, &making->work);
     making->entry = NULL;
     np_pools_end_unused(worker);
 }
@@ -316,20 +347,9 @@ int np_pools_begin_create(struct np_worker *worker, const struct np_pool_order *
     return result < 0 ? result : begin(worker);
 }
 
-static bool has_node(const struct np_pool_entry *entry, int node)
+int np_pools_begin_grow(struct np_worker *worker, struct np_pool_entry *entry, const struct np_plan *plan, uint64_t tag)
 {
-    for (unsigned i = 0; i < np_pool_arenas(entry); i++)
-        if (entry->arena[i].node == node)
-            return true;
-    return false;
-}
-
-int np_pools_begin_grow(struct np_worker *worker, struct np_pool_entry *entry, int node, uint64_t slots, uint64_t tag)
-{
-    prepare_work(worker, entry, tag, np_pool_arenas(entry), 1);
-    worker->making.work.arenas[0].slots = slots;
-    worker->making.work.arenas[0].node = node;
-    worker->making.work.arenas[0].first_of_node = !has_node(entry, node);
+    prepare_work(worker, entry, tag, np_pool_arenas(entry), plan);
     return begin(worker);
 }
 

@@ -26,9 +26,9 @@ struct np_pool_order {
     uint32_t uid;
     const struct np_access *access; /* [NP_ACCESS_MAX]; NULL: as `access_text` says */
     const char *access_text;        /* as in struct numapool_options; NULL: nobody else */
-    unsigned arenas;
-    uint64_t slots[NP_ARENAS_MAX];
-    int nodes[NP_ARENAS_MAX];
+    uint32_t policy;
+    uint64_t spill_slots;
+    struct np_plan plan;
 };
 
 /* What is being made; at most one at a time. */
@@ -57,7 +57,7 @@ int np_pools_outcome(struct np_worker *worker, uint64_t tag);
 
 /* Both: NP_WIRE_UNDER_WAY, or -errno. np_pools_outcome has said 0. */
 int np_pools_begin_create(struct np_worker *worker, const struct np_pool_order *order);
-int np_pools_begin_grow(struct np_worker *worker, struct np_pool_entry *entry, int node, uint64_t slots, uint64_t tag);
+int np_pools_begin_grow(struct np_worker *worker, struct np_pool_entry *entry, const struct np_plan *plan, uint64_t tag);
 
 /* Whether the pool is just being enlarged. */
 bool np_pools_is_growing(const struct np_worker *worker, const struct np_pool_entry *entry);

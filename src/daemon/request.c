@@ -242,6 +242,7 @@ static int pool_open(struct np_connection *connection, const struct np_wire_requ
     connection->answer.of.pool_open.flags = entry->flags;
     connection->answer.of.pool_open.magazine_slots = entry->magazine_slots;
     connection->answer.of.pool_open.sharers = entry->sharers;
+    connection->answer.of.pool_open.policy = entry->policy;
     return 0;
 }
 
@@ -263,6 +264,7 @@ static int pool_memory(struct np_connection *connection, const struct np_wire_re
     answer->of.pool_memory.page_bytes = entry->arena[arena].page_bytes;
     answer->of.pool_memory.node = entry->arena[arena].node;
     answer->of.pool_memory.transparent = entry->arena[arena].transparent;
+    answer->of.pool_memory.tier = entry->arena[arena].tier;
     if (looks)
         return attach_readonly(connection, NP_STORE_META, pool, arena);
     if (np_premises_is_readonly(worker, connection->client, pool))

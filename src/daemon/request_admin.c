@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <string.h>
 
-#include "broker/embedded.h"
+#include "broker/options.h"
 #include "core/error.h"
 #include "core/pool.h"
 #include "daemon/worker.h"
-#include "numa/placement.h"
+#include "numa/topology.h"
 
 /* entry NULL: of the daemon. */
 static int check_admin(const struct np_connection *connection, const struct np_pool_entry *entry, const char *what)
@@ -46,6 +46,16 @@ static int check_caches(const struct np_wire_pool *wanted)
     return 0;
 }
 
+/* The node that the asking thread says it runs on: nothing but LOCAL goes by it. */
+static int check_own_node(const struct np_wire_pool *wanted)
+{
+    const struct np_topology *topology = np_topology();
+    if (wanted->policy != NUMAPOOL_LOCAL || (topology && np_topology_find(topology, wanted->own_node)))
+        return 0;
+    return np_error(-EINVAL, "pool '%s' is to be local to node %d, which the daemon does not know (numactl --hardware): has it come since the "
+                    "daemon was started?", wanted->name, wanted->own_node);
+}
+
 static int order_of(const struct np_wire_pool *wanted, struct np_pool_order *order)
 {
     struct numapool_options options = NUMAPOOL_OPTIONS_INIT, known;
@@ -56,15 +66,21 @@ static int order_of(const struct np_wire_pool *wanted, struct np_pool_order *ord
     options.low_watermark = wanted->low_watermark;
     options.node_slots = wanted->nodes ? wanted->node_slots : NULL;
     options.nodes = wanted->nodes;
+    options.policy = wanted->policy;
+    options.device = wanted->device[0] != '\0' ? wanted->device : NULL;
+    options.spill_slots = wanted->spill_slots;
     int result = check_caches(wanted);
+    if (result == 0)
+        result = check_own_node(wanted);
     if (result == 0)
         result = np_pool_options(&known, &options);
     if (result < 0)
         return result;
-    int arenas = np_pool_plan(&known, order->slots, order->nodes);
-    if (arenas < 0)
-        return arenas;
-    order->arenas = (unsigned)arenas;
+    result = np_pool_plan(&order->plan, &known, wanted->own_node);
+    if (result < 0)
+        return result;
+    order->policy = known.policy;
+    order->spill_slots = known.spill_slots;
     order->name = wanted->name;
     order->slot_bytes = wanted->slot_bytes;
     order->flags = wanted->flags;
@@ -104,24 +120,17 @@ int np_request_pool_create(struct np_connection *connection, const struct np_wir
 
 /* ---------------------------------------------------------------- grow */
 
-/* The node on which the pool has fewest slots. */
-static int neediest_node(const struct np_pool_entry *entry)
+static int plan_growth(const struct np_pool_entry *entry, int node, uint64_t slots, struct np_plan *plan)
 {
-    int nodes[NP_ARENAS_MAX], neediest = 0;
-    int count = np_nodes_with_memory(nodes, NP_ARENAS_MAX);
-    uint64_t fewest = UINT64_MAX;
-    if (count <= 0)
-        return count < 0 ? count : np_error(-ENOMEM, "no node has memory that this daemon may use (cpuset.mems)");
-    for (int i = 0; i < count; i++) {
-        uint64_t slots = 0;
-        for (unsigned arena = 0; arena < np_pool_arenas(entry); arena++)
-            slots += entry->arena[arena].node == nodes[i] ? entry->arena[arena].slots : 0;
-        if (slots < fewest) {
-            fewest = slots;
-            neediest = nodes[i];
-        }
-    }
-    return neediest;
+    struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
+    struct np_plan had = { .count = np_pool_arenas(entry), .home = entry->home_node };
+    options.name = entry->name;
+    options.slot_bytes = entry->slot_bytes;
+    options.flags = entry->flags;
+    options.policy = entry->policy;
+    for (unsigned i = 0; i < had.count; i++)
+        had.arenas[i] = (struct np_plan_arena){ .slots = entry->arena[i].slots, .node = entry->arena[i].node, .tier = entry->arena[i].tier };
+    return np_pool_plan_growth(plan, &options, &had, node, slots);
 }
 
 static int check_growth(const struct np_worker *worker, const struct np_pool_entry *entry, const struct np_wire_pool *wanted)
@@ -157,15 +166,13 @@ int np_request_pool_grow(struct np_connection *connection, const struct np_wire_
         result = np_pools_outcome(worker, wanted->tag);
     if (result == 0)
         result = check_growth(worker, entry, wanted);
-    int node = wanted->node;
-    if (result == 0 && node == NUMAPOOL_ANY_NODE) {
-        node = neediest_node(entry);
-        result = node < 0 ? node : 0;
-    }
+    struct np_plan plan;
+    if (result == 0)
+        result = plan_growth(entry, wanted->node, wanted->slots, &plan);
     if (result != 0)
         return result;
     log_asked(connection, entry->name, "enlarge");
-    return np_pools_begin_grow(worker, entry, node, wanted->slots, wanted->tag);
+    return np_pools_begin_grow(worker, entry, &plan, wanted->tag);
 }
 
 /* ---------------------------------------------------------------- destroy */

@@ -9,8 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "broker/embedded.h"
+#include "broker/options.h"
 #include "core/error.h"
+#include "numa/placement.h"
 #include "service/session.h"
 
 /* How long an answer is waited for while the daemon's worker is being replaced. */
@@ -89,6 +90,11 @@ int numapool_admin_create(struct numapool_client *client, const struct numapool_
     wanted->nodes = known.node_slots ? known.nodes : 0;
     for (uint32_t i = 0; i < wanted->nodes; i++)
         wanted->node_slots[i] = known.node_slots[i];
+    wanted->policy = known.policy;
+    wanted->own_node = np_node_of_this_thread();
+    wanted->spill_slots = known.spill_slots;
+    if (known.device)
+        strcpy(wanted->device, known.device); /* np_pool_options has seen to its length */
     if (known.access)
         strcpy(wanted->access, known.access);
     return ask(client, &request);

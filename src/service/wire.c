@@ -65,7 +65,8 @@ int np_wire_check_request(const void *message, size_t bytes)
         named = is_terminated(request->of.endpoint_open.channel, sizeof request->of.endpoint_open.channel);
     else if (request->operation == NP_WIRE_POOL_CREATE || request->operation == NP_WIRE_POOL_GROW)
         named = is_terminated(request->of.pool_create.name, sizeof request->of.pool_create.name) &&
-                is_terminated(request->of.pool_create.access, sizeof request->of.pool_create.access);
+                is_terminated(request->of.pool_create.access, sizeof request->of.pool_create.access) &&
+                is_terminated(request->of.pool_create.device, sizeof request->of.pool_create.device);
     else if (request->operation == NP_WIRE_UPGRADE)
         named = is_terminated(request->of.upgrade.binary, sizeof request->of.upgrade.binary);
     else if (request->operation == NP_WIRE_POOL_DESTROY)

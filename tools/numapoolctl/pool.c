@@ -9,20 +9,21 @@
 
 #include "core/error.h"
 #include "core/number.h"
+#include "numa/plan.h"
 
 enum action { CREATE = 1, GROW = 2, DESTROY = 4 };
 
 enum key { KEY_SIZE = 256, KEY_COUNT, KEY_NODE, KEY_NODE_SLOTS, KEY_PAGES, KEY_FALLBACK, KEY_MAGAZINE, KEY_SHARERS, KEY_LOW_WATERMARK,
-           KEY_EXACT, KEY_CHECKS, KEY_CHECK_SITES, KEY_ACCESS, KEY_WHEN_UNUSED, KEY_DISCARD, KEYS };
+           KEY_EXACT, KEY_CHECKS, KEY_CHECK_SITES, KEY_ACCESS, KEY_PLACEMENT, KEY_NEAR, KEY_STRICT, KEY_SPILL, KEY_WHEN_UNUSED, KEY_DISCARD, KEYS };
 
 /* Which of the three an option is for. */
 static const unsigned whose[KEYS - KEY_SIZE] = { CREATE, CREATE | GROW, GROW, CREATE, CREATE, CREATE, CREATE, CREATE, CREATE, CREATE, CREATE,
-                                                 CREATE, CREATE, DESTROY, DESTROY };
+                                                 CREATE, CREATE, CREATE, CREATE, CREATE, CREATE, DESTROY, DESTROY };
 
 static const struct argp_option pool_options[] = {
     { "size", KEY_SIZE, "BYTES", 0, "create: usable bytes of a slot", 2 },
-    { "count", KEY_COUNT, "SLOTS", 0, "create: slots, evenly on all nodes; grow: slots more", 2 },
-    { "node", KEY_NODE, "NODE", 0, "grow: on this node (default: where the pool has fewest)", 2 },
+    { "count", KEY_COUNT, "SLOTS", 0, "create: slots, evenly on all nodes or as --placement says; grow: slots more", 2 },
+    { "node", KEY_NODE, "NODE", 0, "grow: on this node (default: by the pool's placement, numapool_placement(7))", 2 },
     { "node-slots", KEY_NODE_SLOTS, "N,N,...", 0, "create: slots on node 0, 1, ... instead of --count", 2 },
     { "pages", KEY_PAGES, "KIND", 0, "create: best (default), thp or 2m", 2 },
     { "fallback", KEY_FALLBACK, NULL, 0, "create: smaller pages where there are not enough", 2 },
@@ -33,6 +34,11 @@ static const struct argp_option pool_options[] = {
     { "checks", KEY_CHECKS, NULL, 0, "create: find misuse (slower)", 2 },
     { "check-sites", KEY_CHECK_SITES, NULL, 0, "create: and remember where slots were taken and put", 2 },
     { "access", KEY_ACCESS, "LISTS", 0, "create: direct=ID:...;readonly=ID:...;admin=ID:... (ID: user, or group after '@')", 2 },
+    { "placement", KEY_PLACEMENT, "POLICY", 0, "create: even (default), memory (in proportion to each node's), local (to this process) or explicit "
+      "(with --node-slots)", 2 },
+    { "near", KEY_NEAR, "DEVICE", 0, "create: on the node of this network card, disk or PCI address", 2 },
+    { "strict", KEY_STRICT, NULL, 0, "create: no memory and no slot ever comes from another node instead", 2 },
+    { "spill", KEY_SPILL, "SLOTS", 0, "create: so many besides on memory-only nodes, for when a node runs low", 2 },
     { "when-unused", KEY_WHEN_UNUSED, NULL, 0, "destroy: no new opens now, and the end when nobody has it open any more", 2 },
     { "discard", KEY_DISCARD, NULL, 0, "destroy: also when messages wait in it", 2 },
     { 0 }
@@ -65,6 +71,14 @@ static void take_pages(const struct argp_state *state, struct np_ctl_pool_order 
         order->options.flags |= NUMAPOOL_HUGE_THP;
     else if (strcmp(text, "best") != 0)
         argp_error(state, "--pages: '%.40s' is not known: 2m (hugetlb), thp (transparent) or best (whichever there are)", text);
+}
+
+static void take_placement(const struct argp_state *state, struct np_ctl_pool_order *order, const char *text)
+{
+    int policy = np_policy_named(text);
+    if (policy < 0 || policy == NUMAPOOL_NEAR_DEVICE)
+        argp_error(state, "--placement: '%.40s' is not known: even, memory, local or explicit; or --near=DEVICE", text);
+    order->options.policy = (uint32_t)policy;
 }
 
 static error_t take_option(int key, char *text, struct argp_state *state)
@@ -117,6 +131,19 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     case KEY_ACCESS:
         order->options.access = text;
         break;
+    case KEY_PLACEMENT:
+        take_placement(state, order, text);
+        break;
+    case KEY_NEAR:
+        order->options.policy = NUMAPOOL_NEAR_DEVICE;
+        order->options.device = text;
+        break;
+    case KEY_STRICT:
+        order->options.flags |= NUMAPOOL_STRICT;
+        break;
+    case KEY_SPILL:
+        take_number(state, "spill", text, UINT64_MAX, &order->options.spill_slots);
+        break;
     case KEY_WHEN_UNUSED:
         order->destroy_flags |= NUMAPOOL_DESTROY_WHEN_UNUSED;
         break;
@@ -154,6 +181,8 @@ void np_ctl_pool_check(const struct argp_state *state, const struct np_ctl_pool_
             argp_error(state, "--%s is not for this command", pool_options[i].name);
     if (order->action == CREATE && (order->options.slot_bytes == 0 || (order->options.slots == 0) == (order->options.nodes == 0)))
         argp_error(state, "pool create wants --size, and --count or --node-slots");
+    if ((order->given >> (KEY_PLACEMENT - KEY_SIZE) & 1) && (order->given >> (KEY_NEAR - KEY_SIZE) & 1))
+        argp_error(state, "--placement and --near exclude each other");
     if (order->action == GROW && order->options.slots == 0)
         argp_error(state, "pool grow wants --count");
 }

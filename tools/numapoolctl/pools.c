@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "numa/plan.h"
 
 int np_ctl_each_pool(struct np_view *view, const char *pool, int (*one)(struct np_view *view, uint32_t pool, json_t *argument),
                      json_t *argument)
@@ -73,17 +74,27 @@ static uint64_t distinct_nodes(const struct np_pool_entry *entry, unsigned arena
     return count;
 }
 
+/* As it was asked for, in a cell: "even", "local, strict", "even, spills". */
+static const char *describe_placement(const struct np_pool_entry *entry, const char *policy, char *text, size_t bytes)
+{
+    snprintf(text, bytes, "%s%s%s", policy ? policy : "?", entry->flags & NUMAPOOL_STRICT ? ", strict" : "",
+             entry->spill_slots > 0 ? ", spills" : "");
+    return text;
+}
+
 static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
 {
     const struct np_pool_entry *entry = &view->board.pools[pool];
     unsigned arenas = arenas_of(entry);
     uint64_t slots = 0, transparent = 0;
-    char name[NUMAPOOL_NAME_BYTES];
-    json_t *row = np_json_object(), *nodes = np_json_array();
+    char name[NUMAPOOL_NAME_BYTES], where[64];
+    const char *policy = np_policy_name(entry->policy);
+    json_t *row = np_json_object(), *nodes = np_json_array(), *tiers = np_json_array();
     for (unsigned i = 0; i < arenas; i++) {
         slots += entry->arena[i].slots;
         transparent += entry->arena[i].transparent != 0;
         np_json_append(nodes, json_integer(entry->arena[i].node));
+        np_json_append(tiers, json_integer(entry->arena[i].tier));
     }
     np_view_name(name, entry->name);
     np_json_set_text(row, "pool", name);
@@ -99,6 +110,11 @@ static int list_pool(struct np_view *view, uint32_t pool, json_t *rows)
     np_json_set_count(row, "sharers", entry->sharers);
     np_json_set_count(row, "uid", entry->uid);
     np_json_set(row, "nodes", nodes);
+    np_json_set(row, "tiers", tiers); /* of the same arenas: 1 where it only spills to */
+    np_json_set_text(row, "placement", policy ? policy : "?");
+    np_json_set_flag(row, "strict", (entry->flags & NUMAPOOL_STRICT) != 0);
+    np_json_set_count(row, "spill_slots", entry->spill_slots);
+    np_json_set_text(row, "where", describe_placement(entry, policy, where, sizeof where));
     np_json_set_count(row, "node_count", distinct_nodes(entry, arenas));
     np_json_set_count(row, "arenas", arenas);
     np_json_set_count(row, "low_watermark", entry->low_watermark);
@@ -123,6 +139,7 @@ void np_ctl_pools_print(const json_t *document)
         { "pool", "pool", NP_CELL_TEXT },           { "slots", "slots", NP_CELL_COUNT },
         { "slot_bytes", "slot size", NP_CELL_BYTES }, { "payload_bytes", "payload", NP_CELL_BYTES },
         { "page_bytes", "page size", NP_CELL_BYTES }, { "node_count", "nodes", NP_CELL_NUMBER },
+        { "where", "placement", NP_CELL_TEXT },
         { "arenas", "arenas", NP_CELL_NUMBER },     { "clients", "clients", NP_CELL_COUNT },
         { "channels", "channels", NP_CELL_COUNT },  { "state", "state", NP_CELL_TEXT },
     };
