@@ -156,11 +156,12 @@ static int place_as_said(struct np_plan *plan, const struct numapool_options *op
 static void describe_overflow(struct np_plan *plan, uint64_t slots)
 {
     uint64_t here = plan->arenas[0].node == plan->home ? plan->arenas[0].slots : 0;
-    int used = snprintf(plan->note, sizeof plan->note, "node %d has room for %llu of %llu slots:", plan->home, (unsigned long long)here,
+    const unsigned first = here > 0;
+    int used = snprintf(plan->note, sizeof plan->note, "node %d has room for %llu of %llu slots: ", plan->home, (unsigned long long)here,
                         (unsigned long long)slots);
-    for (unsigned i = here > 0; i < plan->count && used > 0 && (size_t)used < sizeof plan->note; i++)
-        used += snprintf(plan->note + used, sizeof plan->note - (size_t)used, " %llu are on node %d", (unsigned long long)plan->arenas[i].slots,
-                         plan->arenas[i].node);
+    for (unsigned i = first; i < plan->count && used > 0 && (size_t)used < sizeof plan->note; i++)
+        used += snprintf(plan->note + used, sizeof plan->note - (size_t)used, i == first ? "%llu are on node %d" : ", %llu on node %d",
+                         (unsigned long long)plan->arenas[i].slots, plan->arenas[i].node);
 }
 
 /* On home as many as there is room for, the others on the nearest nodes that have some. */

@@ -34,6 +34,9 @@ static void check_taken(const struct np_config *config)
         FUZZ_MUST(np_config_pool_add(&again, spec, "again") == 0);
         FUZZ_MUST(again.pools[0].slot_bytes == pool->slot_bytes && again.pools[0].slots == pool->slots &&
                   again.pools[0].flags == pool->flags && strcmp(again.pools[0].name, pool->name) == 0);
+        FUZZ_MUST(again.pools[0].policy == pool->policy && again.pools[0].nodes == pool->nodes &&
+                  again.pools[0].spill_slots == pool->spill_slots && strcmp(again.pools[0].device, pool->device) == 0 &&
+                  memcmp(again.pools[0].node_slots, pool->node_slots, sizeof pool->node_slots) == 0);
         check_access(pool->access, again.pools[0].access);
     }
 }
@@ -75,6 +78,9 @@ int main(int argc, char **argv)
         TEXT("pay,size=128,count=1M,direct=root:7:@8,readonly=@root:7,admin=0"),
         TEXT("[daemon]\nadmin = root 7 @8\n[pool p]\nsize=1\ncount=1\nreadonly = 7, @8\ndirect = @8:9\nreadonly = 5\n"),
         TEXT("x.y-z_9,size=64K,count=4G,pages=thp,fallback,magazine=1,sharers=65534,exact,low_watermark=4K"),
+        TEXT("pay,size=128,node_slots=1000:0:5K,strict"),
+        TEXT("pay,size=128,count=1M,placement=near:0000:3b:00.0,spill=64K"),
+        TEXT("[pool p]\nsize=1\nplacement=explicit\nnode_slots=1:2\nnode_slots=3\n[pool q]\nsize=1\ncount=9\nplacement=memory\nstrict=yes\n"),
         TEXT("; comment\n# another\n[pool pay]\nsize = 18446744073709551615\ncount = 99999999999999999999K\n"),
     };
     return fuzz_main(argc, argv, seeds, sizeof seeds / sizeof seeds[0], 200000);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "fake_daemon.h"
+#include "numa/placement.h"
 #include "numapool.h"
 
 enum { ADMIN_TAGS_MAX = 16 };
@@ -162,6 +163,18 @@ START_TEST(all_options_reach_the_daemon)
     ck_assert_uint_eq(said->sharers, 5);
     ck_assert_uint_eq(said->nodes, 3);
     ck_assert_mem_eq(said->node_slots, node_slots, sizeof node_slots);
+    ck_assert_uint_eq(said->policy, NUMAPOOL_EXPLICIT);
+    ck_assert_int_eq(said->own_node, np_node_of_this_thread());
+    options.node_slots = NULL;
+    options.slots = 5;
+    options.policy = NUMAPOOL_NEAR_DEVICE;
+    options.device = "0000:3b:00.0";
+    options.spill_slots = 3;
+    ck_assert_msg(numapool_admin_create(client, &options) == 0, "%s", numapool_errormsg());
+    ck_assert_uint_eq(said->policy, NUMAPOOL_NEAR_DEVICE);
+    ck_assert_str_eq(said->device, "0000:3b:00.0");
+    ck_assert_uint_eq(said->spill_slots, 3);
+    ck_assert_uint_eq(said->nodes, 0);
     ck_assert_int_eq(numapool_admin_grow(client, "new", NUMAPOOL_ANY_NODE, 77), 0);
     ck_assert_int_eq(fake.last.of.pool_grow.node, NUMAPOOL_ANY_NODE);
     ck_assert_uint_eq(fake.last.of.pool_grow.slots, 77);

@@ -122,7 +122,11 @@ START_TEST(a_pool_written_down_and_read_again_is_the_same)
 {
     static const char *const specs[] = { "a,size=1,count=1", "b,size=1G,count=32K,pages=thp", "c,size=64,count=4G,pages=2m,fallback",
                                          "d,size=100,count=7,exact,magazine=1,low_watermark=12K", "e,size=100,count=7,pages=best,sharers=65534,fallback",
-                                         "f,size=100,count=7,checks", "g,size=100,count=7,exact,checks=sites" };
+                                         "f,size=100,count=7,checks", "g,size=100,count=7,exact,checks=sites",
+                                         "h,size=100,count=7,placement=memory,strict", "i,size=100,count=7,placement=local,strict=no",
+                                         "j,size=100,count=7,placement=near:0000:3b:00.0", "k,size=100,node_slots=1000:0:5K",
+                                         "l,size=100,placement=explicit,node_slots=1,node_slots=0:3,spill=7",
+                                         "m,size=100,count=7,placement=even,spill=12M,exact" };
     for (unsigned i = 0; i < sizeof specs / sizeof specs[0]; i++) {
         char written[NP_CONFIG_SPEC_BYTES], again[NP_CONFIG_SPEC_BYTES];
         np_config_start(&config);
@@ -140,6 +144,11 @@ START_TEST(a_pool_written_down_and_read_again_is_the_same)
         ck_assert_uint_eq(config.pools[0].magazine_slots, first.magazine_slots);
         ck_assert_uint_eq(config.pools[0].sharers, first.sharers);
         ck_assert_uint_eq(config.pools[0].low_watermark, first.low_watermark);
+        ck_assert_uint_eq(config.pools[0].policy, first.policy);
+        ck_assert_uint_eq(config.pools[0].nodes, first.nodes);
+        ck_assert_mem_eq(config.pools[0].node_slots, first.node_slots, sizeof first.node_slots);
+        ck_assert_uint_eq(config.pools[0].spill_slots, first.spill_slots);
+        ck_assert_str_eq(config.pools[0].device, first.device);
     }
 }
 END_TEST
@@ -150,8 +159,74 @@ START_TEST(the_longest_pool_can_be_written_down)
                                    .magazine_slots = UINT32_MAX, .sharers = UINT32_MAX, .low_watermark = UINT64_MAX };
     char spec[NP_CONFIG_SPEC_BYTES];
     memset(pool.name, 'x', sizeof pool.name - 1);
+    memset(pool.device, 'd', sizeof pool.device - 1);
+    pool.policy = NUMAPOOL_NEAR_DEVICE;
+    pool.spill_slots = UINT64_MAX;
+    pool.nodes = NP_ARENAS_MAX;
+    for (unsigned i = 0; i < NP_ARENAS_MAX; i++)
+        pool.node_slots[i] = NP_SLOTS_MAX;
     np_config_pool_spec(&pool, spec);
     ck_assert_ptr_nonnull(strstr(spec, ",fallback,exact"));
+}
+END_TEST
+
+START_TEST(where_a_pool_is_to_be_is_said_by_policy_node_or_device)
+{
+    static const struct { const char *spec; uint32_t policy; uint64_t slots; } specs[] = {
+        { "a,size=1,count=9,placement=even", NUMAPOOL_EVEN, 9 },
+        { "b,size=1,count=9,placement=memory", NUMAPOOL_BY_MEMORY, 9 },
+        { "c,size=1,count=9,placement=local", NUMAPOOL_LOCAL, 9 },
+        { "d,size=1,count=9,placement=near:eth0", NUMAPOOL_NEAR_DEVICE, 9 },
+        { "e,size=1,node_slots=1000:0:500", NUMAPOOL_EXPLICIT, 1500 },
+        { "f,size=1,placement=explicit,node_slots=0:1K,node_slots=2", NUMAPOOL_EXPLICIT, 1026 },
+    };
+    for (unsigned i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        ck_assert_msg(np_config_pool_add(&config, specs[i].spec, "--pool") == 0, "%s", numapool_errormsg());
+        ck_assert_uint_eq(config.pools[i].policy, specs[i].policy);
+        ck_assert_uint_eq(config.pools[i].slots, specs[i].slots);
+    }
+    ck_assert_str_eq(config.pools[3].device, "eth0");
+    ck_assert_uint_eq(config.pools[5].nodes, 3);
+    ck_assert_uint_eq(config.pools[5].node_slots[2], 2);
+    static const char text[] = "[pool p]\nsize = 1\nnode_slots = 5:6\nnode_slots = 7\nstrict\n"
+                               "[pool q]\nsize=1\ncount=3\nplacement = near:0000:3b:00.0\nspill = 2\n";
+    np_config_start(&config);
+    ck_assert_int_eq(np_config_parse(&config, text, sizeof text - 1, "x.ini"), -EINVAL); /* a switch wants its yes in a file */
+    static const char right[] = "[pool p]\nsize = 1\nnode_slots = 5:6\nnode_slots = 7\nstrict = yes\n"
+                                "[pool q]\nsize=1\ncount=3\nplacement = near:0000:3b:00.0\nspill = 2\n";
+    np_config_start(&config);
+    ck_assert_msg(np_config_parse(&config, right, sizeof right - 1, "x.ini") == 0, "%s", numapool_errormsg());
+    ck_assert_uint_eq(config.pools[0].slots, 18);
+    ck_assert_uint_eq(config.pools[0].flags, NUMAPOOL_STRICT);
+    ck_assert_str_eq(config.pools[1].device, "0000:3b:00.0");
+    ck_assert_uint_eq(config.pools[1].spill_slots, 2);
+}
+END_TEST
+
+START_TEST(a_place_that_cannot_be_is_refused_by_what_is_wrong)
+{
+    assert_spec_refused("a,size=1,count=1,placement=here", "placement=here");
+    assert_spec_refused("a,size=1,count=1,placement=near", "placement=near");
+    assert_spec_refused("a,size=1,count=1,placement=near:", "device");
+    assert_spec_refused("a,size=1,count=1,placement=near:../net", "'../net'");
+    assert_spec_refused("a,size=1,count=1,placement=explicit", "not said where");
+    assert_spec_refused("a,size=1,count=1,node_slots=1:1", "count and node_slots");
+    assert_spec_refused("a,size=1,node_slots=0:0", "all 0");
+    assert_spec_refused("a,size=1,node_slots", "wants a value");
+    assert_spec_refused("a,size=1,node_slots=", "no list");
+    assert_spec_refused("a,size=1,node_slots=1:", "no list");
+    assert_spec_refused("a,size=1,node_slots=1:x", "no list");
+    assert_spec_refused("a,size=1,node_slots=4G", "no list");
+    assert_spec_refused("a,size=1,node_slots=1:00000000000000000000000000000000000000000000000000000000001", "no list");
+    assert_spec_refused("a,size=1,node_slots=1,placement=local", "another placement");
+    assert_spec_refused("a,size=1,node_slots=1,placement=even", "another placement");
+    assert_spec_refused("a,size=1,count=1,strict,spill=1", "strict");
+    assert_spec_refused("a,size=1,count=1,strict=perhaps", "strict=perhaps");
+    assert_spec_refused("a,size=1,count=1,spill=0", "spill=0");
+    char many[400] = "a,size=1,node_slots=1";
+    for (unsigned i = 1; i < NP_ARENAS_MAX + 1; i++)
+        strcat(many, ":1");
+    assert_spec_refused(many, "nodes 0 to 63");
 }
 END_TEST
 
@@ -445,6 +520,8 @@ int main(void)
     tcase_add_test(tests, a_pool_without_wishes_gets_the_defaults);
     tcase_add_test(tests, a_pool_written_down_and_read_again_is_the_same);
     tcase_add_test(tests, the_longest_pool_can_be_written_down);
+    tcase_add_test(tests, where_a_pool_is_to_be_is_said_by_policy_node_or_device);
+    tcase_add_test(tests, a_place_that_cannot_be_is_refused_by_what_is_wrong);
     tcase_add_test(tests, a_wrong_pool_is_refused_by_what_is_wrong);
     tcase_add_test(tests, a_pool_of_a_very_long_text_is_refused);
     tcase_add_test(tests, two_pools_of_one_name_and_one_pool_too_many_are_refused);

@@ -35,8 +35,8 @@ class Options(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t), ("name", ctypes.c_char_p), ("slot_bytes", ctypes.c_uint64), ("slots", ctypes.c_uint64),
         ("flags", ctypes.c_uint64), ("magazine_slots", ctypes.c_uint32), ("sharers", ctypes.c_uint32),
-        ("node_slots", ctypes.POINTER(ctypes.c_uint64)), ("nodes", ctypes.c_uint32), ("reserved", ctypes.c_uint32),
-        ("low_watermark", ctypes.c_uint64), ("access", ctypes.c_char_p),
+        ("node_slots", ctypes.POINTER(ctypes.c_uint64)), ("nodes", ctypes.c_uint32), ("policy", ctypes.c_uint32),
+        ("low_watermark", ctypes.c_uint64), ("access", ctypes.c_char_p), ("device", ctypes.c_char_p), ("spill_slots", ctypes.c_uint64),
     ]
 
 
