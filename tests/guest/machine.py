@@ -128,9 +128,10 @@ class Machine:
             if use not in USES:
                 raise Refused(USAGE, f"--nvdimm use={use}: there are {', '.join(USES)}")
             path = os.path.abspath(nvdimm["file"])
+            size = size_bytes(nvdimm.get("size", "256M"))
             if not os.path.exists(path):
                 with open(path, "wb") as file:
-                    file.truncate(size_bytes(nvdimm.get("size", "256M")))
+                    file.truncate(size)
             size = os.path.getsize(path)
             share = "off" if "snapshot" in nvdimm else "on"
             self.arguments += ["-object", f"memory-backend-file,id=media{number},share={share},mem-path={path},size={size}",
