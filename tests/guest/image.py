@@ -133,6 +133,10 @@ class Image:
         programs = list(self.program_paths)
         for library in sorted(set(re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x", found, re.M))):
             self.add(library)
+            # libc loads it when a thread ends or is cancelled.
+            unwinder = os.path.join(os.path.dirname(library), "libgcc_s.so.1")
+            if os.path.basename(library) == "libc.so.6" and os.path.exists(unwinder):
+                self.add(unwinder)
         self.program_paths = programs  # libraries are executable too
         self.unresolved = []           # ldd has followed them all
 
