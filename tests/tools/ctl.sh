@@ -137,7 +137,7 @@ try "channels as a table" "run 0 channels" "says '^channel ctl.test of pool pay:
 try "names of others do not command the terminal" "run 0 channels" "says '^channel rude\\?\\[2J\\?2J of pool pay'"
 try "stats count the words" "run 0 --json stats pay" "at_least pools.0.total.held 100" "is pools.0.total.in_flight 50" \
     "at_least pools.0.total.refills 1" "at_least daemon.clients_admitted 1"
-try "stats as a table" "run 0 stats pay" "says '^pool pay\$'" "says '^ *all +65,536 '"
+try "stats as a table" "run 0 stats pay" "says '^pool pay: placement even\$'" "says '^ *all +65,536 '"
 try "check adds up" "run 0 --json check pay" "is wrong 0" "is pools.0.in_flight 50" "at_least pools.0.held 100"
 kill -KILL "$client"
 { wait "$client" || true; } 2>/dev/null # the shell need not say that it was killed

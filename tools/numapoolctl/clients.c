@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "ctl.h"
+#include "numa.h"
 
 /* What one sweep of a pool counts, by client and by lane. */
 struct holdings {
@@ -48,6 +49,7 @@ static const char *state_text(uint32_t state)
 
 static json_t *describe_client(const struct np_view *view, uint32_t number)
 {
+    struct np_threads threads;
     const struct np_client_entry *entry = &view->board.clients[number];
     struct timespec now;
     char program[sizeof entry->name + 1] = { 0 };
@@ -66,6 +68,8 @@ static json_t *describe_client(const struct np_view *view, uint32_t number)
     np_json_set_flag(row, "has_io", np_load32(&entry->has_io, memory_order_relaxed) != 0); /* relaxed, both: shown to people */
     np_json_set_flag(row, "connected", np_load32(&entry->connected, memory_order_relaxed) != 0);
     np_json_set(row, "age_s", json_real(now_ns > entry->admitted_unix_ns ? (double)(now_ns - entry->admitted_unix_ns) / 1e9 : 0));
+    np_numa_threads(view, number, &threads);
+    np_threads_describe(&threads, row);
     np_json_set_count(row, "held", 0);
     np_json_set_count(row, "in_flight", 0);
     np_json_set(row, "pools", np_json_array());
@@ -134,6 +138,7 @@ void np_ctl_clients_print(const json_t *document)
     static const struct np_column columns[] = {
         { "client", "client", NP_CELL_NUMBER }, { "pid", "pid", NP_CELL_NUMBER },       { "program", "program", NP_CELL_TEXT },
         { "user", "user", NP_CELL_TEXT },       { "state", "state", NP_CELL_TEXT },     { "connected", "connected", NP_CELL_TEXT },
+        { "threads_text", "threads on", NP_CELL_TEXT },
         { "age_s", "age", NP_CELL_SECONDS },    { "pool", "pool", NP_CELL_TEXT },       { "held", "held", NP_CELL_COUNT },
         { "in_flight", "in flight", NP_CELL_COUNT },
     };

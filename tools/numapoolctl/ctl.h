@@ -21,6 +21,9 @@ void np_ctl_access_print(const json_t *pools);
 int np_ctl_stats(struct np_view *view, const char *pool, json_t *document);
 void np_ctl_stats_print(const json_t *document);
 
+int np_ctl_numa(struct np_view *view, const char *pool, json_t *document);
+void np_ctl_numa_print(const json_t *document);
+
 int np_ctl_clients(struct np_view *view, const char *pool, json_t *document);
 void np_ctl_clients_print(const json_t *document);
 
@@ -32,6 +35,10 @@ void np_ctl_check_print(const json_t *document);
 
 int np_ctl_verify(struct np_view *view, const char *pool, json_t *document);
 void np_ctl_verify_print(const json_t *document);
+
+/* "topology": whether the daemon's nodes are imagined, and as what. And one line that says so, where they are. */
+void np_ctl_topology(const struct np_board_header *header, json_t *document);
+void np_ctl_topology_print(const json_t *document);
 
 /* Of the smallest pages of its nodes; 0 arenas: 0. */
 uint64_t np_ctl_page_bytes(const struct np_pool_entry *entry, unsigned arenas);

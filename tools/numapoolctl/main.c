@@ -11,6 +11,7 @@
 #include "ctl.h"
 #include "doctor.h"
 #include "numa/shield.h"
+#include "numa.h"
 #include "numapool.h"
 #include "pool.h"
 #include "upgrade.h"
@@ -24,6 +25,7 @@ struct command {
 static const struct command commands[] = {
     { "pools", np_ctl_pools, np_ctl_pools_print },
     { "stats", np_ctl_stats, np_ctl_stats_print },
+    { "numa", np_ctl_numa, np_ctl_numa_print },
     { "clients", np_ctl_clients, np_ctl_clients_print },
     { "channels", np_ctl_channels, np_ctl_channels_print },
     { "check", np_ctl_check, np_ctl_check_print },
@@ -38,6 +40,7 @@ struct arguments {
     struct np_ctl_pool_order order;
     bool upgrades;
     struct np_ctl_upgrade_order upgrade;
+    struct np_ctl_numa_order numa;
     bool doctors; /* looks at the machine, and needs no daemon */
 };
 
@@ -53,6 +56,8 @@ static const char documentation[] =
     "Commands:\n"
     "  pools     the pools there are\n"
     "  stats     slots, water marks and counters, per node\n"
+    "  numa      who takes slots from which node, and what to do about it;\n"
+    "            --interval=SECONDS [--count=N]: what was counted in each interval\n"
     "  clients   the clients, and what each holds\n"
     "  channels  the channels, and their lanes\n"
     "  check     has every slot exactly one owner?\n"
@@ -74,6 +79,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &arguments->order;
         state->child_inputs[1] = &arguments->upgrade;
+        state->child_inputs[2] = &arguments->numa;
         return 0;
     case 's':
         arguments->socket_path = argument;
@@ -108,6 +114,10 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         argp_error(state, "say which command");
         return 0;
     case ARGP_KEY_END:
+        if (arguments->numa.given && (!arguments->command || arguments->command->look != np_ctl_numa))
+            argp_error(state, "only numa takes --interval");
+        if (arguments->numa.given)
+            arguments->numa.count = np_ctl_pool_take_count(&arguments->order);
         if (arguments->changes)
             np_ctl_pool_check(state, &arguments->order);
         else if (arguments->order.given)
@@ -132,7 +142,8 @@ static int look(const struct arguments *arguments, const char *path, json_t *doc
     int result = np_view_open(&view, path);
     if (result < 0)
         return result;
-    result = arguments->command->look(&view, arguments->pool, document);
+    result = arguments->numa.given ? np_ctl_numa_watch(&view, &arguments->numa, arguments->pool, arguments->json)
+                                   : arguments->command->look(&view, arguments->pool, document);
     np_view_close(&view);
     return result;
 }
@@ -144,7 +155,9 @@ static int run(const struct arguments *arguments, const char *path)
                  : arguments->upgrades ? np_ctl_upgrade(&arguments->upgrade, path, document)
                  : arguments->changes  ? np_ctl_pool(&arguments->order, path, document)
                                        : look(arguments, path, document);
-    if (result >= 0 && arguments->json) {
+    if (result >= 0 && arguments->numa.given) {
+        /* it has told all by itself */
+    } else if (result >= 0 && arguments->json) {
         if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0)
             result = np_error(-EIO, "cannot write the answer");
         putchar('\n');
@@ -162,6 +175,7 @@ int main(int argc, char **argv)
 {
     static const struct argp_child children[] = { { &np_ctl_pool_argp, 0, "Pools that are made, enlarged or destroyed:", 2 },
                                                   { &np_ctl_upgrade_argp, 0, "Another build of numapoold:", 3 },
+                                                  { &np_ctl_numa_argp, 0, "Again and again:", 4 },
                                                   { 0 } };
     static const struct argp parser = { options, parse, "COMMAND [POOL]\npool create|grow|destroy NAME\nupgrade\ndoctor", documentation, children, NULL, NULL };
     struct arguments arguments = { .order = NP_CTL_POOL_ORDER_INIT };

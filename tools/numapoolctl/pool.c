@@ -22,7 +22,7 @@ static const unsigned whose[KEYS - KEY_SIZE] = { CREATE, CREATE | GROW, GROW, CR
 
 static const struct argp_option pool_options[] = {
     { "size", KEY_SIZE, "BYTES", 0, "create: usable bytes of a slot", 2 },
-    { "count", KEY_COUNT, "SLOTS", 0, "create: slots, evenly on all nodes or as --placement says; grow: slots more", 2 },
+    { "count", KEY_COUNT, "SLOTS", 0, "create: slots, evenly on all nodes or as --placement says; grow: slots more; numa: reports", 2 },
     { "node", KEY_NODE, "NODE", 0, "grow: on this node (default: by the pool's placement, numapool_placement(7))", 2 },
     { "node-slots", KEY_NODE_SLOTS, "N,N,...", 0, "create: slots on node 0, 1, ... instead of --count", 2 },
     { "pages", KEY_PAGES, "KIND", 0, "create: best (default), thp or 2m", 2 },
@@ -155,6 +155,13 @@ static error_t take_option(int key, char *text, struct argp_state *state)
 }
 
 const struct argp np_ctl_pool_argp = { .options = pool_options, .parser = take_option };
+
+uint64_t np_ctl_pool_take_count(struct np_ctl_pool_order *order)
+{
+    uint64_t count = order->given >> (KEY_COUNT - KEY_SIZE) & 1 ? order->options.slots : 0;
+    order->given &= ~(1u << (KEY_COUNT - KEY_SIZE));
+    return count;
+}
 
 void np_ctl_pool_argument(const struct argp_state *state, struct np_ctl_pool_order *order, unsigned place, char *text)
 {

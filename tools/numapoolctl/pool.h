@@ -25,6 +25,8 @@ struct np_ctl_pool_order {
 extern const struct argp np_ctl_pool_argp;
 /* What stands after "pool": 0 the action, 1 the name. */
 void np_ctl_pool_argument(const struct argp_state *state, struct np_ctl_pool_order *order, unsigned place, char *text);
+/* What --count said, to another command than these, which takes it too; 0: nothing. It is as if it had not been given. */
+uint64_t np_ctl_pool_take_count(struct np_ctl_pool_order *order);
 void np_ctl_pool_check(const struct argp_state *state, const struct np_ctl_pool_order *order);
 
 /* 0, or -errno with the sentence. */

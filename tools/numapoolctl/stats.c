@@ -34,9 +34,11 @@ static void add_words(json_t *row, const struct np_arena *arena)
 static void add_account_row(json_t *row, const struct np_account_row *account)
 {
     const struct { const char *key; const np_shm64 *counter; } counters[] = {
-        { "refills", &account->refills },     { "flushes", &account->flushes }, { "home_returns", &account->home_returns },
-        { "failures", &account->failures },   { "spilled", &account->spilled }, { "gets", &account->gets },
-        { "puts", &account->puts },           { "faults", &account->faults },
+        { "refills", &account->refills },     { "flushes", &account->flushes },   { "home_returns", &account->home_returns },
+        { "failures", &account->failures },   { "spilled", &account->spilled },   { "gets", &account->gets },
+        { "puts", &account->puts },           { "faults", &account->faults },     { "local", &account->local },
+        { "remote", &account->remote },       { "foreign", &account->foreign },   { "homeless", &account->homeless },
+        { "followed", &account->followed },   { "tiered", &account->tiered },
     };
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
         np_json_add(row, counters[i].key, np_load64(counters[i].counter, memory_order_relaxed)); /* relaxed: a statistic */
@@ -73,6 +75,84 @@ static void set_sizes(json_t *row, uint64_t page_bytes, bool transparent, uint64
     np_json_set_count(row, "payload_bytes", slots * stride);
     np_json_set(row, "metadata_bytes_per_slot",
                 json_real(slots > 0 ? (double)np_json_count(row, "metadata_bytes") / (double)slots : 0));
+}
+
+static const char *policy_text(uint32_t policy)
+{
+    static const char *const names[] = { "even", "memory", "explicit", "local", "near" };
+    return policy < sizeof names / sizeof names[0] ? names[policy] : "unknown";
+}
+
+static const char *place_text(uint32_t state)
+{
+    static const char *const names[] = { "right", "strayed", "stuck", "node_gone", "untold" };
+    return state < sizeof names / sizeof names[0] ? names[state] : "unknown";
+}
+
+/* "0:500 1:12", most first; what found no room of its own there is with the last. */
+static void where_text(const struct np_whereabouts where[NP_WHEREABOUTS], char *text, size_t bytes)
+{
+    size_t at = 0;
+    snprintf(text, bytes, "-");
+    for (unsigned i = 0; i < NP_WHEREABOUTS && where[i].pages > 0 && at < bytes; i++) {
+        char node[16] = "none";
+        if (where[i].node >= 0)
+            snprintf(node, sizeof node, "%d", where[i].node);
+        at += (size_t)snprintf(text + at, bytes - at, "%s%s:%llu", i > 0 ? " " : "", node, (unsigned long long)where[i].pages);
+    }
+}
+
+/* Seconds since that moment of the day; null: there was none. */
+static json_t *seconds_since(uint64_t unix_ns)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    if (unix_ns == 0)
+        return json_null();
+    return json_real(now_ns > unix_ns ? (double)(now_ns - unix_ns) / 1e9 : 0);
+}
+
+/* Where the pages of an arena are beside where they should be, as it was when somebody looked last. */
+static json_t *describe_place(const struct np_pool_entry *entry, unsigned arena)
+{
+    json_t *row = np_json_object(), *list = np_json_array();
+    struct np_whereabouts where[NP_WHEREABOUTS];
+    char text[96];
+    memcpy(where, entry->arena[arena].where, sizeof where);
+    for (unsigned i = 0; i < NP_WHEREABOUTS && where[i].pages > 0; i++) {
+        json_t *one = np_json_object();
+        np_json_set(one, "node", where[i].node >= 0 ? json_integer(where[i].node) : json_null());
+        np_json_set_count(one, "pages", where[i].pages);
+        np_json_append(list, one);
+    }
+    where_text(where, text, sizeof text);
+    np_json_set(row, "node", json_integer(entry->arena[arena].node));
+    np_json_set_count(row, "arena", arena);
+    np_json_set_count(row, "tier", entry->arena[arena].tier);
+    np_json_set_count(row, "page_bytes", entry->arena[arena].page_bytes);
+    np_json_set_flag(row, "transparent", entry->arena[arena].transparent != 0);
+    np_json_set(row, "where", list);
+    np_json_set_text(row, "where_text", text);
+    np_json_set_count(row, "misplaced_pages", entry->arena[arena].misplaced_pages);
+    np_json_set_count(row, "words_pages", entry->arena[arena].words_pages);
+    np_json_set_count(row, "words_misplaced_pages", entry->arena[arena].words_misplaced);
+    /* relaxed, all of them: for people */
+    np_json_set(row, "looked_s", seconds_since(np_load64(&entry->arena[arena].looked_unix_ns, memory_order_relaxed)));
+    np_json_set_count(row, "moved_back_pages", np_load64(&entry->arena[arena].moved_back, memory_order_relaxed));
+    np_json_set_text(row, "state", place_text(np_load32(&entry->arena[arena].state, memory_order_relaxed)));
+    return row;
+}
+
+static void set_placement(const struct np_pool_entry *entry, unsigned arenas, json_t *row)
+{
+    json_t *places = np_json_array();
+    for (unsigned i = 0; i < arenas; i++)
+        np_json_append(places, describe_place(entry, i));
+    np_json_set_text(row, "placement", policy_text(entry->policy));
+    np_json_set_flag(row, "strict", (entry->flags & NUMAPOOL_STRICT) != 0);
+    np_json_set_count(row, "spill_slots", entry->spill_slots);
+    np_json_set(row, "places", places);
 }
 
 static json_t *total_of(const json_t *nodes)
@@ -121,6 +201,7 @@ static int measure_pool(struct np_view *view, uint32_t pool, json_t *rows)
     }
     set_sizes(total, np_ctl_page_bytes(entry, mapped.arena_count), transparent, entry->slot_bytes, np_arena_stride_of(entry->slot_bytes, entry->flags));
     np_json_set(row, "total", total);
+    set_placement(entry, mapped.arena_count, row);
     np_view_unmap_pool(&mapped);
     return result;
 }
@@ -161,6 +242,9 @@ static void describe_daemon(const struct np_view *view, json_t *document)
         { "pages_lost", &header->pages_lost },
         { "upgrades", &header->upgrades },
         { "depository", &header->depository },
+        { "patrol_rounds", &header->patrol_rounds },
+        { "pages_moved_back", &header->pages_moved_back },
+        { "nodes_gone", &header->nodes_gone },
     };
     struct timespec now;
     json_t *daemon = np_json_object();
@@ -173,6 +257,7 @@ static void describe_daemon(const struct np_view *view, json_t *document)
     set_version(daemon, "worker_version", header->worker_version);
     set_version(daemon, "keeper_version", header->keeper_version);
     describe_loop(header, daemon);
+    np_json_set(daemon, "patrol_s", seconds_since(np_load64(&header->patrol_unix_ns, memory_order_relaxed))); /* relaxed: for people */
     np_json_set(document, "daemon", daemon);
 }
 
@@ -180,8 +265,24 @@ int np_ctl_stats(struct np_view *view, const char *pool, json_t *document)
 {
     json_t *rows = np_json_array();
     describe_daemon(view, document);
+    np_ctl_topology(view->board.header, json_object_get(document, "daemon"));
     np_json_set(document, "pools", rows);
     return np_ctl_each_pool(view, pool, measure_pool, rows);
+}
+
+/* Nothing, where there is none. */
+static void print_patrol(const json_t *daemon)
+{
+    char rounds[40], ago[40], moved[40];
+    const uint64_t gone = np_json_count(daemon, "nodes_gone");
+    np_table_text(rounds, sizeof rounds, NP_CELL_COUNT, json_object_get(daemon, "patrol_rounds"));
+    np_table_text(ago, sizeof ago, NP_CELL_SECONDS, json_object_get(daemon, "patrol_s"));
+    np_table_text(moved, sizeof moved, NP_CELL_COUNT, json_object_get(daemon, "pages_moved_back"));
+    if (np_json_count(daemon, "patrol_rounds") > 0)
+        printf("patrol: %s rounds, the last %s ago; pages moved back: %s\n", rounds, ago, moved);
+    for (unsigned node = 0; node < 63; node++)
+        if (gone >> node & 1)
+            printf("NODE %u IS GONE, and pools have slots there\n", node);
 }
 
 static void print_daemon(const json_t *daemon)
@@ -212,6 +313,26 @@ static void print_daemon(const json_t *daemon)
                                   "and worker together loses all memory";
     json_int_t depository = json_integer_value(json_object_get(daemon, "depository")); /* as in the document: 1 kept, 2 lost */
     puts(depository == 1 ? is_kept : depository == 2 ? is_lost : "");
+    print_patrol(daemon);
+}
+
+/* Only if somebody has looked. */
+static void print_places(const json_t *places)
+{
+    static const struct np_column columns[] = {
+        { "node", "pages of node", NP_CELL_NUMBER },   { "tier", "tier", NP_CELL_NUMBER },
+        { "page_bytes", "page size", NP_CELL_BYTES },  { "where_text", "are on", NP_CELL_TEXT },
+        { "misplaced_pages", "misplaced", NP_CELL_COUNT }, { "words_misplaced_pages", "of words", NP_CELL_COUNT },
+        { "moved_back_pages", "moved back", NP_CELL_COUNT }, { "looked_s", "looked at ago", NP_CELL_SECONDS },
+        { "state", "state", NP_CELL_TEXT },
+    };
+    size_t index;
+    const json_t *place;
+    bool looked = false;
+    json_array_foreach((json_t *)(uintptr_t)places, index, place)
+        looked = looked || json_is_real(json_object_get(place, "looked_s"));
+    if (looked)
+        np_table_print(columns, sizeof columns / sizeof columns[0], places);
 }
 
 void np_ctl_stats_print(const json_t *document)
@@ -237,17 +358,20 @@ void np_ctl_stats_print(const json_t *document)
     };
     size_t index;
     const json_t *row;
+    np_ctl_topology_print(json_object_get(document, "daemon"));
     print_daemon(json_object_get(document, "daemon"));
     json_array_foreach(json_object_get(document, "pools"), index, row) {
         char name[NUMAPOOL_NAME_BYTES];
         json_t *lines = np_json_array(), *node;
         size_t i;
         np_table_text(name, sizeof name, NP_CELL_TEXT, json_object_get(row, "pool"));
-        printf("\npool %s\n", name);
+        printf("\npool %s: placement %s%s\n", name, json_string_value(json_object_get(row, "placement")),
+               json_is_true(json_object_get(row, "strict")) ? ", strict" : "");
         json_array_foreach(json_object_get(row, "nodes"), i, node)
             np_json_append(lines, json_incref(node));
         np_json_append(lines, json_incref(json_object_get(row, "total")));
         np_table_print(columns, sizeof columns / sizeof columns[0], lines);
         json_decref(lines);
+        print_places(json_object_get(row, "places"));
     }
 }

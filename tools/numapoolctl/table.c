@@ -73,6 +73,10 @@ void np_table_text(char *text, size_t bytes, enum np_cell_kind kind, const json_
         snprintf(text, bytes, "%s", json_is_true(value) ? "yes" : "no");
     else if (json_is_string(value))
         plain_text(text, bytes, json_string_value(value));
+    else if (kind == NP_CELL_COUNT && json_is_real(value) && json_real_value(value) > 0 && json_real_value(value) < 9.95)
+        snprintf(text, bytes, "%.1f", json_real_value(value)); /* a rate */
+    else if (kind == NP_CELL_COUNT && json_is_real(value))
+        count_text(text, bytes, json_real_value(value) < 1e18 ? (uint64_t)(json_real_value(value) + 0.5) : (uint64_t)1e18);
     else if (kind == NP_CELL_COUNT)
         count_text(text, bytes, (uint64_t)json_integer_value(value));
     else if (kind == NP_CELL_BYTES)
@@ -178,5 +182,6 @@ uint64_t np_json_count(const json_t *object, const char *key)
 
 void np_json_add(json_t *object, const char *key, uint64_t value)
 {
-    np_json_set_count(object, key, np_json_count(object, key) + value);
+    const uint64_t sum = np_json_count(object, key) + value;
+    np_json_set_count(object, key, sum < value ? UINT64_MAX : sum); /* of counts that clients can write */
 }

@@ -10,7 +10,7 @@
 enum np_cell_kind {
     NP_CELL_TEXT,
     NP_CELL_NUMBER,  /* a name made of digits: no separators */
-    NP_CELL_COUNT,   /* 1,234,567 */
+    NP_CELL_COUNT,   /* 1,234,567; a small real one: 1.5 */
     NP_CELL_BYTES,   /* 2 MiB; 100 B */
     NP_CELL_SECONDS, /* 2 d 3 h; 1.5 s */
     NP_CELL_RATIO    /* 8.13 */
