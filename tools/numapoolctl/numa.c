@@ -212,6 +212,8 @@ static void append_client_lines(json_t *lines, const json_t *client, const json_
         if (!has_counted(node) && !(is_last && found == 0))
             continue;
         json_t *line = line_of(node);
+        if (!has_counted(node))
+            np_json_set_text(line, "node_text", "-");
         for (size_t i = 0; i < sizeof who / sizeof who[0]; i++)
             set_who(line, who[i], found > 0 ? NULL : json_object_get(client, who[i]));
         np_json_append(lines, line);

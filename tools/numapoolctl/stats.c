@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "ctl.h"
+#include "numa/plan.h"
 
 static void add_words(json_t *row, const struct np_arena *arena)
 {
@@ -77,12 +78,6 @@ static void set_sizes(json_t *row, uint64_t page_bytes, bool transparent, uint64
                 json_real(slots > 0 ? (double)np_json_count(row, "metadata_bytes") / (double)slots : 0));
 }
 
-static const char *policy_text(uint32_t policy)
-{
-    static const char *const names[] = { "even", "memory", "explicit", "local", "near" };
-    return policy < sizeof names / sizeof names[0] ? names[policy] : "unknown";
-}
-
 static const char *place_text(uint32_t state)
 {
     static const char *const names[] = { "right", "strayed", "stuck", "node_gone", "untold" };
@@ -149,7 +144,8 @@ static void set_placement(const struct np_pool_entry *entry, unsigned arenas, js
     json_t *places = np_json_array();
     for (unsigned i = 0; i < arenas; i++)
         np_json_append(places, describe_place(entry, i));
-    np_json_set_text(row, "placement", policy_text(entry->policy));
+    const char *policy = np_policy_name(entry->policy);
+    np_json_set_text(row, "placement", policy ? policy : "?");
     np_json_set_flag(row, "strict", (entry->flags & NUMAPOOL_STRICT) != 0);
     np_json_set_count(row, "spill_slots", entry->spill_slots);
     np_json_set(row, "places", places);
