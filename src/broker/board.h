@@ -60,7 +60,7 @@ struct np_board_header {
     np_shm32 loop;             /* what the worker runs on: enum np_board_loop */
     np_shm32 loop_refusal;     /* a number of errno(3): why not on io_uring, which it had tried; 0: it runs on it, or was not to */
     np_shm64 depository;       /* enum np_depository_state: whether a service manager has every descriptor too */
-    uint64_t topology;         /* np_topology_fingerprint of an emulated one; 0: the machine's own nodes */
+    np_shm64 topology;         /* fingerprint of imagined nodes (numa/topology.h); 0: the machine's own */
     char topology_name[64];    /* of an emulated one, as it was given; "": the machine's own */
     /* The patrol, which looks where pages are (patrol.h). */
     np_shm64 patrol_rounds;

@@ -340,7 +340,9 @@ int numapool_create(struct numapool_pool **pool, const struct numapool_options *
     if (result < 0)
         return result;
     int cancel = np_cancel_defer();
-    result = np_pool_plan(&plan, &known, np_node_of_this_thread());
+    result = np_topology_reload(); /* nodes may have come and gone since this process looked */
+    if (result >= 0)
+        result = np_pool_plan(&plan, &known, np_node_of_this_thread());
     if (result == 0)
         result = create_as_planned(pool, &known, &plan);
     if (result == 0 && plan.note[0] != '\0')

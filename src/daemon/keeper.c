@@ -52,6 +52,7 @@ struct keeper {
     struct np_depository depository;
     int signal_fd;
     sigset_t signals_before;
+    bool had_terminal;
     int ready_fd; /* -1: told, or nobody asked */
     bool ready_told;
 
@@ -90,9 +91,18 @@ static int make_memory(struct keeper *keeper, enum np_store_kind kind, const cha
     return result;
 }
 
+static bool has_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 static int hear_signals(struct keeper *keeper)
 {
     sigset_t heard;
+    keeper->had_terminal = has_terminal();
     np_worker_ending_signals(&heard);
     sigaddset(&heard, SIGCHLD);
     signal(SIGCHLD, SIG_DFL); /* ignored, as whoever started this may have left it, no worker's end would be heard of */
@@ -368,12 +378,26 @@ static void begin_end(struct keeper *keeper)
         kill(keeper->worker, SIGTERM);
 }
 
+/* Two things come as SIGHUP. The terminal that the daemon was started on is gone: it ends, as programs do. Or somebody sent it, a
+ * service manager's reload: the worker looks at the nodes again; one that is just being started does so anyway. */
+static void hang_up(struct keeper *keeper)
+{
+    if (keeper->had_terminal && !has_terminal()) {
+        begin_end(keeper);
+        return;
+    }
+    if (keeper->worker > 0 && !keeper->ending && np_record_send(keeper->records, NP_RECORD_RELOAD, (struct np_store_key){ 0 }, -1) < 0)
+        np_log(NP_LOG_WARN, "the worker does not hear that it is to look at the nodes again: send SIGHUP once more");
+}
+
 static void hear(struct keeper *keeper)
 {
     struct signalfd_siginfo heard;
     while (read(keeper->signal_fd, &heard, sizeof heard) == (ssize_t)sizeof heard)
         if (heard.ssi_signo == SIGCHLD)
             reap(keeper);
+        else if (heard.ssi_signo == SIGHUP)
+            hang_up(keeper);
         else
             begin_end(keeper);
 }

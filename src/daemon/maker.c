@@ -18,6 +18,7 @@
 #include "daemon/access.h"
 #include "daemon/log.h"
 #include "daemon/worker.h"
+#include "numa/imagined.h"
 
 /* ---------------------------------------------------------------- making */
 
@@ -31,6 +32,8 @@ static int make_piece(struct np_memory *memory, const struct np_maker_work *work
 
 static void discard(struct np_memory *memory)
 {
+    if (memory->address == NULL)
+        np_imagined_give(memory->node, memory->bytes);
     np_memory_unmap(memory->address, memory->bytes);
     if (memory->fd >= 0)
         close(memory->fd);
@@ -64,6 +67,7 @@ static int make_arena_on(struct np_maker_work *work, unsigned i, int node)
     int result = make_piece(&arena->data, work, arena, "payload", slots * np_arena_stride_of(work->slot_bytes, work->flags), work->flags);
     if (result < 0)
         return result;
+    np_imagined_left(arena->data.address); /* it stays, and counts until the keeper's count has it or it is discarded */
     np_memory_unmap(arena->data.address, arena->data.bytes);
     arena->data.address = NULL;
     result = make_piece(&arena->meta, work, arena, "slot words", np_arena_meta_bytes(slots, work->sleepers_max, work->flags), NP_PAGES_MIXED);

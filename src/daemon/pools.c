@@ -79,8 +79,11 @@ static int attach_all(struct np_worker *worker)
         if (result < 0)
             return result;
     }
-    for (unsigned i = 0; i < work->plan.count; i++)
+    for (unsigned i = 0; i < work->plan.count; i++) {
+        np_nodes_hand_over(&work->arenas[i].data);
+        np_nodes_hand_over(&work->arenas[i].meta);
         work->arenas[i].meta.address = NULL; /* the broker's now */
+    }
     if (work->first == 0)
         memcpy(entry->access, work->access, sizeof entry->access);
     /* release: pairs with np_pool_arenas; who sees the number finds the rows, and the keeper has what they stand for (W2) */
@@ -212,6 +215,7 @@ static int make_configured(struct np_worker *worker, const struct np_config_pool
     int result = order_configured(wanted, &order);
     if (result == 0)
         result = prepare_pool(worker, &order);
+    np_nodes_count(worker);
     if (result == 0)
         result = np_maker_make(&worker->making.work);
     if (result == 0)
@@ -332,6 +336,7 @@ int np_pools_outcome(struct np_worker *worker, uint64_t tag)
 static int begin(struct np_worker *worker)
 {
     struct np_pool_making *making = &worker->making;
+    np_nodes_count(worker);
     int result = np_maker_begin(&making->maker, &making->work);
     if (result == 0)
         return NP_WIRE_UNDER_WAY;

@@ -177,6 +177,7 @@ static int lane_memory(void *context, uint32_t lane, size_t bytes, void **addres
     struct np_memory memory;
     char what[40];
     snprintf(what, sizeof what, "lane %u", lane);
+    np_nodes_count(worker);
     int result = np_memory_create(&memory, what, bytes, -1, NP_PAGES_MIXED, NP_SHARED);
     if (result < 0)
         return result;
@@ -185,6 +186,7 @@ static int lane_memory(void *context, uint32_t lane, size_t bytes, void **addres
         np_memory_unmap(memory.address, memory.bytes);
         return result;
     }
+    np_nodes_hand_over(&memory);
     *address = memory.address;
     return 0;
 }
@@ -356,6 +358,8 @@ static void attach_page(struct np_worker *worker, uint32_t client)
 int np_premises_take_over(struct np_worker *worker)
 {
     int result = take_board(worker);
+    if (result == 0)
+        result = np_nodes_start(worker);
     if (result < 0)
         return result;
     np_premises_forget_strays(worker);

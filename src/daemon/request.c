@@ -71,6 +71,7 @@ static int welcome(struct np_connection *connection)
     struct np_wire_answer *answer = &connection->answer;
     memcpy(answer->of.hello.uuid, worker->board.header->uuid, sizeof answer->of.hello.uuid);
     answer->of.hello.limits = worker->board.limits;
+    answer->of.hello.topology = np_load64(&worker->board.header->topology, memory_order_relaxed); /* relaxed: written by this thread */
     if (connection->kind == NP_CONNECTION_CLIENT) {
         answer->of.hello.client = connection->client;
         answer->of.hello.cookie = worker->board.clients[connection->client].cookie;
@@ -170,7 +171,7 @@ static int hello(struct np_connection *connection, const struct np_wire_request 
             return np_error(-EISCONN, "this connection is client %u's already", connection->client);
     } else if (said->client != 0) {
         result = reconnect(connection, said);
-    } else {
+    } else if ((result = np_nodes_check_client(said->topology)) == 0) {
         result = admit(connection, said);
     }
     if (result < 0)

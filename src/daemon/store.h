@@ -76,7 +76,8 @@ enum np_record_verb {
     NP_RECORD_END,
     NP_RECORD_STORED,
     NP_RECORD_UPGRADE = 8, /* upgrade.h */
-    NP_RECORD_LEAVE
+    NP_RECORD_LEAVE,
+    NP_RECORD_RELOAD /* to the worker: look at the nodes again */
 };
 
 struct np_record {

@@ -65,8 +65,15 @@ static void bell_rung(struct np_operation *operation, int result)
 static void signal_heard(struct np_operation *operation, int result)
 {
     struct np_worker *worker = operation->context;
+    struct signalfd_siginfo heard;
     (void)result;
-    worker->ending = true;
+    /* Whether a hang-up is of a terminal that is gone the keeper decides, which hears it too. */
+    while (read(worker->signal_fd, &heard, sizeof heard) == (ssize_t)sizeof heard)
+        if (heard.ssi_signo == SIGHUP)
+            np_nodes_reload(worker);
+        else
+            worker->ending = true;
+    np_loop_poll(worker->loop, &worker->signal, worker->signal_fd, POLLIN);
 }
 
 static void wait_for_records(struct np_worker *worker)
@@ -94,6 +101,9 @@ void np_worker_take_record(struct np_worker *worker, const struct np_record *rec
         break;
     case NP_RECORD_LEAVE:
         worker->told_to_leave = true; /* between two turns: a request may be under way here */
+        break;
+    case NP_RECORD_RELOAD:
+        worker->told_to_reload = true;
         break;
     case NP_RECORD_STORED:
         worker->stored = record->key.a;
@@ -338,6 +348,10 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
     while (result == 0 && !worker->ending && !(worker->leaving && np_connections_have_left(worker))) {
         tell_losses(worker);
         result = np_loop_turn(worker->loop);
+        if (worker->told_to_reload && !worker->ending) {
+            worker->told_to_reload = false;
+            np_nodes_reload(worker);
+        }
         if (worker->told_to_leave)
             leave(worker);
     }

@@ -11,6 +11,7 @@
  *   rights.c      who may ask for what
  *   watch.c       clients' lives: pidfds, and processes that have become another program
  *   inflight.c    clients that are gone while the kernel may still do I/O into their slots
+ *   nodes.c       which nodes there are, and what is kept on imagined ones
  *   verify.c      where pages are, a slice at a time
  *   pools.c       pools made, enlarged and ended; maker.c makes their memory, in a thread of its own
  *   request_admin.c  what admins ask for
@@ -38,6 +39,7 @@
 #include "daemon/inflight.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "daemon/nodes.h"
 #include "daemon/pools.h"
 #include "daemon/spare.h"
 #include "daemon/store.h"
@@ -119,6 +121,7 @@ struct np_worker {
     int listen_fd, records_fd, signal_fd;
     bool ending;
     bool told_to_leave;
+    bool told_to_reload; /* between two turns, likewise */
     bool leaving; /* another build's worker is to take over: what has arrived is answered, and nothing more is heard */
     int status;
     struct np_loop *loop;
@@ -162,7 +165,7 @@ struct np_worker {
 /* ---- worker.c */
 /* Returns the exit status: 0, EX_CONFIG, NP_WORKER_LEFT, or another after which the keeper starts another worker. */
 int np_worker_run(const struct np_config *config, int listen_fd, int records_fd);
-/* The signals that end either half. Those that whoever started the daemon had ignored (nohup, a shell's background) stay
+/* The signals that either half hears: those that end it, and SIGHUP, upon which nodes are looked at again. Those that whoever started the daemon had ignored (nohup, a shell's background) stay
  * ignored. */
 void np_worker_ending_signals(sigset_t *signals);
 /* Whatever the keeper says once there is a worker, also while np_worker_keep waits for one of these. Closes fd. */

@@ -15,6 +15,7 @@
 #include "core/tell.h"
 #include "core/wipe.h"
 #include "numa/placement.h"
+#include "numa/topology.h"
 #include "service/inherit.h"
 
 int np_client_check(const struct numapool_client *client)
@@ -194,6 +195,7 @@ static int say_hello(struct numapool_client *client, int64_t timeout_ns, bool *a
     request.of.hello.cookie = client->cookie;
     memcpy(request.of.hello.uuid, client->uuid, sizeof client->uuid);
     request.of.hello.client = client->id;
+    request.of.hello.topology = client->topology;
     snprintf(request.of.hello.name, sizeof request.of.hello.name, "%s", program_invocation_short_name);
     int result = ask(client, &request, &answer, fds, timeout_ns);
     if (result < 0) {
@@ -440,6 +442,15 @@ static int remember_path(struct numapool_client *client, const char *socket_path
     return 0;
 }
 
+/* Nodes may have come and gone since this process looked. */
+static int look_at_nodes(struct numapool_client *client)
+{
+    int result = np_topology_reload();
+    if (result >= 0)
+        client->topology = np_topology()->fingerprint;
+    return result < 0 ? result : 0;
+}
+
 int numapool_connect(struct numapool_client **result_client, const char *socket_path)
 {
     struct numapool_client *client = np_wipe_alloc(sizeof *client);
@@ -449,6 +460,8 @@ int numapool_connect(struct numapool_client **result_client, const char *socket_
     client->cookie = np_session_new_tag(); /* asked again with the same, it is the same client that is admitted */
     int cancel = np_cancel_defer();
     int result = remember_path(client, socket_path);
+    if (result == 0)
+        result = look_at_nodes(client);
     if (result == 0) {
         np_bell_register();
         result = greet(client);

@@ -65,6 +65,7 @@ struct numapool_client {
 
     uint8_t uuid[16];
     uint64_t cookie;
+    uint64_t topology; /* fingerprint of the nodes that this process imagined when it connected; 0: the machine's */
     uint32_t id;
     struct np_bell *bells; /* of all; NULL: the daemon gives them to those alone who may write to some pool */
     uint32_t bell_count;

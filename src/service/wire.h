@@ -70,6 +70,7 @@ struct np_wire_hello {
     uint8_t uuid[16];  /* of the daemon that admitted it */
     uint32_t client;   /* 0: a new client; else the number of the one that reconnects */
     uint32_t reserved;
+    uint64_t topology; /* fingerprint of the nodes that the client imagines; 0: the machine's own. LOOK: of no account */
     char name[32];     /* of the program, for people */
 };
 
