@@ -130,7 +130,7 @@ START_TEST(what_differs_is_said_by_name)
     strcpy(other.version, "0.9");
     other.layout = own.layout + 1;
     ck_assert_int_eq(np_probe_compare(&own, &other, "/usr/bin/numapoold"), -EPROTO);
-    ck_assert_ptr_nonnull(strstr(np_error_sentence(), "numapoold 0.9 at /usr/bin/numapoold has memory layout 5, this daemon's is 4"));
+    ck_assert_ptr_nonnull(strstr(np_error_sentence(), "numapoold 0.9 at /usr/bin/numapoold has memory layout 6, this daemon's is 5"));
     other.layout = own.layout;
     other.shared ^= 1;
     other.parts[NP_PROBE_LANE] ^= 1;
