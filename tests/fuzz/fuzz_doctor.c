@@ -173,8 +173,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!root[0])
         make_root();
     write_files(data, bytes);
-    const struct np_doctor doctor = { .root = root, .socket_path = "/nowhere/numapool.sock" };
-    unsigned count = np_doctor_look(&doctor, findings);
+    unsigned count = np_doctor_look(root, "/nowhere/numapool.sock", findings);
     FUZZ_MUST(count > 0 && count <= NP_DOCTOR_FINDINGS_MAX && (usual == 0 || count == usual));
     usual = count;
     for (unsigned i = 0; i < count; i++) {
@@ -197,21 +196,21 @@ int main(int argc, char **argv)
     static const struct fuzz_seed_input seeds[] = {
         TEXT("!Name: x\nCapEff: 000001ffffffffff\nSeccomp: 2\nSeccomp_filters: 1\nNoNewPrivs: 1\nCpus_allowed_list: "
              "0-3\nMems_allowed_list: 0-1\n" END "$MemTotal: 16777216 kB\nMemAvailable: 12582912 kB\nCommitLimit: 4194304 "
-                                                 "kB\nCommitted_AS: 4190000 kB\n" END
-             "%Filename Type Size\n/dev/sda2 partition 2097152 0 -2\n" END "+2\n" END "(6.12.1-test\n" END ")1\n" END),
+             "kB\nCommitted_AS: 4190000 kB\n" END "%Filename Type Size\n/dev/sda2 partition 2097152 0 -2\n" END "+2\n" END
+             "(6.12.1-test\n" END ")1\n" END),
         TEXT("\"0::/a b\n4:memory:/\n2:cpuset:/x\n" END "#22 27 0:21 / /proc rw - proc proc rw,hidepid=2\n30 20 0:26 / "
-                                                        "/sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+             "/sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
              "35 31 0:32 / /sys/fs/cgroup rw - cgroup cgroup rw,memory\n40 20 259:0 / /mnt/p\\040x rw - ext4 /dev/pmem0 "
              "rw\n" END "D1073741824\n" END "E104857600\n" END "F67108864\n" END "Ginactive_file 4096\n" END
              "H134217728\n" END "I104857600\n" END),
         TEXT("00-3\n" END "10-7\n" END "20-1\n" END "30-1\n" END "40\n" END "50-1\n" END "610 21\n" END "7Node 0 MemTotal: "
-                                                                                                        "8388608 kB\nNode 0 "
-                                                                                                        "MemFree: 4096 "
-                                                                                                        "kB\n" END "8512"
-                                                                                                                   "\n" END
-             "9512\n" END ":31 10\n" END ";Node 1 MemTotal: 8388608 kB\nNode 1 MemFree: 8388608 kB\n" END "<0\n" END "=1"
-                                                                                                                     "\n" END
-             "?true\n" END "@always [madvise] never\n" END "Aalways [never] deny\n" END "Bhpet\n" END "Ctsc hpet\n" END),
+             "8388608 kB\nNode 0 "
+             "MemFree: 4096 "
+             "kB\n" END "8512"
+             "\n" END "9512\n" END ":31 10\n" END ";Node 1 MemTotal: 8388608 kB\nNode 1 MemFree: 8388608 kB\n" END "<0\n" END
+             "=1"
+             "\n" END "?true\n" END "@always [madvise] never\n" END "Aalways [never] deny\n" END "Bhpet\n" END "Ctsc "
+                                                                                                               "hpet\n" END),
         TEXT("J1\n" END "Kraw\n" END "L3\n" END "Mlxc\n" END "&0::/docker/abc\n" END "'PATH=/bin\0container=lxc\n" END),
     };
     return fuzz_main(argc, argv, seeds, sizeof seeds / sizeof seeds[0], 4000);

@@ -172,7 +172,7 @@ done
 for name in memory_files populate pidfd futex membarrier io_uring memory_policy; do
     expect "this kernel has it" "$name" ok "" -
 done
-expect "what is found is what is there" nodes ok "2 nodes, 4 CPUs, 16 GiB; node 0: CPUs 0-1, 8192 MiB; node 1: CPUs 2-3, 8192 MiB"
+expect "what is found is what is there" nodes ok "2 of 2 nodes: 0 (8 GiB, CPUs 0-1), 1 (8 GiB, CPUs 2-3)"
 expect "and how far" distances ok "from node 0: 10 21; from node 1: 21 10"
 expect "pages of each node" hugepages_2m ok "node 0: 512 of 512 free, node 1: 512 of 512 free"
 
@@ -211,7 +211,7 @@ put /proc/self/mountinfo "22 27 0:21 / /proc rw,relatime - proc proc rw,hidepid=
 37 31 0:34 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset"
 look several
 expect "memory alone is noted" nodes note "1 of memory alone"
-expect "and no memory" nodes note "node 5: no CPUs, no memory"
+expect "and no memory" nodes note "node 5 (no memory)"
 expect "and gaps" nodes note "their numbers have gaps"
 expect "there and back" distances note "there and back differ"
 expect "a distance that is too small" distances note "as near as a node's own"
@@ -232,6 +232,11 @@ good_tree forbidden
 put "$node/has_memory" 3
 look forbidden
 expect "no allowed node has memory" cpuset error "no pool can be made from here"
+
+good_tree nodistance
+put "$node/node1/distance" "21 10 7"
+look nodistance
+expect "distances that do not fit" distances note "cannot be told: node1/distance"
 
 # One node: nothing has anywhere to move to.
 good_tree one
@@ -331,7 +336,7 @@ for name in overcommit mappings cpuset capabilities; do
     expect "what cannot be told is said" "$name" note "cannot be told"
 done
 expect "no transparent huge pages" transparent_huge_pages note "not in this kernel"
-expect "a kernel without NUMA is one node" nodes ok "1 node"
+expect "a kernel without NUMA is one node" nodes ok "of 1 node:"
 
 good_tree strange
 put /proc/sys/kernel/osrelease $'\e[31mnobody\e[0m'
@@ -403,7 +408,10 @@ expect "little may be locked" memlock warning "RLIMIT_MEMLOCK 64 KiB" "prlimit -
 look good limit=8:65536:65536
 expect "a capability lifts it" memlock ok "CAP_IPC_LOCK lifts"
 NUMAPOOL_TOPOLOGY=4x1G look good
-expect "imagined nodes" emulated_topology warning "NUMAPOOL_TOPOLOGY=4x1G" "unset NUMAPOOL_TOPOLOGY"
+expect "imagined nodes" emulated_topology warning "NUMAPOOL_TOPOLOGY=4x1G: IMAGINED" "unset NUMAPOOL_TOPOLOGY"
+expect "are not the machine's" nodes ok "2 of 2 nodes"
+NUMAPOOL_TOPOLOGY=4xx1G look good
+expect "nodes that cannot be imagined" emulated_topology error "no nodes can be made of it" "unset NUMAPOOL_TOPOLOGY"
 
 kernel=$(uname -r)
 if [[ $kernel =~ ^([0-9]+)\.([0-9]+) ]] && [ "$((BASH_REMATCH[1] * 100 + BASH_REMATCH[2]))" -ge 607 ]; then

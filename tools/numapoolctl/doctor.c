@@ -58,12 +58,19 @@ _Static_assert((int)FINDINGS <= (int)NP_DOCTOR_FINDINGS_MAX, "room for every fin
 
 static const char *const state_names[NP_DOCTOR_STATES] = { "ok", "note", "warning", "error" };
 
-unsigned np_doctor_look(const struct np_doctor *doctor, struct np_doctor_finding findings[NP_DOCTOR_FINDINGS_MAX])
+unsigned np_doctor_look(const char *root, const char *socket_path, struct np_doctor_finding findings[NP_DOCTOR_FINDINGS_MAX])
 {
+    struct np_doctor doctor = { .root = root, .socket_path = socket_path };
+    struct np_topology_node only = { .memory_bytes = 1, .memory_allowed = true };
+    bool read = np_topology_read(&doctor.topology, root) == 0;
+    if (!read) /* no memory for it: one node is what can be said */
+        doctor.topology = (struct np_topology){ .count = 1, .nodes = &only, .distances = (uint8_t[]){ NP_DISTANCE_SELF } };
     for (unsigned i = 0; i < FINDINGS; i++) {
         findings[i] = (struct np_doctor_finding){ .name = table[i].name, .state = NP_DOCTOR_OK };
-        table[i].look(doctor, &findings[i]);
+        table[i].look(&doctor, &findings[i]);
     }
+    if (read)
+        np_topology_free(&doctor.topology);
     return FINDINGS;
 }
 
@@ -73,9 +80,8 @@ int np_ctl_doctor(const char *socket_path, json_t *document)
 {
     /* For the tests, which make true what this machine is not; numapoolctl(1) says no more of it. */
     const char *root = getenv("NUMAPOOL_DOCTOR_ROOT");
-    const struct np_doctor doctor = { .root = root ? root : NP_SYSTEM_ROOT, .socket_path = socket_path };
     static struct np_doctor_finding findings[NP_DOCTOR_FINDINGS_MAX];
-    unsigned count = np_doctor_look(&doctor, findings);
+    unsigned count = np_doctor_look(root ? root : NP_SYSTEM_ROOT, socket_path, findings);
     enum np_doctor_state worst = NP_DOCTOR_OK;
     json_t *rows = np_json_array();
     for (unsigned i = 0; i < count; i++) {

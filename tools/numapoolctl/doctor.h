@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "numa/topology.h"
+
 enum np_doctor_state {
     NP_DOCTOR_OK,
     NP_DOCTOR_NOTE,    /* worth knowing; nothing that numapool promises is weaker for it */
@@ -25,8 +27,9 @@ enum np_doctor_state {
 enum { NP_DOCTOR_TEXT_BYTES = 1024, NP_DOCTOR_FINDINGS_MAX = 64 };
 
 struct np_doctor {
-    const char *root;        /* NP_SYSTEM_ROOT, or a tree that a test has made */
-    const char *socket_path; /* of the daemon */
+    const char *root;            /* NP_SYSTEM_ROOT, or a tree that a test has made */
+    const char *socket_path;     /* of the daemon */
+    struct np_topology topology; /* of the machine below root; np_doctor_look fills it */
 };
 
 /* Printable ASCII, whatever the files said. remedy "": there is nothing to mend. */
@@ -37,7 +40,8 @@ struct np_doctor_finding {
 };
 
 /* Makes every finding; how many. */
-unsigned np_doctor_look(const struct np_doctor *doctor, struct np_doctor_finding findings[NP_DOCTOR_FINDINGS_MAX]);
+unsigned np_doctor_look(const char *root, const char *socket_path,
+                        struct np_doctor_finding findings[NP_DOCTOR_FINDINGS_MAX]);
 
 /* The command. The exit status: NP_CTL_FINE or NP_CTL_WRONG. */
 int np_ctl_doctor(const char *socket_path, json_t *document);
@@ -65,12 +69,8 @@ bool np_doctor_capable(const struct np_doctor *doctor, unsigned capability);
 bool np_doctor_each_entry(const struct np_doctor *doctor, const char *path, void (*one)(void *argument, const char *name),
                           void *argument);
 
-/* The nodes of the machine, ascending. */
-struct np_doctor_nodes {
-    int count, memory_count; /* online; of these, with memory */
-    int nodes[1024], memory[1024];
-};
-void np_doctor_nodes_read(const struct np_doctor *doctor, struct np_doctor_nodes *nodes);
+/* The numbers of the nodes that have memory, ascending. How many. */
+int np_doctor_memory_nodes(const struct np_doctor *doctor, int nodes[NP_NODES_MAX]);
 /* "0-2,5" */
 const char *np_doctor_list_text(char *text, size_t capacity, const int *numbers, int count);
 

@@ -41,165 +41,138 @@ static int read_numbers(const struct np_doctor *doctor, const char *path, int *n
     return np_system_file_read(doctor->root, path, text, sizeof text) < 0 ? -1 : parse_list(text, numbers, capacity);
 }
 
-static bool node_meminfo(const struct np_doctor *doctor, int node, const char *key, uint64_t *bytes)
-{
-    char path[PATH_MAX], text[NP_SYSTEM_TEXT_BYTES];
-    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
-    return np_system_file_read(doctor->root, path, text, sizeof text) > 0 && np_system_text_value(text, key, bytes);
-}
-
 /* ---------------------------------------------------------------- what there is */
 
-static void describe_node(const struct np_doctor *doctor, struct np_doctor_finding *finding,
-                          const struct np_doctor_nodes *nodes, int node)
+static void tell_kinds(const struct np_topology *topology, struct np_doctor_finding *finding)
 {
-    static int cpus[NUMBERS_MAX];
-    char path[PATH_MAX], list[64], text[NP_SIZE_TEXT_BYTES];
-    uint64_t bytes = 0;
-    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/cpulist", node);
-    int count = read_numbers(doctor, path, cpus, NUMBERS_MAX);
-    np_found(finding, "; node %d: ", node);
-    if (count > 0)
-        np_found(finding, "CPUs %s, ", np_doctor_list_text(list, sizeof list, cpus, count));
-    else
-        np_found(finding, count == 0 ? "no CPUs, " : "CPUs cannot be told, ");
-    if (!has(nodes->memory, nodes->memory_count, node))
-        np_found(finding, "no memory");
-    else if (node_meminfo(doctor, node, "MemTotal", &bytes))
-        np_found(finding, "%s", np_size_text_down(text, bytes));
-    else
-        np_found(finding, "memory");
-}
-
-static void count_kinds(const struct np_doctor *doctor, const struct np_doctor_nodes *nodes, int *memory_only,
-                        int *without_memory)
-{
-    static int with_cpus[NP_NODES_MAX];
-    int count = read_numbers(doctor, "/sys/devices/system/node/has_cpu", with_cpus, NP_NODES_MAX);
-    *memory_only = *without_memory = 0;
-    for (int i = 0; i < nodes->count; i++) {
-        bool memory = has(nodes->memory, nodes->memory_count, nodes->nodes[i]);
-        *memory_only += memory && count >= 0 && !has(with_cpus, count, nodes->nodes[i]);
-        *without_memory += !memory;
+    unsigned memory_only = 0, without_memory = 0, without_running = 0;
+    for (unsigned i = 0; i < topology->count; i++) {
+        const struct np_topology_node *node = &topology->nodes[i];
+        without_running += node->cpus == 0 && node->offline_cpus > 0;
+        memory_only += np_topology_is_memory_only(node) && node->offline_cpus == 0;
+        without_memory += node->memory_bytes == 0;
     }
+    if (memory_only > 0)
+        np_means(finding, NP_DOCTOR_NOTE,
+                 "%u of memory alone (CXL, persistent memory): no thread is near it, and slots go there when a pool says so",
+                 memory_only);
+    if (without_running > 0)
+        np_means(finding, NP_DOCTOR_NOTE, "%u whose CPUs are all offline: it counts as memory alone", without_running);
+    if (without_memory > 0)
+        np_means(finding, NP_DOCTOR_NOTE, "%u without memory: threads there take slots of the nearest node that has some",
+                 without_memory);
+    if (topology->nodes[topology->count - 1].number != (int)topology->count - 1)
+        np_means(finding, NP_DOCTOR_NOTE, "their numbers have gaps");
 }
 
 void np_doctor_nodes(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
-    static struct np_doctor_nodes nodes;
-    static int cpus[NUMBERS_MAX];
-    char text[NP_SYSTEM_TEXT_BYTES], size[NP_SIZE_TEXT_BYTES], list[256];
-    uint64_t total;
-    int memory_only, without_memory;
-    np_doctor_nodes_read(doctor, &nodes);
-    int cpu_count = read_numbers(doctor, "/sys/devices/system/cpu/online", cpus, NUMBERS_MAX);
-    np_found(finding, "%d node%s", nodes.count, nodes.count == 1 ? "" : "s");
-    if (cpu_count > 0)
-        np_found(finding, ", %d CPU%s", cpu_count, cpu_count == 1 ? "" : "s");
-    if (np_system_file_read(doctor->root, "/proc/meminfo", text, sizeof text) > 0 &&
-        np_system_text_value(text, "MemTotal", &total))
-        np_found(finding, ", %s", np_size_text_down(size, total));
-    if (nodes.count == 1) {
-        np_means(finding, NP_DOCTOR_OK, "all memory is on node %d: placement has nothing to choose", nodes.memory[0]);
-        return;
-    }
-    for (int i = 0; i < nodes.count && i < SHOWN_MAX; i++)
-        describe_node(doctor, finding, &nodes, nodes.nodes[i]);
-    if (nodes.count > SHOWN_MAX)
-        np_found(finding, "; and so on");
-    np_means(finding, NP_DOCTOR_OK, "pools have arenas on nodes %s",
-             np_doctor_list_text(list, sizeof list, nodes.memory, nodes.memory_count));
-    count_kinds(doctor, &nodes, &memory_only, &without_memory);
-    if (memory_only > 0)
-        np_means(finding, NP_DOCTOR_NOTE,
-                 "%d of memory alone (CXL, persistent memory): no thread is near it, and slots go there when a pool says so",
-                 memory_only);
-    if (without_memory > 0)
-        np_means(finding, NP_DOCTOR_NOTE, "%d without memory: threads there take slots of the nearest node that has some",
-                 without_memory);
-    if (nodes.nodes[nodes.count - 1] != nodes.count - 1)
-        np_means(finding, NP_DOCTOR_NOTE, "their numbers have gaps");
+    static int numbers[NP_NODES_MAX];
+    const struct np_topology *topology = &doctor->topology;
+    char text[NP_DOCTOR_TEXT_BYTES], list[256];
+    np_topology_describe(topology, text, sizeof text);
+    np_found(finding, "%s", text);
+    int count = np_doctor_memory_nodes(doctor, numbers);
+    if (topology->count == 1)
+        np_means(finding, NP_DOCTOR_OK, "all memory is on node %d: placement has nothing to choose",
+                 topology->nodes[0].number);
+    else
+        np_means(finding, NP_DOCTOR_OK, "pools can have arenas on node%s %s", count == 1 ? "" : "s",
+                 np_doctor_list_text(list, sizeof list, numbers, count));
+    tell_kinds(topology, finding);
 }
 
 void np_doctor_emulated(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
+    const char *given = getenv("NUMAPOOL_TOPOLOGY");
+    struct np_topology imagined;
+    char text[NP_DOCTOR_TEXT_BYTES / 2];
     (void)doctor;
-    const char *topology = getenv("NUMAPOOL_TOPOLOGY");
-    if (!topology || !topology[0]) {
+    if (!given || !given[0]) {
         np_found(finding, "NUMAPOOL_TOPOLOGY is not set");
         np_means(finding, NP_DOCTOR_OK, "nodes are those of the machine");
         return;
     }
-    np_found(finding, "NUMAPOOL_TOPOLOGY=%.200s", topology);
-    np_means(finding, NP_DOCTOR_WARNING,
-             "nodes of a daemon or program started from here are made up, and nothing is bound to them: this proves nothing "
-             "about where memory is");
+    np_found(finding, "NUMAPOOL_TOPOLOGY=%.200s: ", given);
     np_mend(finding, "unset NUMAPOOL_TOPOLOGY");
+    if (np_topology_imagine(&imagined, given) < 0) {
+        np_found(finding, "no nodes can be made of it");
+        np_means(finding, NP_DOCTOR_ERROR, "%.500s", np_error_sentence());
+        return;
+    }
+    np_topology_describe(&imagined, text, sizeof text);
+    np_topology_free(&imagined);
+    np_found(finding, "%s", text);
+    np_means(finding, NP_DOCTOR_WARNING,
+             "the nodes of a daemon or program started from here are made up, and their memory is taken from the machine's "
+             "own: this proves nothing about where memory is");
 }
 
 /* ---------------------------------------------------------------- distances */
 
-/* The row of node `of`; how many. */
-static int distances_of(const struct np_doctor *doctor, int of, int *distances, int capacity)
+/* Whether the kernel says as many distances as there are nodes; what it leaves out is made up for when the topology is read.
+ */
+static bool are_said(const struct np_doctor *doctor, int node)
 {
     char path[PATH_MAX], line[NP_SYSTEM_TEXT_BYTES];
-    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/distance", of);
+    unsigned words = 0;
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/distance", node);
     if (!np_doctor_line(doctor, path, line, sizeof line))
-        return 0;
-    int count = 0;
-    char *rest = line, *word;
-    while (count < capacity && (word = strsep(&rest, " ")) != NULL)
-        if (word[0] >= '0' && word[0] <= '9')
-            distances[count++] = (int)strtol(word, NULL, 10);
-    return count;
+        return false;
+    for (const char *at = line; *at; at += strspn(at, " ")) {
+        at += strcspn(at, " ");
+        words++;
+    }
+    return words == doctor->topology.count;
 }
 
 void np_doctor_distances(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
-    static struct np_doctor_nodes nodes;
-    static int rows[SHOWN_MAX][NP_NODES_MAX];
-    int least = INT_MAX, most = 0;
-    bool asymmetric = false, own_is_further = false;
-    np_doctor_nodes_read(doctor, &nodes);
-    if (nodes.count == 1) {
+    const struct np_topology *topology = &doctor->topology;
+    unsigned least = UINT_MAX, most = 0;
+    bool asymmetric = false, others_as_near = false;
+    if (topology->count == 1) {
         np_found(finding, "1 node");
         np_means(finding, NP_DOCTOR_OK, "all memory is equally near");
         return;
     }
-    int shown = nodes.count < SHOWN_MAX ? nodes.count : SHOWN_MAX;
-    for (int i = 0; i < shown; i++) {
-        if (distances_of(doctor, nodes.nodes[i], rows[i], NP_NODES_MAX) != nodes.count) {
+    for (unsigned i = 0; i < topology->count; i++) {
+        int from = topology->nodes[i].number;
+        if (!are_said(doctor, from)) {
             finding->found[0] = '\0';
-            np_found(finding, "cannot be told: node%d/distance does not have %d numbers", nodes.nodes[i], nodes.count);
+            np_found(finding, "cannot be told: node%d/distance does not have %u numbers", from, topology->count);
             np_means(finding, NP_DOCTOR_NOTE,
                      "'preferred' and 'nearest' go by distances: without them all other nodes count as equally far");
             return;
         }
-        np_found(finding, "%sfrom node %d:", i ? "; " : "", nodes.nodes[i]);
-        for (int j = 0; j < shown; j++) {
-            np_found(finding, " %d", rows[i][j]);
+        if (i < SHOWN_MAX)
+            np_found(finding, "%sfrom node %d:", i ? "; " : "", from);
+        for (unsigned j = 0; j < topology->count; j++) {
+            int to = topology->nodes[j].number;
+            unsigned distance = np_topology_distance(topology, from, to);
+            if (i < SHOWN_MAX && j < SHOWN_MAX)
+                np_found(finding, " %u", distance);
             if (j == i)
                 continue;
-            least = rows[i][j] < least ? rows[i][j] : least;
-            most = rows[i][j] > most ? rows[i][j] : most;
-            own_is_further |= rows[i][j] <= rows[i][i];
+            least = distance < least ? distance : least;
+            most = distance > most ? distance : most;
+            others_as_near |= distance <= np_topology_distance(topology, from, from);
+            asymmetric |= distance != np_topology_distance(topology, to, from);
         }
     }
-    for (int i = 0; i < shown; i++)
-        for (int j = 0; j < i; j++)
-            asymmetric |= rows[i][j] != rows[j][i];
-    if (least == most)
-        np_means(finding, NP_DOCTOR_OK,
-                 "every other node is equally far: a thread whose node is empty takes the lowest of them");
-    else
-        np_means(finding, NP_DOCTOR_OK,
-                 "a thread whose node is empty takes the nearest other one by these, where its pool allows that");
+    if (topology->count > SHOWN_MAX)
+        np_found(finding, "; and so on");
+    np_means(finding, NP_DOCTOR_OK,
+             least == most ? "every other node is equally far: a thread whose node is empty takes the lowest of them"
+                           : "a thread whose node is empty takes the nearest other one by these, where its pool allows "
+                             "that");
     if (asymmetric)
         np_means(finding, NP_DOCTOR_NOTE, "there and back differ: from each node its own row counts");
-    if (own_is_further)
+    if (others_as_near)
         np_means(finding, NP_DOCTOR_NOTE,
                  "another node counts as near as a node's own, which is the firmware's mistake (SLIT): a node's own memory "
-                 "is taken first all the same");
+                 "is "
+                 "taken first all the same");
 }
 
 /* ---------------------------------------------------------------- CPUs, cpusets */
@@ -252,33 +225,45 @@ static int missing_of(const struct np_doctor *doctor, const char *key, const int
     return count;
 }
 
-void np_doctor_cpuset(const struct np_doctor *doctor, struct np_doctor_finding *finding)
+/* Nodes with memory that this process may not use. */
+static void tell_memory(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
-    static struct np_doctor_nodes nodes;
-    static int cpus[NUMBERS_MAX], missing[NUMBERS_MAX];
-    char text[256], all[256], directory[PATH_MAX] = "", quoted[PATH_MAX + 64];
-    np_doctor_nodes_read(doctor, &nodes);
-    np_cgroup_each_level(doctor->root, "cpuset", take_first, directory);
-    int count = missing_of(doctor, "Mems_allowed_list", nodes.memory, nodes.memory_count, missing);
-    if (count < 0) {
+    static int nodes[NP_NODES_MAX], forbidden[NP_NODES_MAX];
+    char said[8], text[256], all[256], directory[PATH_MAX] = "", quoted[PATH_MAX + 64];
+    int count = np_doctor_memory_nodes(doctor, nodes), forbidden_count = 0;
+    for (int i = 0; i < count; i++)
+        if (!np_topology_find(&doctor->topology, nodes[i])->memory_allowed)
+            forbidden[forbidden_count++] = nodes[i];
+    if (!np_doctor_status(doctor, "Mems_allowed_list", said, sizeof said)) {
         np_found(finding, "cannot be told: /proc/self/status does not say which nodes are allowed");
         np_means(finding, NP_DOCTOR_NOTE, "every node with memory is taken for allowed");
-    } else if (count > 0) {
-        np_found(finding, "no memory of node%s %s for this process", count > 1 ? "s" : "",
-                 np_doctor_list_text(text, sizeof text, missing, count));
-        np_means(finding, count == nodes.memory_count ? NP_DOCTOR_ERROR : NP_DOCTOR_NOTE,
-                 count == nodes.memory_count ? "no pool can be made from here"
-                                             : "a daemon started from here makes no arena there, and says so where one is "
-                                               "asked for by number");
-        np_doctor_list_text(all, sizeof all, nodes.memory, nodes.memory_count);
-        if (directory[0])
-            np_mend(finding, "echo %s > %s/cpuset.mems", all, np_doctor_quote(quoted, sizeof quoted, directory));
-    } else {
+        return;
+    }
+    if (forbidden_count == 0) {
         np_found(finding, "memory of every node");
         np_means(finding, NP_DOCTOR_OK, "pools may have arenas on all of them");
+        return;
     }
+    np_found(finding, "no memory of node%s %s for this process", forbidden_count > 1 ? "s" : "",
+             np_doctor_list_text(text, sizeof text, forbidden, forbidden_count));
+    if (forbidden_count == count)
+        np_means(finding, NP_DOCTOR_ERROR, "no pool can be made from here");
+    else
+        np_means(finding, NP_DOCTOR_NOTE,
+                 "a daemon started from here makes no arena there, and says so where one is asked for by number");
+    np_doctor_list_text(all, sizeof all, nodes, count);
+    np_cgroup_each_level(doctor->root, "cpuset", take_first, directory);
+    if (directory[0])
+        np_mend(finding, "echo %s > %s/cpuset.mems", all, np_doctor_quote(quoted, sizeof quoted, directory));
+}
+
+void np_doctor_cpuset(const struct np_doctor *doctor, struct np_doctor_finding *finding)
+{
+    static int cpus[NUMBERS_MAX], missing[NUMBERS_MAX];
+    char text[256], all[256];
+    tell_memory(doctor, finding);
     int cpu_count = read_numbers(doctor, "/sys/devices/system/cpu/online", cpus, NUMBERS_MAX);
-    count = cpu_count > 0 ? missing_of(doctor, "Cpus_allowed_list", cpus, cpu_count, missing) : -1;
+    int count = cpu_count > 0 ? missing_of(doctor, "Cpus_allowed_list", cpus, cpu_count, missing) : -1;
     if (count < 0) {
         np_found(finding, ", which CPUs are allowed cannot be told");
     } else if (count > 0) {
@@ -295,22 +280,21 @@ void np_doctor_cpuset(const struct np_doctor *doctor, struct np_doctor_finding *
 
 void np_doctor_node_memory(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
-    static struct np_doctor_nodes nodes;
+    static int nodes[NP_NODES_MAX];
     char text[NP_SIZE_TEXT_BYTES];
     uint64_t least = UINT64_MAX;
-    int poorest = 0;
-    np_doctor_nodes_read(doctor, &nodes);
-    for (int i = 0; i < nodes.memory_count; i++) {
-        uint64_t bytes = np_budget_node_bytes(doctor->root, nodes.memory[i]);
+    int poorest = 0, count = np_doctor_memory_nodes(doctor, nodes);
+    for (int i = 0; i < count; i++) {
+        uint64_t bytes = np_budget_node_bytes(doctor->root, nodes[i]);
         if (bytes < least) {
             least = bytes;
-            poorest = nodes.memory[i];
+            poorest = nodes[i];
         }
         if (i < SHOWN_MAX)
-            np_found(finding, "%snode %d: %s", i ? ", " : "", nodes.memory[i],
+            np_found(finding, "%snode %d: %s", i ? ", " : "", nodes[i],
                      bytes == UINT64_MAX ? "cannot be told" : np_size_text_down(text, bytes));
     }
-    if (nodes.memory_count > SHOWN_MAX)
+    if (count > SHOWN_MAX)
         np_found(finding, ", and so on");
     np_found(finding, " to spare");
     if (least == UINT64_MAX)

@@ -29,8 +29,8 @@ static void mend_reserve(struct np_doctor_finding *finding, const int *nodes, in
         used += (size_t)snprintf(words + used, sizeof words - used, "%s%d", i ? " " : "", nodes[i]);
     np_mend(finding,
             "for node in %s; do echo %u > /sys/devices/system/node/node$node/hugepages/hugepages-%" PRIu64 "kB/"
-                                                                                                           "nr_hugepages; "
-                                                                                                           "done",
+            "nr_hugepages; "
+            "done",
             words, pages, kib);
 }
 
@@ -49,21 +49,19 @@ static bool reserved_on(const struct np_doctor *doctor, int node, uint64_t kib, 
 static void look_at_size(const struct np_doctor *doctor, struct np_doctor_finding *finding, uint64_t kib, const char *size,
                          const char *kind, unsigned example)
 {
-    static struct np_doctor_nodes nodes;
-    static int without[1024];
+    static int nodes[NP_NODES_MAX], without[NP_NODES_MAX];
     int without_count = 0, known = 0;
     char list[256];
-    np_doctor_nodes_read(doctor, &nodes);
-    for (int i = 0; i < nodes.memory_count; i++) {
-        uint64_t pages, unused = np_budget_huge_pages(doctor->root, nodes.memory[i], (size_t)kib * 1024);
-        if (!reserved_on(doctor, nodes.memory[i], kib, &pages))
+    int count = np_doctor_memory_nodes(doctor, nodes);
+    for (int i = 0; i < count; i++) {
+        uint64_t pages, unused = np_budget_huge_pages(doctor->root, nodes[i], (size_t)kib * 1024);
+        if (!reserved_on(doctor, nodes[i], kib, &pages))
             continue;
         known++;
         if (pages == 0)
-            without[without_count++] = nodes.memory[i];
+            without[without_count++] = nodes[i];
         if (known <= SHOWN_MAX)
-            np_found(finding, "%snode %d: %" PRIu64 " of %" PRIu64 " free", known > 1 ? ", " : "", nodes.memory[i], unused,
-                     pages);
+            np_found(finding, "%snode %d: %" PRIu64 " of %" PRIu64 " free", known > 1 ? ", " : "", nodes[i], unused, pages);
     }
     if (known == 0) {
         np_found(finding, "no hugetlb pages of %s", size);

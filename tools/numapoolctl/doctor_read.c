@@ -102,24 +102,13 @@ bool np_doctor_each_entry(const struct np_doctor *doctor, const char *path, void
 
 /* ---------------------------------------------------------------- nodes */
 
-static int read_list(const struct np_doctor *doctor, const char *path, int *numbers, int capacity)
+int np_doctor_memory_nodes(const struct np_doctor *doctor, int nodes[NP_NODES_MAX])
 {
-    char text[NP_SYSTEM_TEXT_BYTES];
-    if (np_system_file_read(doctor->root, path, text, sizeof text) <= 0)
-        return 0;
-    int count = np_system_list_parse(text, numbers, capacity);
-    return count < 0 ? 0 : count < capacity ? count : capacity;
-}
-
-void np_doctor_nodes_read(const struct np_doctor *doctor, struct np_doctor_nodes *nodes)
-{
-    enum { CAPACITY = sizeof nodes->nodes / sizeof nodes->nodes[0] };
-    nodes->count = read_list(doctor, "/sys/devices/system/node/online", nodes->nodes, CAPACITY);
-    nodes->memory_count = read_list(doctor, "/sys/devices/system/node/has_memory", nodes->memory, CAPACITY);
-    if (nodes->count == 0) /* a kernel without NUMA */
-        nodes->nodes[nodes->count++] = 0;
-    if (nodes->memory_count == 0)
-        nodes->memory[nodes->memory_count++] = 0;
+    int count = 0;
+    for (unsigned i = 0; i < doctor->topology.count; i++)
+        if (doctor->topology.nodes[i].memory_bytes > 0)
+            nodes[count++] = doctor->topology.nodes[i].number;
+    return count;
 }
 
 const char *np_doctor_list_text(char *text, size_t capacity, const int *numbers, int count)
