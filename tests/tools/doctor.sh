@@ -221,17 +221,30 @@ expect "CPUs that it forbids" cpuset note "not CPUs 2-3" "taskset -pc 0-3 \$\$"
 expect "balancing" numa_balancing note "kernel.numa_balancing 1" "sysctl -w kernel.numa_balancing=0"
 expect "demotion" demotion warning "demotion_enabled is true" "echo false > /sys/kernel/mm/numa/demotion_enabled"
 expect "reclaim on the node" zone_reclaim note "vm.zone_reclaim_mode 1" "sysctl -w vm.zone_reclaim_mode=0"
-expect "a node with little left" node_memory warning "node 2 has little left" "drop_caches"
+expect "a node with little left" node_memory warning "node 2 has little left" -
 expect "none on some nodes" hugepages_2m note "none on nodes 1-2" \
-    "for node in 1 2; do echo 512 > /sys/devices/system/node/node\$node/hugepages/hugepages-2048kB/nr_hugepages; done"
+    "for node in 1 2; do echo 15 > /sys/devices/system/node/node\$node/hugepages/hugepages-2048kB/nr_hugepages; done"
 expect "no CAP_SYS_NICE on several nodes" capabilities note "cap_sys_nice no" "setcap cap_sys_nice+ep"
 expect "Docker, with a filter" container note "docker (/.dockerenv); seccomp mode 2, 1 filter; no new privileges" "docker run"
 expect "hidden processes" proc note "hidepid=invisible" "mount -o remount,hidepid=0 /proc"
 
 good_tree forbidden
 put "$node/has_memory" 3
+put /proc/self/status "Name: numapoolctl
+Pid: 12
+Cpus_allowed_list: 0-1
+Mems_allowed_list: 0-1"
+put /sys/fs/cgroup/cpuset/app/cpuset.cpus 0-1
 look forbidden
-expect "no allowed node has memory" cpuset error "no pool can be made from here"
+expect "no allowed node has memory" cpuset error "no pool can be made from here" \
+    "echo 3 > /sys/fs/cgroup/cpuset/app/cpuset.mems && echo 0-3 > /sys/fs/cgroup/cpuset/app/cpuset.cpus"
+put "$node/online" 0-1
+put "$node/has_memory" 0-1
+put "$node/node0/meminfo" "Node 0 MemTotal: 65536 kB
+Node 0 MemFree: 1024 kB"
+put "$node/node0/hugepages/hugepages-2048kB/nr_hugepages" 0
+look forbidden
+expect "no memory for them" hugepages_2m note "too little memory is left there to reserve any" -
 
 good_tree nodistance
 put "$node/node1/distance" "21 10 7"
@@ -300,14 +313,15 @@ put /proc/self/cgroup "0::/my app's"
 put /proc/self/mountinfo "22 27 0:21 / /proc rw - proc proc rw
 30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw
 40 20 259:0 / /mnt/pmem\\040x rw,relatime - ext4 /dev/pmem0 rw
-41 20 259:1 / /mnt/fast rw,relatime - ext4 /dev/pmem1 rw,dax=always"
+41 20 259:1 / /mnt/fast rw,relatime - ext4 /dev/nvdimm1 rw,dax=always"
 put "/sys/fs/cgroup/my app's/memory.max" 1073741824
 put "/sys/fs/cgroup/my app's/memory.current" 104857600
 put "/sys/fs/cgroup/my app's/hugetlb.2MB.max" 67108864
 put "/sys/fs/cgroup/my app's/hugetlb.2MB.current" 2097152
 put /sys/bus/nd/devices/region0/numa_node 0
 put /sys/bus/nd/devices/region0/target_node 2
-put /sys/bus/nd/devices/namespace0.0/mode fsdax
+put /sys/bus/nd/devices/namespace0.0/mode memory
+put /sys/dev/block/259:1/queue/dax 1
 put /proc/1/environ container=lxc
 look unified
 expect "a memory limit of version 2" cgroup_memory warning "memory.max leaves" \
@@ -316,7 +330,7 @@ expect "a hugetlb limit of version 2" cgroup_hugetlb note "hugetlb.2MB.max leave
     "echo max > '/sys/fs/cgroup/my app'\\''s/hugetlb.2MB.max'"
 expect "a file system without DAX" pmem note "namespace0.0 fsdax, region0 near node 0 (target node 2), /mnt/pmem x on /dev/pmem0 without DAX" \
     "umount '/mnt/pmem x' && mount -o dax /dev/pmem0 '/mnt/pmem x'"
-expect "and one with" pmem note "/mnt/fast on /dev/pmem1 with DAX"
+expect "and one with" pmem note "/mnt/fast on /dev/nvdimm1 with DAX"
 expect "another container" container note "lxc (/proc/1/environ)"
 
 good_tree raw

@@ -46,6 +46,15 @@ static void read_attribute(const struct np_doctor *doctor, const char *bus, cons
         snprintf(value, capacity, "?");
 }
 
+/* The kernel's names are older than those that its tools have. */
+static const char *mode_name(const char *mode)
+{
+    return strcmp(mode, "memory") == 0 ? "fsdax"
+           : strcmp(mode, "dax") == 0  ? "devdax"
+           : strcmp(mode, "safe") == 0 ? "sector"
+                                       : mode;
+}
+
 static void look_at_nd(void *argument, const char *name)
 {
     struct pmem_search *search = argument;
@@ -62,7 +71,7 @@ static void look_at_nd(void *argument, const char *name)
         read_attribute(search->doctor, "nd", name, "mode", mode, sizeof mode);
         if (strcmp(mode, "?") == 0) /* a seed: what the next one would be made of */
             return;
-        snprintf(line, sizeof line, "%s %s", name, mode);
+        snprintf(line, sizeof line, "%s %s", name, mode_name(mode));
         show(search, line);
         if (strcmp(mode, "raw") == 0 && search->raw++ == 0)
             snprintf(search->first_raw, sizeof search->first_raw, "%s", name);
@@ -95,6 +104,16 @@ static bool has_option(const char *options, const char *word)
     return false;
 }
 
+/* By the device's name, or by what its queue says. */
+static bool is_on_pmem(const struct np_doctor *doctor, const char *device, const char *source)
+{
+    char path[PATH_MAX];
+    uint64_t dax = 0;
+    snprintf(path, sizeof path, "/sys/dev/block/%s/queue/dax", device);
+    return strncmp(source, "/dev/pmem", 9) == 0 ||
+           (strspn(device, "0123456789:") == strlen(device) && np_system_file_number(doctor->root, path, &dax) && dax == 1);
+}
+
 /* File systems on persistent memory: with DAX, and the first one without. */
 static unsigned look_at_mounts(struct pmem_search *search, char *without, size_t capacity, char *device,
                                size_t device_capacity)
@@ -106,10 +125,10 @@ static unsigned look_at_mounts(struct pmem_search *search, char *without, size_t
         return 0;
     char *rest = text, *line;
     while ((line = strsep(&rest, "\n")) != NULL) {
-        char point[256], source[128], options[512], shown[320];
+        char number[32], point[256], source[128], options[512], shown[320];
         const char *tail = strstr(line, " - ");
-        if (!tail || sscanf(line, "%*s %*s %*s %*s %255s", point) != 1 ||
-            sscanf(tail + 3, "%*s %127s %511s", source, options) != 2 || strncmp(source, "/dev/pmem", 9) != 0)
+        if (!tail || sscanf(line, "%*s %*s %31s %*s %255s", number, point) != 2 ||
+            sscanf(tail + 3, "%*s %127s %511s", source, options) != 2 || !is_on_pmem(search->doctor, number, source))
             continue;
         np_system_unescape(point);
         bool dax = has_option(options, "dax") || has_option(options, "dax=always") || has_option(options, "dax=inode");

@@ -72,13 +72,18 @@ void np_doctor_nodes(const struct np_doctor *doctor, struct np_doctor_finding *f
     char text[NP_DOCTOR_TEXT_BYTES], list[256];
     np_topology_describe(topology, text, sizeof text);
     np_found(finding, "%s", text);
-    int count = np_doctor_memory_nodes(doctor, numbers);
+    int count = 0;
+    for (unsigned i = 0; i < topology->count; i++)
+        if (np_topology_has_room(&topology->nodes[i]))
+            numbers[count++] = topology->nodes[i].number;
     if (topology->count == 1)
         np_means(finding, NP_DOCTOR_OK, "all memory is on node %d: placement has nothing to choose",
                  topology->nodes[0].number);
-    else
+    else if (count > 0)
         np_means(finding, NP_DOCTOR_OK, "pools can have arenas on node%s %s", count == 1 ? "" : "s",
                  np_doctor_list_text(list, sizeof list, numbers, count));
+    else
+        np_means(finding, NP_DOCTOR_ERROR, "pools can have arenas nowhere; see cpuset");
     tell_kinds(topology, finding);
 }
 
@@ -202,6 +207,7 @@ void np_doctor_cpus(const struct np_doctor *doctor, struct np_doctor_finding *fi
     np_mend(finding, "chcpu -e %s", text);
 }
 
+/* Of the process's own group; "": it is in none. */
 static void take_first(void *argument, const char *directory, bool version_2)
 {
     char *first = argument;
@@ -257,10 +263,32 @@ static void tell_memory(const struct np_doctor *doctor, struct np_doctor_finding
         np_mend(finding, "echo %s > %s/cpuset.mems", all, np_doctor_quote(quoted, sizeof quoted, directory));
 }
 
+/* The group forbids them, or somebody has set this process's affinity. */
+static void mend_cpus(const struct np_doctor *doctor, struct np_doctor_finding *finding, const int *cpus, int count)
+{
+    static int of_group[NUMBERS_MAX];
+    char all[256], directory[PATH_MAX] = "", path[PATH_MAX + 32], quoted[PATH_MAX + 64];
+    bool forbidden = false;
+    np_doctor_list_text(all, sizeof all, cpus, count);
+    np_cgroup_each_level(doctor->root, "cpuset", take_first, directory);
+    snprintf(path, sizeof path, "%s/cpuset.cpus.effective", directory); /* of version 2 */
+    int allowed = read_numbers(doctor, path, of_group, NUMBERS_MAX);
+    if (allowed < 0) {
+        snprintf(path, sizeof path, "%s/cpuset.cpus", directory);
+        allowed = read_numbers(doctor, path, of_group, NUMBERS_MAX);
+    }
+    for (int i = 0; i < count && allowed >= 0; i++)
+        forbidden |= !has(of_group, allowed, cpus[i]);
+    if (directory[0] && forbidden)
+        np_mend(finding, "echo %s > %s/cpuset.cpus", all, np_doctor_quote(quoted, sizeof quoted, directory));
+    else
+        np_mend(finding, "taskset -pc %s $$", all);
+}
+
 void np_doctor_cpuset(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
     static int cpus[NUMBERS_MAX], missing[NUMBERS_MAX];
-    char text[256], all[256];
+    char text[256];
     tell_memory(doctor, finding);
     int cpu_count = read_numbers(doctor, "/sys/devices/system/cpu/online", cpus, NUMBERS_MAX);
     int count = cpu_count > 0 ? missing_of(doctor, "Cpus_allowed_list", cpus, cpu_count, missing) : -1;
@@ -270,7 +298,7 @@ void np_doctor_cpuset(const struct np_doctor *doctor, struct np_doctor_finding *
         np_found(finding, ", not CPUs %s", np_doctor_list_text(text, sizeof text, missing, count));
         np_means(finding, NP_DOCTOR_NOTE,
                  "programs started from here do not run there, and take slots of the nodes of the other CPUs");
-        np_mend(finding, "taskset -pc %s $$", np_doctor_list_text(all, sizeof all, cpus, cpu_count));
+        mend_cpus(doctor, finding, cpus, cpu_count);
     } else {
         np_found(finding, ", every CPU");
     }
@@ -303,6 +331,5 @@ void np_doctor_node_memory(const struct np_doctor *doctor, struct np_doctor_find
         np_means(finding, NP_DOCTOR_OK, "a pool takes no more of a node than that, so that the rest of the machine lives");
     else {
         np_means(finding, NP_DOCTOR_WARNING, "node %d has little left: a pool that wants more there is refused", poorest);
-        np_mend(finding, "echo 1 > /proc/sys/vm/drop_caches");
     }
 }

@@ -13,25 +13,42 @@
 #include "numa/pages.h"
 #include "numa/system_files.h"
 
-enum { SHOWN_MAX = 8 };
+enum {
+    SHOWN_MAX = 8,
+    PAGES_MAX = 512 /* that are proposed for a node */
+};
 
-/* Some pages of that size, as an example of the command. */
-static void mend_reserve(struct np_doctor_finding *finding, const int *nodes, int count, uint64_t kib, unsigned pages)
+/* As many as half of what the poorest of these nodes has to spare is worth: the rest of the machine has to live. */
+static uint64_t fitting_pages(const struct np_doctor *doctor, const int *nodes, int count, uint64_t kib)
+{
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < count; i++) {
+        uint64_t bytes = np_budget_node_bytes(doctor->root, nodes[i]);
+        least = bytes < least ? bytes : least;
+    }
+    uint64_t pages = least / 2 / 1024 / kib;
+    return pages < PAGES_MAX ? pages : PAGES_MAX;
+}
+
+static void mend_reserve(const struct np_doctor *doctor, struct np_doctor_finding *finding, const int *nodes, int count,
+                         uint64_t kib)
 {
     char words[256] = "";
     size_t used = 0;
-    if (count == 1) {
-        np_mend(finding, "echo %u > /sys/devices/system/node/node%d/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages", pages,
-                nodes[0], kib);
-        return;
+    const uint64_t pages = fitting_pages(doctor, nodes, count, kib);
+    if (pages == 0) {
+        np_means(finding, NP_DOCTOR_OK, "too little memory is left there to reserve any");
+    } else if (count == 1) {
+        np_mend(finding, "echo %" PRIu64 " > /sys/devices/system/node/node%d/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages",
+                pages, nodes[0], kib);
+    } else {
+        for (int i = 0; i < count && used + 8 < sizeof words; i++)
+            used += (size_t)snprintf(words + used, sizeof words - used, "%s%d", i ? " " : "", nodes[i]);
+        np_mend(finding,
+                "for node in %s; do echo %" PRIu64 " > /sys/devices/system/node/node$node/hugepages/hugepages-%" PRIu64
+                "kB/nr_hugepages; done",
+                words, pages, kib);
     }
-    for (int i = 0; i < count && used + 8 < sizeof words; i++)
-        used += (size_t)snprintf(words + used, sizeof words - used, "%s%d", i ? " " : "", nodes[i]);
-    np_mend(finding,
-            "for node in %s; do echo %u > /sys/devices/system/node/node$node/hugepages/hugepages-%" PRIu64 "kB/"
-            "nr_hugepages; "
-            "done",
-            words, pages, kib);
 }
 
 static bool reserved_on(const struct np_doctor *doctor, int node, uint64_t kib, uint64_t *pages)
@@ -47,7 +64,7 @@ static bool reserved_on(const struct np_doctor *doctor, int node, uint64_t kib, 
 
 /* true: some nodes have none, and they are in `without`. */
 static void look_at_size(const struct np_doctor *doctor, struct np_doctor_finding *finding, uint64_t kib, const char *size,
-                         const char *kind, unsigned example)
+                         const char *kind)
 {
     static int nodes[NP_NODES_MAX], without[NP_NODES_MAX];
     int without_count = 0, known = 0;
@@ -88,17 +105,17 @@ static void look_at_size(const struct np_doctor *doctor, struct np_doctor_findin
                  "than elsewhere",
                  without_count > 1 ? "s" : "", list, kind);
     if (kib == 2048 || without_count < known)
-        mend_reserve(finding, without, without_count, kib, example);
+        mend_reserve(doctor, finding, without, without_count, kib);
 }
 
 void np_doctor_huge_2m(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
-    look_at_size(doctor, finding, 2048, "2 MiB", "2m", 512);
+    look_at_size(doctor, finding, 2048, "2 MiB", "2m");
 }
 
 void np_doctor_huge_1g(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
-    look_at_size(doctor, finding, 1048576, "1 GiB", "1g", 1);
+    look_at_size(doctor, finding, 1048576, "1 GiB", "1g");
 }
 
 /* ---------------------------------------------------------------- transparent ones */
