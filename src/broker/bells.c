@@ -67,5 +67,8 @@ void np_broker_ring_getters(struct np_broker *broker, uint32_t sender, uint32_t 
 
 void np_broker_note_receiver(struct np_broker *broker, struct np_lane_shared *shared, uint32_t receiver)
 {
+    /* relaxed: before the next, by its release; a hint for the sender's loans, which the receiver says anew when it gets the lane */
+    if (receiver != 0 && receiver <= broker->board.limits.endpoints && broker->board.endpoints[receiver].node >= 0)
+        np_store32(&shared->receiver_node, (uint32_t)broker->board.endpoints[receiver].node + 1, memory_order_relaxed);
     np_store32(&shared->receiver_foreign, np_broker_is_foreign(broker, receiver), memory_order_release);
 }

@@ -276,6 +276,7 @@ int np_broker_endpoint_open(struct np_broker *broker, uint32_t client, const str
     entry->lane_slots = request->lane_slots;
     entry->generation++;
     entry->bell = (uint32_t)bell;
+    entry->node = request->node; /* of no consequence but for what is nearer to whom: whether it is one is looked at there */
     np_store32(&entry->state, NP_ACTIVE, memory_order_release);
     result = np_broker_reconcile(broker, channel);
     if (result < 0) { /* not all its lanes could be had: it does not join by halves */

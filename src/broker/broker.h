@@ -22,8 +22,9 @@
 /* What the broker needs done by whoever runs it. */
 struct np_broker_environment {
     void *context;
-    /* Zeroed memory for a lane, kept safe from this process's death before it returns. 0 or -errno. */
-    int (*lane_memory)(void *context, uint32_t lane, size_t bytes, void **address);
+    /* Zeroed memory for a lane, kept safe from this process's death before it returns. *node: where it had best be (-1: anywhere);
+     * then where it is, -1: not all of it is there. 0 or -errno. */
+    int (*lane_memory)(void *context, uint32_t lane, size_t bytes, int *node, void **address);
     void (*lane_memory_gone)(void *context, uint32_t lane, void *address, size_t bytes);
     /* A receiver's mapping of a lane is its own, and stays when the lane ends: a drained orphan need not wait for it. */
     bool ends_map_themselves;

@@ -101,10 +101,11 @@ static void ring(void *context, uint32_t bell)
 
 static const struct np_authority embedded_authority = { endpoint_open, endpoint_close, next_lane, leave_lane, unmap_lane, ring };
 
-static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+static int lane_memory(void *context, uint32_t lane, size_t bytes, int *node, void **address)
 {
     struct embedded *embedded = context;
-    int result = np_memory_create(&embedded->lanes[lane], "a lane", bytes, -1, 0, NP_PRIVATE);
+    int result = np_memory_create_near(&embedded->lanes[lane], "a lane", bytes, *node, 0, NP_PRIVATE);
+    *node = embedded->lanes[lane].node;
     if (result == 0)
         *address = embedded->lanes[lane].address;
     return result;

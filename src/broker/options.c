@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "numa/budget.h"
+#include "numa/imagined.h"
 #include "numa/pages.h"
 #include "numa/system_files.h"
 
@@ -102,7 +103,8 @@ enum { ASIDE_BYTES = 4 << 20 /* of an arena, for its headers and the rounding to
 /* Room in huge pages of that size, which are kept apart from other memory. */
 static uint64_t huge_slots(uint64_t stride, int node, size_t page_bytes)
 {
-    return np_budget_huge_pages(NP_SYSTEM_ROOT, node, page_bytes) * page_bytes / stride;
+    uint64_t bytes = np_budget_huge_pages(NP_SYSTEM_ROOT, np_node_physical(node), page_bytes) * page_bytes, imagined = np_imagined_bytes(node);
+    return (bytes < imagined ? bytes : imagined) / stride;
 }
 
 uint64_t np_pool_room_slots(const struct numapool_options *options, int node)
@@ -110,8 +112,11 @@ uint64_t np_pool_room_slots(const struct numapool_options *options, int node)
     char file[PATH_MAX];
     const uint64_t stride = np_arena_stride_of(options->slot_bytes, options->flags), many = UINT64_C(1) << 20;
     const uint64_t words_each = np_arena_meta_bytes(many, 1, options->flags) / many + 1;
-    uint64_t bytes = np_budget_node_bytes(NP_SYSTEM_ROOT, node), limit = np_budget_cgroup_bytes(NP_SYSTEM_ROOT, file, sizeof file);
+    const int physical = np_node_physical(node);
+    const uint64_t imagined = np_imagined_bytes(node);
+    uint64_t bytes = np_budget_node_bytes(NP_SYSTEM_ROOT, physical), limit = np_budget_cgroup_bytes(NP_SYSTEM_ROOT, file, sizeof file);
     bytes = bytes < limit ? bytes : limit;
+    bytes = bytes < imagined ? bytes : imagined;
     bytes -= bytes / 128; /* for page tables and file indexes, as np_budget_check reckons */
     bytes = bytes > ASIDE_BYTES ? bytes - ASIDE_BYTES : 0;
     if (options->flags & NUMAPOOL_MALLOC)

@@ -81,7 +81,10 @@ int np_broker_make_lane(struct np_broker *broker, uint32_t channel, uint32_t sen
     np_store64(&entry->redelivered, 0, memory_order_relaxed);
     np_store64(&entry->rolled_forward, 0, memory_order_relaxed);
     void *memory;
-    int result = broker->environment.lane_memory(broker->environment.context, lane, np_lane_bytes(entry->capacity, kind), &memory);
+    /* On the side that reads it: the receiver's. One that waits for a receiver is on its sender's, and stays there. */
+    int node = board->endpoints[receiver != 0 ? receiver : sender].node;
+    int result = broker->environment.lane_memory(broker->environment.context, lane, np_lane_bytes(entry->capacity, kind), &node, &memory);
+    entry->node = node;
     if (result < 0) {
         np_store32(&entry->state, NP_NONE, memory_order_release);
         return result;

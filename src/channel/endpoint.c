@@ -37,7 +37,8 @@ static _Atomic uint64_t next_tag = 1;
 int np_endpoint_open(struct np_endpoint *endpoint, struct numapool_pool *pool, enum np_role role, const char *channel,
                      const struct numapool_channel_options *options)
 {
-    struct np_endpoint_request request = { .pool = pool->id, .role = role, .lane_slots = options->lane_slots, .flags = options->flags };
+    struct np_endpoint_request request = { .pool = pool->id, .role = role, .lane_slots = options->lane_slots, .flags = options->flags,
+                                           .node = pool->own_node() };
     struct np_endpoint_grant grant;
     size_t length = channel ? strlen(channel) : 0;
     if (length == 0 || length >= sizeof request.channel)

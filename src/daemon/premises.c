@@ -171,14 +171,15 @@ static int map_stored(struct np_worker *worker, struct np_store_key key, void **
 
 /* ---------------------------------------------------------------- lanes, for the broker */
 
-static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+static int lane_memory(void *context, uint32_t lane, size_t bytes, int *node, void **address)
 {
     struct np_worker *worker = context;
     struct np_memory memory;
     char what[40];
     snprintf(what, sizeof what, "lane %u", lane);
     np_nodes_count(worker);
-    int result = np_memory_create(&memory, what, bytes, -1, NP_PAGES_MIXED, NP_SHARED);
+    int result = np_memory_create_near(&memory, what, bytes, *node, NP_PAGES_MIXED, NP_SHARED);
+    *node = memory.node;
     if (result < 0)
         return result;
     result = np_worker_keep(worker, key_of(NP_STORE_LANE, lane, 0), memory.fd);

@@ -119,19 +119,24 @@ static bool is_refusal(int code)
     return code == -EPERM || code == -ENOSYS;
 }
 
-static int bind_to_node(const struct np_memory *memory, const char *what)
+/* 0 or -errno. */
+static int set_policy(const struct np_memory *memory, int policy, int physical)
 {
-    if (memory->node < 0)
-        return 0;
-    const int physical = np_node_physical(memory->node);
-    if (physical < 0 || physical >= NP_NODES_MAX)
-        return 0;
     unsigned long mask[NODE_MASK_WORDS] = {0};
     size_t word_bits = 8 * sizeof mask[0];
     mask[(size_t)physical / word_bits] = 1ul << ((size_t)physical % word_bits);
-    if (mbind(memory->address, memory->bytes, MPOL_BIND, mask, NP_NODES_MAX + 1, 0) == 0)
+    return mbind(memory->address, memory->bytes, policy, mask, NP_NODES_MAX + 1, 0) == 0 ? 0 : -errno;
+}
+
+/* preferred: the node that memory which may be anywhere had best be on; -1: none. */
+static int bind_to_node(const struct np_memory *memory, int preferred, const char *what)
+{
+    const int physical = np_node_physical(memory->node >= 0 ? memory->node : preferred);
+    if (physical < 0 || physical >= NP_NODES_MAX)
         return 0;
-    int code = -errno;
+    int code = set_policy(memory, memory->node >= 0 ? MPOL_BIND : MPOL_PREFERRED, physical);
+    if (code == 0 || memory->node < 0)
+        return 0; /* what cannot be preferred is looked for afterwards */
     if (is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, physical))
         return 0;
     return np_error(code,
@@ -258,7 +263,7 @@ static int seal(int fd, const char *what)
 
 /* One attempt with one kind of page. must_be_huge: transparent pages, or nothing. */
 static int create_of_kind(struct np_memory *memory, const char *what, enum page_kind kind, enum np_sharing sharing,
-                          bool must_be_huge)
+                          bool must_be_huge, int preferred)
 {
     int code = kind == HUGETLB ? check_huge_budget(what, memory->bytes, np_node_physical(memory->node))
                                : np_budget_now(what, memory->bytes, np_node_physical(memory->node));
@@ -286,7 +291,7 @@ static int create_of_kind(struct np_memory *memory, const char *what, enum page_
     }
     memory->address = address;
 
-    code = bind_to_node(memory, what);
+    code = bind_to_node(memory, preferred, what);
     if (code == 0 && kind == TRANSPARENT)
         /* Refused where the kernel has none; what came of it is measured below. */
         (void)madvise(memory->address, memory->bytes, MADV_HUGEPAGE);
@@ -353,10 +358,8 @@ static int check_node(const char *what, int node)
                     what, node, count, nodes[0], nodes[count - 1]);
 }
 
-/* ---------------------------------------------------------------- the interface */
-
-int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags,
-                     enum np_sharing sharing)
+static int create(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags, enum np_sharing sharing,
+                  int preferred)
 {
     *memory = (struct np_memory){.fd = -1, .node = node};
     if (bytes == 0)
@@ -379,7 +382,7 @@ int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, i
         /* A transparent attempt that got small pages is what the next attempt would get. */
         bool must_be_huge = kinds[i] == TRANSPARENT && i + 1 == count && !mixed;
         code = np_imagined_take(what, node, memory->bytes);
-        if (code == 0 && (code = create_of_kind(memory, what, kinds[i], sharing, must_be_huge)) < 0)
+        if (code == 0 && (code = create_of_kind(memory, what, kinds[i], sharing, must_be_huge, preferred)) < 0)
             np_imagined_give(node, memory->bytes);
         if (code == 0) {
             np_imagined_made(memory->address, node, memory->bytes);
@@ -395,6 +398,40 @@ int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, i
     if (code == -EINVAL && node >= 0 && np_topology_reload() == 1)
         check_node(what, node);
     return code;
+}
+
+/* ---------------------------------------------------------------- the interface */
+
+int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags,
+                     enum np_sharing sharing)
+{
+    return create(memory, what, bytes, node, page_flags, sharing, -1);
+}
+
+int np_memory_create_near(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags,
+                          enum np_sharing sharing)
+{
+    const struct np_topology *topology = np_topology();
+    int near[2] = {-1, -1}, usable = topology && node >= 0 ? np_topology_by_distance(topology, node, near, 2) : 0;
+    if (usable <= 1) { /* what there is is on the only node, or wherever this thread's memory comes from */
+        int code = create(memory, what, bytes, -1, page_flags, sharing, -1);
+        memory->node = code == 0 && usable == 1 ? near[0] : -1;
+        return code;
+    }
+    /* What an imagined node is too small for is on none of them. */
+    const bool has_room = np_imagined_take(what, near[0], bytes) == 0;
+    int code = create(memory, what, bytes, -1, page_flags, sharing, has_room ? near[0] : -1);
+    if (code < 0 && has_room)
+        np_imagined_give(near[0], bytes);
+    if (code < 0 || !has_room)
+        return code;
+    np_imagined_made(memory->address, near[0], bytes);
+    uint64_t misplaced = 0;
+    memory->node = near[0];
+    code = count_misplaced(memory, &misplaced);
+    if (misplaced > 0 || (code < 0 && !(is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, np_node_physical(near[0])))))
+        memory->node = -1;
+    return 0;
 }
 
 void np_memory_destroy(struct np_memory *memory)

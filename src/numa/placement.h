@@ -40,6 +40,12 @@ struct np_memory {
 int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags,
                      enum np_sharing sharing);
 
+/* The same on `node` or, where it is none that can be used, on the nearest that can, or, where there is no room, anywhere: for small pieces
+ * that are better off near somebody but must be had. memory->node: the node that it is on; -1: not all of it is on one that was chosen
+ * (and it is bound to none in any case). Takes no longer than memory that may be anywhere, where the machine has one node. */
+int np_memory_create_near(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags,
+                          enum np_sharing sharing);
+
 /* Unmaps and closes. Safe on a zeroed struct with fd -1 or address NULL. */
 void np_memory_destroy(struct np_memory *memory);
 

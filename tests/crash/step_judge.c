@@ -52,9 +52,10 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct world *world, con
 
 /* ---------------------------------------------------------------- taking over */
 
-static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+static int lane_memory(void *context, uint32_t lane, size_t bytes, int *node, void **address)
 {
     struct world *world = context;
+    (void)node;
     void *memory = world->made_count < MADE_MAX && lane < LANES_MAX ? aligned_alloc(4096, (bytes + 4095) / 4096 * 4096) : NULL;
     if (!memory)
         return -ENOMEM;

@@ -85,9 +85,9 @@ static struct image_part *part_for(struct image *image, enum image_kind kind, ui
 }
 
 /* Lanes that the repair makes or ends. Those of the image are its own. */
-static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+static int lane_memory(void *context, uint32_t lane, size_t bytes, int *node, void **address)
 {
-    (void)context, (void)lane;
+    (void)context, (void)lane, (void)node;
     size_t rounded = (bytes + 4095) / 4096 * 4096;
     *address = aligned_alloc(4096, rounded);
     if (!*address)

@@ -62,9 +62,9 @@ size_t world_bells(void)
     return world.bell_count + (world.limits.clients + 1) * (size_t)FOREIGN_BELLS;
 }
 
-static int no_lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+static int no_lane_memory(void *context, uint32_t lane, size_t bytes, int *node, void **address)
 {
-    (void)context, (void)lane, (void)bytes, (void)address;
+    (void)context, (void)lane, (void)bytes, (void)node, (void)address;
     return -ENOMEM;
 }
 
@@ -130,9 +130,9 @@ void world_unmake(void)
 
 /* ---------------------------------------------------------------- daemon */
 
-static int lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+static int lane_memory(void *context, uint32_t lane, size_t bytes, int *node, void **address)
 {
-    (void)context;
+    (void)context, (void)node;
     if (world.lanes_used == LANE_GENERATIONS_MAX || bytes > LANE_ROOM)
         return -ENOMEM;
     *address = world.lanes + (size_t)world.lanes_used++ * LANE_ROOM;

@@ -35,9 +35,9 @@ static inline void *plain_pages(size_t bytes)
     return memory;
 }
 
-static int world_lane_memory(void *context, uint32_t lane, size_t bytes, void **address)
+static int world_lane_memory(void *context, uint32_t lane, size_t bytes, int *node, void **address)
 {
-    (void)context, (void)lane;
+    (void)context, (void)lane, (void)node;
     *address = plain_pages(bytes);
     world.lanes_mapped++;
     return 0;
