@@ -419,18 +419,18 @@ int np_memory_create_near(struct np_memory *memory, const char *what, size_t byt
         return code;
     }
     /* What an imagined node is too small for is on none of them. */
-    const bool has_room = np_imagined_take(what, near[0], bytes) == 0;
+    const bool has_room = np_imagined_bytes(near[0]) >= bytes;
     int code = create(memory, what, bytes, -1, page_flags, sharing, has_room ? near[0] : -1);
-    if (code < 0 && has_room)
-        np_imagined_give(near[0], bytes);
     if (code < 0 || !has_room)
         return code;
-    np_imagined_made(memory->address, near[0], bytes);
     uint64_t misplaced = 0;
     memory->node = near[0];
     code = count_misplaced(memory, &misplaced);
-    if (misplaced > 0 || (code < 0 && !(is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, np_node_physical(near[0])))))
+    if (misplaced > 0 || (code < 0 && !(is_refusal(code) && np_topology_is_only_node(NP_SYSTEM_ROOT, np_node_physical(near[0])))) ||
+        np_imagined_take(what, near[0], memory->bytes) < 0)
         memory->node = -1;
+    else
+        np_imagined_made(memory->address, near[0], memory->bytes);
     return 0;
 }
 

@@ -32,6 +32,11 @@ static void set_end(const struct np_view *view, json_t *row, const char *client_
     np_json_set(row, pid_key, known ? json_integer(view->board.clients[client].pid) : json_null());
 }
 
+static void set_node(json_t *row, const char *key, int node)
+{
+    np_json_set(row, key, node >= 0 ? json_integer(node) : json_null());
+}
+
 static json_t *describe_lane(const struct np_view *view, uint32_t lane, struct np_lane_shared *shared)
 {
     const struct np_lane_entry *entry = &view->board.lanes[lane];
@@ -43,6 +48,8 @@ static json_t *describe_lane(const struct np_view *view, uint32_t lane, struct n
     np_json_set_text(row, "state", lane_state_text(np_load32(&shared->state, memory_order_acquire)));
     set_end(view, row, "sender_client", "sender_pid", np_load32(&entry->sender, memory_order_acquire));
     set_end(view, row, "receiver_client", "receiver_pid", np_load32(&entry->receiver, memory_order_acquire));
+    set_node(row, "node", entry->node); /* of its memory */
+    set_node(row, "receiver_node", (int)np_load32(&shared->receiver_node, memory_order_relaxed) - 1);
     np_json_set_count(row, "capacity", capacity);
     np_json_set_count(row, "depth", entry->kind == NP_LANE_HOME ? 0 : np_lane_depth(shared, capacity)); /* its lanes have them */
     /* relaxed, all of them: shown to people */
