@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The counters of placement, exactly: a script of gets and puts by a thread that is now on the one and now on the other node, each step
- * with what it must add to the counters of both nodes and of no other.
+ * The counters of placement, exactly: a script of gets and puts by a thread that is now on the one and now on the other
+ * node, each step with what it must add to the counters of both nodes and of no other.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,20 +29,24 @@ static struct counters read_node(int node)
     struct numapool_stats stats = { .size = sizeof stats };
     if (numapool_stats_read(pool, node, &stats) < 0)
         return (struct counters){ 0 }; /* a node without slots */
-    return (struct counters){ stats.local, stats.remote, stats.foreign, stats.spilled, stats.homeless, stats.home_returns, stats.followed };
+    return (struct counters){ stats.local,    stats.remote,       stats.foreign, stats.spilled,
+                              stats.homeless, stats.home_returns, stats.followed };
 }
 
 static void tell(const char *whose, const struct counters *c)
 {
-    harness_note("%s: local %llu, remote %llu, foreign %llu, spilled %llu, homeless %llu, home returns %llu, followed %llu", whose,
-                 (unsigned long long)c->local, (unsigned long long)c->remote, (unsigned long long)c->foreign, (unsigned long long)c->spilled,
-                 (unsigned long long)c->homeless, (unsigned long long)c->home_returns, (unsigned long long)c->followed);
+    harness_note(
+        "%s: local %llu, remote %llu, foreign %llu, spilled %llu, homeless %llu, home returns %llu, followed %llu",
+        whose, (unsigned long long)c->local, (unsigned long long)c->remote, (unsigned long long)c->foreign,
+        (unsigned long long)c->spilled, (unsigned long long)c->homeless, (unsigned long long)c->home_returns,
+        (unsigned long long)c->followed);
 }
 
 static struct counters since(const struct counters *now, const struct counters *then)
 {
-    return (struct counters){ now->local - then->local, now->remote - then->remote, now->foreign - then->foreign,
-                              now->spilled - then->spilled, now->homeless - then->homeless, now->home_returns - then->home_returns,
+    return (struct counters){ now->local - then->local,       now->remote - then->remote,
+                              now->foreign - then->foreign,   now->spilled - then->spilled,
+                              now->homeless - then->homeless, now->home_returns - then->home_returns,
                               now->followed - then->followed };
 }
 
@@ -119,14 +123,17 @@ static void run_script(const char *name)
     take(of_here, BULK);
     expect_added("taken by a thread on the other node: remote", (struct counters){ .remote = BULK }, nothing);
     give_all(of_there);
-    expect_added("given to a magazine of the other node: home returns", (struct counters){ .home_returns = 2 * BULK }, nothing);
+    expect_added("given to a magazine of the other node: home returns", (struct counters){ .home_returns = 2 * BULK },
+                 nothing);
     take(own, BULK);
-    expect_added("the thread's own magazine followed it: followed, and local there", nothing, (struct counters){ .local = BULK, .followed = 1 });
+    expect_added("the thread's own magazine followed it: followed, and local there", nothing,
+                 (struct counters){ .local = BULK, .followed = 1 });
     give_all(own);
     expect_added("and nothing had to go home", nothing, nothing);
     machine_run_on_node(&machine, here);
     take(of_here, SLOTS + OVER);
-    expect_added("more than the node has: foreign, and spilled and remote on the other", (struct counters){ .local = SLOTS, .foreign = OVER },
+    expect_added("more than the node has: foreign, and spilled and remote on the other",
+                 (struct counters){ .local = SLOTS, .foreign = OVER },
                  (struct counters){ .remote = OVER, .spilled = OVER });
     give_all(of_here);
     expect_added("the others' go home", nothing, (struct counters){ .home_returns = OVER });
@@ -145,7 +152,8 @@ static bool create(bool on_both)
     options.node_slots = node_slots;
     options.nodes = MACHINE_NODES_MAX;
     options.policy = NUMAPOOL_EXPLICIT;
-    return harness_expect(numapool_create(&pool, &options) == 0, "a pool on %s is made", on_both ? "both nodes" : "one node");
+    return harness_expect(numapool_create(&pool, &options) == 0, "a pool on %s is made",
+                          on_both ? "both nodes" : "one node");
 }
 
 static void without_home(void)
@@ -155,7 +163,8 @@ static void without_home(void)
     for (unsigned i = 0; i < machine.node_count; i++)
         before[machine.nodes[i].number] = read_node(machine.nodes[i].number);
     take(numapool_thread_magazine(pool), BULK);
-    expect_added("taken by a thread whose node has no slots: remote and homeless", (struct counters){ .remote = BULK, .homeless = BULK }, nothing);
+    expect_added("taken by a thread whose node has no slots: remote and homeless",
+                 (struct counters){ .remote = BULK, .homeless = BULK }, nothing);
     give_all(numapool_thread_magazine(pool));
     expect_added("given back: nothing", nothing, nothing);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * No slot drifts to another node, and none is lost: embedded, and three clients of a daemon that send each other messages. A run in
- * which the library does not take slots home (drift_mutant, of the same sources) must show the drift, and a page that this test moves
- * itself must be found: else this test could not see what it looks for.
+ * No slot drifts to another node, and none is lost: embedded, and three clients of a daemon that send each other
+ * messages. A run in which the library does not take slots home (drift_mutant, of the same sources) must show the
+ * drift, and a page that this test moves itself must be found: else this test could not see what it looks for.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,8 @@ static void look_where_pages_are(struct drift_plan *plan, struct numapool_pool *
         drift_wrong(plan, "move_pages: %s", strerror(-result));
     if (numapool_verify(pool, &misplaced) < 0)
         drift_wrong(plan, "verify: %s", numapool_errormsg());
-    atomic_fetch_add_explicit(&plan->pages_looked_at, pages.looked_at, memory_order_relaxed); /* relaxed, all: read when all have ended */
+    atomic_fetch_add_explicit(&plan->pages_looked_at, pages.looked_at,
+                              memory_order_relaxed); /* relaxed, all: read when all have ended */
     atomic_fetch_add_explicit(&plan->pages_elsewhere, pages.elsewhere + pages.not_there, memory_order_relaxed);
     atomic_fetch_add_explicit(&plan->verify_misplaced, misplaced, memory_order_relaxed);
     plan->pages = pages;
@@ -34,16 +35,19 @@ static void tell_nodes(const struct drift_plan *plan, struct numapool_pool *pool
         struct numapool_stats stats = { .size = sizeof stats };
         const int node = plan->machine.nodes[i].number;
         if (numapool_stats_read(pool, node, &stats) == 0)
-            harness_note("node %d: %llu slots moved locally, %llu to threads elsewhere, %llu spilled, %llu foreign, %llu came home, "
-                         "%llu magazines followed their threads here", node, (unsigned long long)stats.local,
-                         (unsigned long long)stats.remote, (unsigned long long)stats.spilled, (unsigned long long)stats.foreign,
+            harness_note("node %d: %llu slots moved locally, %llu to threads elsewhere, %llu spilled, %llu foreign, "
+                         "%llu came home, "
+                         "%llu magazines followed their threads here",
+                         node, (unsigned long long)stats.local, (unsigned long long)stats.remote,
+                         (unsigned long long)stats.spilled, (unsigned long long)stats.foreign,
                          (unsigned long long)stats.home_returns, (unsigned long long)stats.followed);
     }
 }
 
 static void expect_no_error(const struct drift_plan *plan, const char *run)
 {
-    harness_expect(drift_told(&plan->errors) == 0, "%s: no call failed and no slot was two threads' (%llu times; first: %s)", run,
+    harness_expect(drift_told(&plan->errors) == 0,
+                   "%s: no call failed and no slot was two threads' (%llu times; first: %s)", run,
                    (unsigned long long)drift_told(&plan->errors), plan->first_error[0] ? plan->first_error : "-");
 }
 
@@ -51,20 +55,24 @@ static void expect_of_slots(const struct drift_plan *plan, const char *run)
 {
     drift_tell_run(plan, run);
     expect_no_error(plan, run);
-    harness_expect(drift_told(&plan->done.gets) > 0 && drift_told(&plan->done.sent) > 0 && drift_told(&plan->done.handed) > 0 && drift_told(&plan->done.hops) > 0,
+    harness_expect(drift_told(&plan->done.gets) > 0 && drift_told(&plan->done.sent) > 0 &&
+                       drift_told(&plan->done.handed) > 0 && drift_told(&plan->done.hops) > 0,
                    "%s: slots went every way there is", run);
-    harness_expect(drift_told(&plan->slots_looked_at) > 0 && drift_told(&plan->foreign) == 0 && drift_told(&plan->unknown) == 0,
-                   "%s: every slot of every magazine and depot is of its node (%llu of %llu are not)", run,
-                   (unsigned long long)drift_told(&plan->foreign), (unsigned long long)drift_told(&plan->slots_looked_at));
-    harness_expect(plan->words_looked_at > 0 && plan->lost == 0 && plan->twice == 0, "%s: none is lost (%llu) or two's (%llu)", run,
-                   (unsigned long long)plan->lost, (unsigned long long)plan->twice);
+    harness_expect(
+        drift_told(&plan->slots_looked_at) > 0 && drift_told(&plan->foreign) == 0 && drift_told(&plan->unknown) == 0,
+        "%s: every slot of every magazine and depot is of its node (%llu of %llu are not)", run,
+        (unsigned long long)drift_told(&plan->foreign), (unsigned long long)drift_told(&plan->slots_looked_at));
+    harness_expect(plan->words_looked_at > 0 && plan->lost == 0 && plan->twice == 0,
+                   "%s: none is lost (%llu) or two's (%llu)", run, (unsigned long long)plan->lost,
+                   (unsigned long long)plan->twice);
 }
 
 static void expect_of_pages(const struct drift_plan *plan, const char *run)
 {
     harness_expect(drift_told(&plan->pages_looked_at) > 0 && drift_told(&plan->pages_elsewhere) == 0,
                    "%s: every page of words and payload is on its node (%llu of %llu are not)", run,
-                   (unsigned long long)drift_told(&plan->pages_elsewhere), (unsigned long long)drift_told(&plan->pages_looked_at));
+                   (unsigned long long)drift_told(&plan->pages_elsewhere),
+                   (unsigned long long)drift_told(&plan->pages_looked_at));
     harness_expect(drift_told(&plan->verify_misplaced) == 0, "%s: numapool_verify finds so too", run);
 }
 
@@ -103,7 +111,8 @@ static int run_client(void *context)
     struct numapool_client *client;
     crew.plan = start->plan;
     crew.process = start->process;
-    if (numapool_connect(&client, start->socket) < 0 || numapool_open(client, DRIFT_POOL, NUMAPOOL_PREFAULT, &crew.pool) < 0) {
+    if (numapool_connect(&client, start->socket) < 0 ||
+        numapool_open(client, DRIFT_POOL, NUMAPOOL_PREFAULT, &crew.pool) < 0) {
         harness_note("client %u: %s", start->process, numapool_errormsg());
         return 1;
     }
@@ -165,17 +174,20 @@ static void one_page_elsewhere(void)
     char *page = pa->arena.data + 5 * 4096;
     const int other = pool->arenas[np_pool_arena_count(pool) - 1].arena.node;
     int looked = look_at_pages(pool, &before), moved = machine_page_move(page, other);
-    harness_expect(looked == 0 && before.looked_at > 0 && before.elsewhere + before.not_there == 0, "all %llu pages are right at first",
-                   (unsigned long long)before.looked_at);
-    harness_expect(moved == 0, "one page is moved to node %d (%s)", other, moved < 0 ? strerror(-moved) : "it is there");
+    harness_expect(looked == 0 && before.looked_at > 0 && before.elsewhere + before.not_there == 0,
+                   "all %llu pages are right at first", (unsigned long long)before.looked_at);
+    harness_expect(moved == 0, "one page is moved to node %d (%s)", other,
+                   moved < 0 ? strerror(-moved) : "it is there");
     looked = look_at_pages(pool, &after);
-    harness_expect(looked == 0 && after.elsewhere == 1 && after.not_there == 0, "this test sees exactly one elsewhere (%llu)",
-                   (unsigned long long)after.elsewhere);
+    harness_expect(looked == 0 && after.elsewhere == 1 && after.not_there == 0,
+                   "this test sees exactly one elsewhere (%llu)", (unsigned long long)after.elsewhere);
     looked = numapool_verify(pool, &misplaced);
-    harness_expect(looked == 0 && misplaced == 1, "numapool_verify sees exactly one (%llu)", (unsigned long long)misplaced);
+    harness_expect(looked == 0 && misplaced == 1, "numapool_verify sees exactly one (%llu)",
+                   (unsigned long long)misplaced);
     moved = machine_page_move(page, pa->arena.node);
-    harness_expect(moved == 0 && look_at_pages(pool, &mended) == 0 && mended.elsewhere == 0 && numapool_verify(pool, &misplaced) == 0 &&
-                       misplaced == 0, "and none when it is back");
+    harness_expect(moved == 0 && look_at_pages(pool, &mended) == 0 && mended.elsewhere == 0 &&
+                       numapool_verify(pool, &misplaced) == 0 && misplaced == 0,
+                   "and none when it is back");
     harness_expect(numapool_close(pool) == 0, "the small pool can be closed");
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Slots that wander: threads on every CPU of every node, and some that move between nodes, take slots and give them back, hand them to
- * threads of other nodes, and send them to other processes. At the end of each round all stand still, and every slot is looked at.
+ * Slots that wander: threads on every CPU of every node, and some that move between nodes, take slots and give them
+ * back, hand them to threads of other nodes, and send them to other processes. At the end of each round all stand
+ * still, and every slot is looked at.
  *
  *   drift.c         embedded and clients; what is expected of them
  *   drift_mutant.c  the control run, of a library that does not take slots home
@@ -40,7 +41,7 @@ struct drift_done {
 struct drift_plan {
     unsigned processes, threads; /* of each process */
     unsigned rounds;
-    unsigned steps;              /* of a thread in a round */
+    unsigned steps; /* of a thread in a round */
     uint64_t seed;
     struct machine machine;
     pthread_barrier_t stopped;   /* all threads and all main threads */
@@ -56,7 +57,7 @@ struct drift_plan {
     char first_error[256];                 /* written by who raised errors from 0 */
     struct machine_pages pages;            /* as the last process to look found them */
     _Atomic uint64_t pages_looked_at, pages_elsewhere, verify_misplaced;
-    struct look_claims *claims;            /* at the same address in all */
+    struct look_claims *claims; /* at the same address in all */
 };
 
 struct drift_queue {
@@ -69,10 +70,10 @@ struct drift_crew;
 
 struct drift_thread {
     struct drift_crew *crew;
-    unsigned number;      /* in its process */
-    uint64_t stamp;       /* in the first word of each slot that it has; of nobody else's */
+    unsigned number; /* in its process */
+    uint64_t stamp;  /* in the first word of each slot that it has; of nobody else's */
     uint64_t random;
-    bool hops;            /* from node to node; others stay on one CPU */
+    bool hops;                             /* from node to node; others stay on one CPU */
     struct numapool_magazine *own, *fixed; /* of the thread, which follows it; of a node, which does not */
     struct numapool_sender *sender;        /* one of both or none */
     struct numapool_receiver *receiver;
@@ -92,8 +93,10 @@ struct drift_crew {
 };
 
 struct drift_plan *drift_plan_make(unsigned processes, unsigned steps);
-/* Of an embedded pool with the same number of slots on every node, whatever it has of CPUs. Ends the program where there is none. */
-struct numapool_pool *drift_pool_create(const struct machine *machine, uint64_t slots, uint64_t slot_bytes, const char *name);
+/* Of an embedded pool with the same number of slots on every node, whatever it has of CPUs. Ends the program where
+ * there is none. */
+struct numapool_pool *drift_pool_create(const struct machine *machine, uint64_t slots, uint64_t slot_bytes,
+                                        const char *name);
 void drift_tell_run(const struct drift_plan *plan, const char *run);
 /* A count, when all who add to it have ended. */
 uint64_t drift_told(const _Atomic uint64_t *count);

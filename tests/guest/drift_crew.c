@@ -8,7 +8,8 @@
 
 void drift_wrong(struct drift_plan *plan, const char *format, ...)
 {
-    if (atomic_fetch_add_explicit(&plan->errors, 1, memory_order_relaxed) > 0) /* relaxed: who raised it from 0 writes, read when all have ended */
+    if (atomic_fetch_add_explicit(&plan->errors, 1, memory_order_relaxed) >
+        0) /* relaxed: who raised it from 0 writes, read when all have ended */
         return;
     va_list arguments;
     va_start(arguments, format);
@@ -16,7 +17,9 @@ void drift_wrong(struct drift_plan *plan, const char *format, ...)
     va_end(arguments);
 }
 
-#define ADD(sum, what, from) atomic_fetch_add_explicit(&(sum).what, atomic_exchange_explicit(&(from).what, 0, memory_order_relaxed), memory_order_relaxed)
+#define ADD(sum, what, from)                                                                                           \
+    atomic_fetch_add_explicit(&(sum).what, atomic_exchange_explicit(&(from).what, 0, memory_order_relaxed),            \
+                              memory_order_relaxed)
 
 static void add_up(struct drift_plan *plan, struct drift_thread *thread)
 {

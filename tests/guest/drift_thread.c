@@ -4,7 +4,8 @@
 
 #include "drift.h"
 
-#define COUNT(thread, what, n) atomic_fetch_add_explicit(&(thread)->done.what, (n), memory_order_relaxed) /* relaxed: figures */
+#define COUNT(thread, what, n)                                                                                         \
+    atomic_fetch_add_explicit(&(thread)->done.what, (n), memory_order_relaxed) /* relaxed: figures */
 
 enum { BURST = 256, BULK_MAX = 24 };
 
@@ -13,18 +14,19 @@ enum { BURST = 256, BULK_MAX = 24 };
 /* The first word of a slot says which thread has it, 0: none. Whoever takes one that somebody has finds it out here. */
 static void take_up(struct drift_thread *thread, void *slot, uint64_t expected)
 {
-    uint64_t found = __atomic_exchange_n((uint64_t *)slot, thread->stamp, __ATOMIC_RELAXED); /* relaxed: ordered by how the slot came here */
+    uint64_t found = __atomic_exchange_n((uint64_t *)slot, thread->stamp,
+                                         __ATOMIC_RELAXED); /* relaxed: ordered by how the slot came here */
     if (found != expected)
-        drift_wrong(thread->crew->plan, "a slot that came to thread %llx said that %llx has it", (unsigned long long)thread->stamp,
-                    (unsigned long long)found);
+        drift_wrong(thread->crew->plan, "a slot that came to thread %llx said that %llx has it",
+                    (unsigned long long)thread->stamp, (unsigned long long)found);
 }
 
 static void lay_down(struct drift_thread *thread, void *slot, uint64_t left)
 {
     uint64_t found = __atomic_exchange_n((uint64_t *)slot, left, __ATOMIC_RELAXED); /* relaxed: as above */
     if (found != thread->stamp)
-        drift_wrong(thread->crew->plan, "a slot of thread %llx said that %llx has it", (unsigned long long)thread->stamp,
-                    (unsigned long long)found);
+        drift_wrong(thread->crew->plan, "a slot of thread %llx said that %llx has it",
+                    (unsigned long long)thread->stamp, (unsigned long long)found);
 }
 
 static struct numapool_magazine *some_magazine(struct drift_thread *thread)
@@ -102,7 +104,8 @@ static void put_bulk(struct drift_thread *thread)
 /* The warm path, many times; what is taken of the one magazine is given to the other every eighth time. */
 static void burst(struct drift_thread *thread)
 {
-    struct numapool_magazine *from = some_magazine(thread), *to = harness_below(&thread->random, 8) ? from : some_magazine(thread);
+    struct numapool_magazine *from = some_magazine(thread),
+                             *to = harness_below(&thread->random, 8) ? from : some_magazine(thread);
     unsigned done = 0;
     for (; done < BURST; done++) {
         void *slot = numapool_get(from);
@@ -263,13 +266,15 @@ static void end_messages(struct drift_thread *thread)
     if (thread->sender) {
         int left = numapool_sender_close(thread->sender, INT64_C(10000000000));
         if (left != 0)
-            drift_wrong(plan, "a sender closed with %d: %s", left, left < 0 ? numapool_errormsg() : "messages that nobody has released");
+            drift_wrong(plan, "a sender closed with %d: %s", left,
+                        left < 0 ? numapool_errormsg() : "messages that nobody has released");
         atomic_fetch_sub_explicit(&plan->senders_open, 1, memory_order_release); /* pairs with the look below */
     }
     if (!thread->receiver)
         return;
     while (atomic_load_explicit(&plan->senders_open, memory_order_acquire) > 0) {
-        int got = numapool_receive(thread->receiver, thread->held + thread->held_count, DRIFT_HELD - thread->held_count, 2000000);
+        int got = numapool_receive(thread->receiver, thread->held + thread->held_count, DRIFT_HELD - thread->held_count,
+                                   2000000);
         thread->held_count += got > 0 ? (unsigned)got : 0;
         while (thread->held_count > 0)
             let_go_of_message(thread, false);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Processes on all nodes that send, forward, receive, keep, take and give back are killed one after the other, the daemon's worker among
- * them. Nothing is lost, every word is right, and every page is where it was.
+ * Processes on all nodes that send, forward, receive, keep, take and give back are killed one after the other, the
+ * daemon's worker among them. Nothing is lost, every word is right, and every page is where it was.
  *
  * Environment: NUMAPOOL_TEST_SECONDS  no more kills after so many seconds (12)
  */
@@ -30,8 +30,13 @@ static void run_on_next_cpu(void)
 
 static pid_t start_role(struct ledger *ledger, const char *socket, unsigned place)
 {
-    struct role_start start = { .ledger = ledger, .socket = socket, .role = roles[place], .incarnation = ++born, .place = place,
-                                .seed = harness_random(&random_state), .lane_slots = 64 };
+    struct role_start start = { .ledger = ledger,
+                                .socket = socket,
+                                .role = roles[place],
+                                .incarnation = ++born,
+                                .place = place,
+                                .seed = harness_random(&random_state),
+                                .lane_slots = 64 };
     return role_spawn(&start);
 }
 
@@ -67,8 +72,8 @@ static void kill_them(const struct harness_daemon *daemon, struct ledger *ledger
     }
     for (unsigned place = 0; place < PLACES; place++)
         harness_kill(pids[place]);
-    harness_figure("guest.kills", "%u processes on %u nodes killed at work, %u workers of the daemon", kills, machine_nodes_with_cpus(&machine),
-                   workers);
+    harness_figure("guest.kills", "%u processes on %u nodes killed at work, %u workers of the daemon", kills,
+                   machine_nodes_with_cpus(&machine), workers);
     harness_expect(kills > 0 && born == kills + PLACES, "all who were killed were followed by others");
 }
 

@@ -15,7 +15,8 @@ void look_claims_begin(struct look_claims *claims, unsigned arenas, uint64_t slo
     claims->arenas = arenas;
     claims->slots = (uint32_t)slots;
     for (uint64_t i = 0; i < arenas * slots; i++)
-        atomic_store_explicit(&claims->of[i], 0, memory_order_relaxed); /* relaxed, all: all others stand still at a barrier */
+        atomic_store_explicit(&claims->of[i], 0,
+                              memory_order_relaxed); /* relaxed, all: all others stand still at a barrier */
 }
 
 bool look_claim(struct look_claims *claims, const struct numapool_pool *pool, const void *slot)
@@ -28,7 +29,8 @@ bool look_claim(struct look_claims *claims, const struct numapool_pool *pool, co
     return true;
 }
 
-static void look_at_slot(const struct numapool_pool *pool, const void *slot, int node, struct look_claims *claims, struct look_caches *caches)
+static void look_at_slot(const struct numapool_pool *pool, const void *slot, int node, struct look_claims *claims,
+                         struct look_caches *caches)
 {
     uint64_t index;
     const struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
@@ -42,8 +44,8 @@ static void look_at_slot(const struct numapool_pool *pool, const void *slot, int
         caches->by_node[node][pa->arena.node]++;
 }
 
-static void look_at_slots(const struct numapool_pool *pool, void *const *slots, uint32_t count, int node, struct look_claims *claims,
-                          struct look_caches *caches)
+static void look_at_slots(const struct numapool_pool *pool, void *const *slots, uint32_t count, int node,
+                          struct look_claims *claims, struct look_caches *caches)
 {
     for (uint32_t i = 0; i < count; i++)
         look_at_slot(pool, slots[i], node, claims, caches);
@@ -53,7 +55,8 @@ void look_at_caches(const struct numapool_pool *pool, struct look_claims *claims
 {
     for (struct np_magazine *magazine = pool->magazines; magazine; magazine = magazine->next) {
         caches->magazines++;
-        look_at_slots(pool, magazine->slots, np_magazine_count(magazine), pool->arenas[magazine->arena].arena.node, claims, caches);
+        look_at_slots(pool, magazine->slots, np_magazine_count(magazine), pool->arenas[magazine->arena].arena.node,
+                      claims, caches);
         for (unsigned arena = 0; arena < magazine->outbound_arenas; arena++)
             look_at_slots(pool, magazine->outbound + (size_t)arena * NP_OUTBOUND_SLOTS, magazine->outbound_count[arena],
                           pool->arenas[arena].arena.node, claims, caches);
@@ -88,8 +91,10 @@ void look_at_words(const struct numapool_pool *pool, struct look_claims *claims,
     for (unsigned arena = 0; arena < np_pool_arena_count(pool); arena++) {
         const struct np_arena *a = &pool->arenas[arena].arena;
         for (uint64_t i = 0; i < a->slots; i++) {
-            unsigned claimed = atomic_load_explicit(&claims->of[arena * (uint64_t)claims->slots + i], memory_order_relaxed);
-            judge_word(np_load64(&a->words[i], memory_order_relaxed), claimed, words); /* relaxed: nobody changes it now */
+            unsigned claimed = atomic_load_explicit(&claims->of[arena * (uint64_t)claims->slots + i],
+                                                    memory_order_relaxed);
+            judge_word(np_load64(&a->words[i], memory_order_relaxed), claimed,
+                       words); /* relaxed: nobody changes it now */
         }
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Looks below the public interface of a pool whose threads all stand still: what is in which magazine and depot, what each word says,
- * where each page is.
+ * Looks below the public interface of a pool whose threads all stand still: what is in which magazine and depot, what
+ * each word says, where each page is.
  */
 #ifndef NUMAPOOL_TESTS_GUEST_LOOK_H
 #define NUMAPOOL_TESTS_GUEST_LOOK_H

@@ -110,7 +110,8 @@ void machine_tell(const struct machine *machine)
 {
     for (unsigned i = 0; i < machine->node_count; i++) {
         const struct machine_node *node = &machine->nodes[i];
-        printf("     node %d: %u CPUs, %llu MiB, distances", node->number, node->cpu_count, (unsigned long long)(node->memory_bytes >> 20));
+        printf("     node %d: %u CPUs, %llu MiB, distances", node->number, node->cpu_count,
+               (unsigned long long)(node->memory_bytes >> 20));
         for (unsigned other = 0; other < machine->node_count; other++)
             printf(" %u", node->distance[other]);
         printf("\n");

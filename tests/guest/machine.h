@@ -46,7 +46,8 @@ struct machine_pages {
     uint64_t looked_at, elsewhere, not_there;
     uint64_t on[MACHINE_NODES_MAX]; /* by number of the node */
 };
-/* Asks the kernel where they are, each of them, and adds it; the memory is read before, so that this process maps it. -errno. */
+/* Asks the kernel where they are, each of them, and adds it; the memory is read before, so that this process maps it.
+ * -errno. */
 int machine_pages_look(const void *address, size_t bytes, int node, struct machine_pages *pages);
 /* Moves the page at that address, whoever maps it. 0; -errno: why not. */
 int machine_page_move(void *address, int node);

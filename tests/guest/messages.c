@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Messages from each node to each: payload is on the receiver's node, whether it was loaned for a message or simply loaned; so is the lane;
- * and what the receiver has released goes home. A sender with a magazine of its user's loans from that one.
+ * Messages from each node to each: payload is on the receiver's node, whether it was loaned for a message or simply
+ * loaned; so is the lane; and what the receiver has released goes home. A sender with a magazine of its user's loans
+ * from that one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@
 
 enum { SLOTS_A_NODE = 4096, SLOT_BYTES = 512, MESSAGES = 400, LANE_SLOTS = 64 };
 enum way { WAY_LOAN, WAY_LOAN_FOR, WAY_MAGAZINE, WAYS };
-static const char *const way_names[WAYS] = { "loaned", "loaned for the message", "loaned from a magazine of the sender's node" };
+static const char *const way_names[WAYS] = { "loaned", "loaned for the message",
+                                             "loaned from a magazine of the sender's node" };
 
 static struct machine machine;
 static struct machine_pages lane_pages;
@@ -108,7 +110,8 @@ static void look_at_lanes(const struct numapool_receiver *receiver, int node, st
     }
 }
 
-static void receive_all(struct numapool_pool *pool, struct numapool_receiver *receiver, int node, struct received *received)
+static void receive_all(struct numapool_pool *pool, struct numapool_receiver *receiver, int node,
+                        struct received *received)
 {
     struct numapool_msg messages[16];
     while (received->count < MESSAGES) {
@@ -147,12 +150,15 @@ static void from_to(struct numapool_pool *pool, struct sending *sending, int fro
     pid_t pid = harness_fork(run_sender, sending);
     receive_all(pool, receiver, to, &received);
     int ended = harness_join(pid, INT64_C(20000000000));
-    harness_expect(ended == 0 && received.in_order == MESSAGES && received.on[expected] == MESSAGES && sending->foreign + sending->unknown == 0,
-                   "from node %d to node %d, %s: %u of %u messages on node %d (%u on the sender's), the sender ended with %d %s", from, to,
-                   way_names[way], received.on[expected], received.count, expected, received.on[from], ended, sending->sentence);
+    harness_expect(
+        ended == 0 && received.in_order == MESSAGES && received.on[expected] == MESSAGES &&
+            sending->foreign + sending->unknown == 0,
+        "from node %d to node %d, %s: %u of %u messages on node %d (%u on the sender's), the sender ended with %d %s",
+        from, to, way_names[way], received.on[expected], received.count, expected, received.on[from], ended,
+        sending->sentence);
     harness_expect(received.lanes.looked_at > 0 && received.lanes.elsewhere + received.lanes.not_there == 0,
-                   "and the lane's %llu pages on node %d (%llu are not)", (unsigned long long)received.lanes.looked_at, to,
-                   (unsigned long long)received.lanes.elsewhere);
+                   "and the lane's %llu pages on node %d (%llu are not)", (unsigned long long)received.lanes.looked_at,
+                   to, (unsigned long long)received.lanes.elsewhere);
     lane_pages.looked_at += received.lanes.looked_at;
     numapool_receiver_close(receiver);
 }
@@ -172,15 +178,16 @@ int main(int argc, char **argv)
     if (sending == MAP_FAILED || !harness_expect(harness_daemon_start(&daemon, spec), "the daemon starts"))
         return harness_end();
     sending->socket = daemon.socket;
-    if (harness_expect(numapool_connect(&client, daemon.socket) == 0 && numapool_open(client, POOL, 0, &pool) == 0, "the receiver's process joins")) {
+    if (harness_expect(numapool_connect(&client, daemon.socket) == 0 && numapool_open(client, POOL, 0, &pool) == 0,
+                       "the receiver's process joins")) {
         for (unsigned from = 0; from < machine.node_count; from++)
             for (unsigned to = 0; to < machine.node_count; to++)
                 for (enum way way = WAY_LOAN; way < WAYS; way++)
                     if (machine.nodes[from].cpu_count > 0 && machine.nodes[to].cpu_count > 0)
                         from_to(pool, sending, machine.nodes[from].number, machine.nodes[to].number, way);
         harness_expect(numapool_close(pool) == 0 && numapool_disconnect(client) == 0, "it leaves");
-        harness_figure("guest.messages", "%llu messages looked at, %llu pages of lanes", (unsigned long long)slots_looked_at,
-                       (unsigned long long)lane_pages.looked_at);
+        harness_figure("guest.messages", "%llu messages looked at, %llu pages of lanes",
+                       (unsigned long long)slots_looked_at, (unsigned long long)lane_pages.looked_at);
     }
     harness_expect_nothing_left(&daemon);
     harness_expect(harness_daemon_stop(&daemon) == 0, "SIGTERM ends the daemon with status 0");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A memory-only node is taken away while clients on all nodes work in slots of it, and comes back: the daemon says so and goes on, no
- * client fails, no byte changes, and verify is wrong for as long as pages are elsewhere, and right when the node is there again.
+ * A memory-only node is taken away while clients on all nodes work in slots of it, and comes back: the daemon says so
+ * and goes on, no client fails, no byte changes, and verify is wrong for as long as pages are elsewhere, and right when
+ * the node is there again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -40,7 +41,8 @@ struct start {
 
 static int failed(struct shared *shared, const char *call)
 {
-    if (atomic_fetch_add_explicit(&shared->failed, 1, memory_order_relaxed) == 0) /* relaxed: who raised it from 0 writes */
+    if (atomic_fetch_add_explicit(&shared->failed, 1, memory_order_relaxed) ==
+        0) /* relaxed: who raised it from 0 writes */
         snprintf(shared->sentence, sizeof shared->sentence, "%s: %.200s", call, numapool_errormsg());
     return 1;
 }
@@ -69,7 +71,8 @@ static int work(struct shared *shared, unsigned number, struct numapool_magazine
             return failed(shared, "get");
         fill(slots[i], numbers[i] = next += SLOT_BYTES);
     }
-    atomic_fetch_add_explicit(&shared->at_work, 1, memory_order_relaxed); /* relaxed, all: numbers that are waited for */
+    atomic_fetch_add_explicit(&shared->at_work, 1,
+                              memory_order_relaxed); /* relaxed, all: numbers that are waited for */
     for (unsigned i = 0; !atomic_load_explicit(&shared->over, memory_order_relaxed); i = (i + 1) % HELD) {
         if (!is_filled(slots[i], numbers[i]))
             atomic_fetch_add_explicit(&shared->wrong, 1, memory_order_relaxed);
@@ -99,7 +102,8 @@ static int run_client(void *context)
         numapool_magazine_open(pool, far_node, 0, &magazine) < 0)
         return failed(shared, "open");
     int result = work(shared, start->number, magazine);
-    if (result == 0 && (numapool_magazine_close(magazine) < 0 || numapool_close(pool) < 0 || numapool_disconnect(client) < 0))
+    if (result == 0 &&
+        (numapool_magazine_close(magazine) < 0 || numapool_close(pool) < 0 || numapool_disconnect(client) < 0))
         result = failed(shared, "close");
     return result;
 }
@@ -205,7 +209,8 @@ static void while_it_is_gone(const struct harness_daemon *daemon, struct shared 
     struct progress progress = begin_progress(shared);
     harness_expect(machine_node_bytes(far_node, "MemTotal") == 0, "node %d has no memory now", far_node);
     harness_expect(harness_wait_until(has_progressed, &progress, 20 * SECOND), "clients go on in slots that it had");
-    harness_expect(harness_wait_until(has_said_gone, (void *)(uintptr_t)daemon, 20 * SECOND), "the daemon says that node %d is gone", far_node);
+    harness_expect(harness_wait_until(has_said_gone, (void *)(uintptr_t)daemon, 20 * SECOND),
+                   "the daemon says that node %d is gone", far_node);
     harness_expect(verify(daemon) == 1, "numapoolctl verify says that pages are not where they should be");
     harness_expect(harness_tool(daemon, check) == 0, "numapoolctl check finds every word right");
     harness_expect(harness_daemon_worker(daemon) == worker, "the worker is the one that it was");
@@ -217,9 +222,11 @@ static void take_it_away(struct harness_daemon *daemon, struct shared *shared)
     const unsigned count = list_blocks(far_node, blocks);
     const pid_t worker = harness_daemon_worker(daemon);
     struct progress progress = begin_progress(shared);
-    harness_expect(harness_wait_until(has_progressed, &progress, 20 * SECOND), "clients work in slots of node %d", far_node);
+    harness_expect(harness_wait_until(has_progressed, &progress, 20 * SECOND), "clients work in slots of node %d",
+                   far_node);
     harness_expect(verify(daemon) == 0, "and every page is where it should be");
-    if (!harness_expect(count > 0 && set_blocks(blocks, count, "offline"), "the %u blocks of node %d are taken offline under load", count, far_node))
+    if (!harness_expect(count > 0 && set_blocks(blocks, count, "offline"),
+                        "the %u blocks of node %d are taken offline under load", count, far_node))
         return;
     while_it_is_gone(daemon, shared, worker);
     harness_expect(set_blocks(blocks, count, "online_movable"), "they are online again");
@@ -238,7 +245,8 @@ static void run(struct harness_daemon *daemon, struct shared *shared)
         starts[i] = (struct start){ shared, i };
         pids[i] = harness_fork(run_client, &starts[i]);
     }
-    if (harness_expect(harness_wait_until(are_at_work, shared, 20 * SECOND) && atomic_load_explicit(&shared->failed, memory_order_relaxed) == 0,
+    if (harness_expect(harness_wait_until(are_at_work, shared, 20 * SECOND) &&
+                           atomic_load_explicit(&shared->failed, memory_order_relaxed) == 0,
                        "clients of all nodes are at work"))
         take_it_away(daemon, shared);
     atomic_store_explicit(&shared->over, true, memory_order_relaxed);
@@ -247,10 +255,12 @@ static void run(struct harness_daemon *daemon, struct shared *shared)
     uint64_t rounds = 0;
     for (unsigned i = 0; i < CLIENTS; i++)
         rounds += shared->rounds[i];
-    harness_expect(ended == CLIENTS && shared->failed == 0, "no client failed (%llu; %s)", (unsigned long long)shared->failed,
-                   shared->sentence[0] ? shared->sentence : "-");
-    harness_expect(shared->wrong == 0, "no byte of %llu slots has changed (%llu have)", (unsigned long long)rounds, (unsigned long long)shared->wrong);
-    harness_figure("guest.offline", "%llu slots of a node that went and came back written and read by %d clients", (unsigned long long)rounds, CLIENTS);
+    harness_expect(ended == CLIENTS && shared->failed == 0, "no client failed (%llu; %s)",
+                   (unsigned long long)shared->failed, shared->sentence[0] ? shared->sentence : "-");
+    harness_expect(shared->wrong == 0, "no byte of %llu slots has changed (%llu have)", (unsigned long long)rounds,
+                   (unsigned long long)shared->wrong);
+    harness_figure("guest.offline", "%llu slots of a node that went and came back written and read by %d clients",
+                   (unsigned long long)rounds, CLIENTS);
 }
 
 int main(int argc, char **argv)
@@ -268,10 +278,14 @@ int main(int argc, char **argv)
         return harness_end();
     end += snprintf(spec, sizeof spec, POOL ",size=%d,node_slots=", SLOT_BYTES);
     for (int node = 0; node <= far_node; node++)
-        end += sprintf(end, "%s%d", node ? ":" : "", node == far_node ? SLOTS_FAR : machine_node(&machine, node) ? SLOTS_NEAR : 0);
+        end += sprintf(end, "%s%d", node ? ":" : "",
+                       node == far_node               ? SLOTS_FAR
+                       : machine_node(&machine, node) ? SLOTS_NEAR
+                                                      : 0);
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     harness_daemon_prepare(&daemon);
-    if (shared != MAP_FAILED && harness_expect(harness_daemon_start_with(&daemon, spec, patrol), "the daemon starts with a pool on node %d", far_node)) {
+    if (shared != MAP_FAILED && harness_expect(harness_daemon_start_with(&daemon, spec, patrol),
+                                               "the daemon starts with a pool on node %d", far_node)) {
         run(&daemon, shared);
         harness_expect_nothing_left(&daemon);
         harness_expect(harness_daemon_stop(&daemon) == 0, "SIGTERM ends the daemon with status 0");

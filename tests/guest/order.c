@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where a slot comes from when a node has none left: of a pool that prefers, from the nearest node by the distances of /sys, one node
- * after the other; of a strict one, from nowhere, and who waits is woken by a slot of his own node. And a thread's magazine is on the node
- * that the thread runs on, or on the nearest where there are slots.
+ * Where a slot comes from when a node has none left: of a pool that prefers, from the nearest node by the distances of
+ * /sys, one node after the other; of a strict one, from nowhere, and who waits is woken by a slot of his own node. And
+ * a thread's magazine is on the node that the thread runs on, or on the nearest where there are slots.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -71,7 +71,8 @@ static int compare_from;
 static int compare_nearness(const void *a, const void *b)
 {
     const int one = *(const int *)a, other = *(const int *)b;
-    const unsigned near = machine_distance(&machine, compare_from, one), far = machine_distance(&machine, compare_from, other);
+    const unsigned near = machine_distance(&machine, compare_from, one),
+                   far = machine_distance(&machine, compare_from, other);
     return near != far ? (near < far ? -1 : 1) : one - other;
 }
 
@@ -87,7 +88,8 @@ static void tell_order(char *text, size_t bytes, const int *order)
 {
     size_t length = 0;
     for (unsigned i = 0; i < machine.node_count; i++)
-        length += (size_t)snprintf(text + length, bytes - length, "%s%d (%u)", i ? ", " : "", order[i], machine_distance(&machine, order[0], order[i]));
+        length += (size_t)snprintf(text + length, bytes - length, "%s%d (%u)", i ? ", " : "", order[i],
+                                   machine_distance(&machine, order[0], order[i]));
 }
 
 /* All slots of the pool, one by one or by `bulk`, from a magazine of `node`: whether they come in that order. */
@@ -119,8 +121,9 @@ static void take_in_order(int node, unsigned bulk)
     }
     slots_taken += taken;
     harness_expect(taken == SLOTS * machine.node_count && wrong == 0,
-                   "preferred, a magazine of node %d, %s: %u slots come from nodes %s, each exhausted before the next (%u did not)", node,
-                   bulk ? "in bulks" : "one by one", taken, text, wrong);
+                   "preferred, a magazine of node %d, %s: %u slots come from nodes %s, each exhausted before the next "
+                   "(%u did not)",
+                   node, bulk ? "in bulks" : "one by one", taken, text, wrong);
     harness_expect(numapool_get_wait(magazine, &slot, 0) == -EAGAIN, "and then it is empty");
     put_all(magazine, slots, taken);
     numapool_magazine_close(magazine);
@@ -186,7 +189,8 @@ static void wake_by_own_node(struct numapool_pool *pool, struct numapool_magazin
         }
     if (pthread_create(&thread, NULL, wait_for_slot, &waiter) != 0)
         exit(2);
-    harness_expect(harness_wait_until(sleeps, &waiter, INT64_C(10000000000)), "strict, node %d: somebody waits for a slot", node);
+    harness_expect(harness_wait_until(sleeps, &waiter, INT64_C(10000000000)),
+                   "strict, node %d: somebody waits for a slot", node);
     const long slept_before = thread_status(waiter.thread, "voluntary_ctxt_switches");
     for (unsigned i = 0; i < count; i++) {
         put_all(others[i], &far_slots[i], 1);
@@ -195,7 +199,8 @@ static void wake_by_own_node(struct numapool_pool *pool, struct numapool_magazin
     harness_sleep_ns(20000000);
     const long wakes = thread_status(waiter.thread, "voluntary_ctxt_switches") - slept_before;
     harness_expect(!atomic_load_explicit(&waiter.ended, memory_order_acquire) && wakes <= 2 * (long)count + 2,
-                   "strict, node %d: %u slots of other nodes are not his, and he was woken %ld times", node, count, wakes);
+                   "strict, node %d: %u slots of other nodes are not his, and he was woken %ld times", node, count,
+                   wakes);
     put_all(own, &own_slot, 1);
     numapool_flush(own);
     pthread_join(thread, NULL);
@@ -221,11 +226,13 @@ static void strict(int node)
         slots[taken++] = slot;
     }
     slots_taken += taken;
-    harness_expect(taken == SLOTS && wrong == 0, "strict, node %d: its %u slots and no other (%u of others)", node, taken, wrong);
+    harness_expect(taken == SLOTS && wrong == 0, "strict, node %d: its %u slots and no other (%u of others)", node,
+                   taken, wrong);
     harness_note("%s", numapool_errormsg());
     harness_expect(numapool_get_wait(magazine, &slot, 0) == -EAGAIN && numapool_get_bulk(magazine, bulk, 2) == -EAGAIN,
                    "strict, node %d: then -EAGAIN, though other nodes have slots", node);
-    harness_expect(numapool_get_wait(magazine, &slot, 5000000) == -ETIMEDOUT, "strict, node %d: who waits in vain is told so", node);
+    harness_expect(numapool_get_wait(magazine, &slot, 5000000) == -ETIMEDOUT,
+                   "strict, node %d: who waits in vain is told so", node);
     if (taken > 0 && machine.node_count > 1)
         wake_by_own_node(pool, magazine, node, slots[--taken]);
     put_all(magazine, slots, taken);
@@ -236,7 +243,8 @@ static void strict(int node)
 /* ---------------------------------------------------------------- threads that move */
 
 /* Takes slots until the magazine must have been refilled, and says on which node the last one is. */
-static int node_after_refill(struct numapool_pool *pool, struct numapool_magazine *magazine, void **slots, unsigned *count)
+static int node_after_refill(struct numapool_pool *pool, struct numapool_magazine *magazine, void **slots,
+                             unsigned *count)
 {
     unsigned in_stack = (unsigned)(magazine->top - magazine->bottom);
     for (unsigned i = 0; i <= in_stack; i++)
@@ -257,10 +265,12 @@ static void follow(void)
     unsigned count = 0, moves = 0, wrong = 0, not_counted = 0;
     struct numapool_pool *pool = create("follow", 0, NULL);
     machine_run_on_cpu(machine.cpus[0]);
-    struct numapool_magazine *magazine = numapool_thread_magazine(pool), *fixed = open_magazine(pool, machine.nodes[0].number);
+    struct numapool_magazine *magazine = numapool_thread_magazine(pool),
+                             *fixed = open_magazine(pool, machine.nodes[0].number);
     for (unsigned from = 0; from < machine.cpu_count; from++)
         for (unsigned to = 0; to < machine.cpu_count; to++) {
-            const int start = machine_node_of_cpu(&machine, machine.cpus[from]), node = machine_node_of_cpu(&machine, machine.cpus[to]);
+            const int start = machine_node_of_cpu(&machine, machine.cpus[from]),
+                      node = machine_node_of_cpu(&machine, machine.cpus[to]);
             if (start == node)
                 continue;
             machine_run_on_cpu(machine.cpus[from]);
@@ -273,11 +283,13 @@ static void follow(void)
             count = 0;
             moves++;
         }
-    harness_expect(moves > 0 && wrong == 0, "%u moves of a thread to another node: at its next refill its magazine is there (%u times not)",
+    harness_expect(moves > 0 && wrong == 0,
+                   "%u moves of a thread to another node: at its next refill its magazine is there (%u times not)",
                    moves, wrong);
     harness_expect(moves > 0 && not_counted == 0, "each is counted once (%u were not)", not_counted);
     machine_run_on_cpu(machine.cpus[machine.cpu_count - 1]);
-    harness_expect(node_after_refill(pool, fixed, slots, &count) == machine.nodes[0].number, "a magazine of a node by number stays there");
+    harness_expect(node_after_refill(pool, fixed, slots, &count) == machine.nodes[0].number,
+                   "a magazine of a node by number stays there");
     put_all(fixed, slots, count);
     numapool_magazine_close(fixed);
     end_pool(pool);
@@ -309,7 +321,8 @@ static void nearest_for_the_homeless(void)
                 cases++;
             }
     if (cases > 0)
-        harness_expect(wrong == 0, "%u threads whose node has no slots take the nearest node's (%u do not)", cases, wrong);
+        harness_expect(wrong == 0, "%u threads whose node has no slots take the nearest node's (%u do not)", cases,
+                       wrong);
 }
 
 int main(int argc, char **argv)
@@ -325,7 +338,7 @@ int main(int argc, char **argv)
     if (machine_nodes_with_cpus(&machine) > 1)
         follow();
     nearest_for_the_homeless();
-    harness_figure("guest.order", "%llu slots taken from %u nodes until these were empty, each looked at", (unsigned long long)slots_taken,
-                   machine.node_count);
+    harness_figure("guest.order", "%llu slots taken from %u nodes until these were empty, each looked at",
+                   (unsigned long long)slots_taken, machine.node_count);
     return harness_end();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the memory of a pool is, by each policy: asked of the kernel page by page. The sizes of nodes and where devices are come from
- * /sys as well. Embedded pools, made by threads of each node.
+ * Where the memory of a pool is, by each policy: asked of the kernel page by page. The sizes of nodes and where devices
+ * are come from /sys as well. Embedded pools, made by threads of each node.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -25,7 +25,7 @@ struct outcome {
     char sentence[512];
     uint64_t slots[MACHINE_NODES_MAX]; /* by number of the node */
     uint64_t page_bytes;
-    bool pages_right;                  /* all of them, as the kernel says to this test, and to numapool_verify */
+    bool pages_right; /* all of them, as the kernel says to this test, and to numapool_verify */
 };
 
 static struct numapool_options options_of(enum numapool_policy policy, uint64_t flags, uint64_t slots)
@@ -50,7 +50,8 @@ static void look_at(struct numapool_pool *pool, struct outcome *outcome)
         counted += (pa->arena.data_bytes + 4095) / 4096 + pa->meta_bytes / 4096;
     }
     int looked = look_at_pages(pool, &pages), verified = numapool_verify(pool, &misplaced);
-    outcome->pages_right = looked == 0 && verified == 0 && misplaced == 0 && pages.looked_at == counted && pages.elsewhere + pages.not_there == 0;
+    outcome->pages_right = looked == 0 && verified == 0 && misplaced == 0 && pages.looked_at == counted &&
+                           pages.elsewhere + pages.not_there == 0;
     all_pages.looked_at += pages.looked_at;
     all_pages.elsewhere += pages.elsewhere + pages.not_there;
     for (int node = 0; node < MACHINE_NODES_MAX; node++)
@@ -106,7 +107,8 @@ static void evenly(void)
         right &= node->cpu_count > 0 ? slots == SLOTS / nodes || slots == SLOTS / nodes + 1 : slots == 0;
         sum += slots;
     }
-    harness_expect(outcome.result == 0 && right && sum == SLOTS && outcome.pages_right, "even: the same on each node with CPUs (%s)", tell(&outcome));
+    harness_expect(outcome.result == 0 && right && sum == SLOTS && outcome.pages_right,
+                   "even: the same on each node with CPUs (%s)", tell(&outcome));
 }
 
 static void by_memory(void)
@@ -119,13 +121,15 @@ static void by_memory(void)
         memory += machine.nodes[i].cpu_count > 0 ? machine.nodes[i].memory_bytes : 0;
     for (unsigned i = 0; i < machine.node_count; i++) {
         const struct machine_node *node = &machine.nodes[i];
-        const uint64_t share = node->cpu_count > 0 ? (uint64_t)((double)SLOTS * (double)node->memory_bytes / (double)memory) : 0;
+        const uint64_t share = node->cpu_count > 0
+                                   ? (uint64_t)((double)SLOTS * (double)node->memory_bytes / (double)memory)
+                                   : 0;
         const uint64_t slots = outcome.slots[node->number];
         right &= node->cpu_count > 0 ? slots + 2 > share && slots < share + machine.node_count + 1 : slots == 0;
         sum += slots;
     }
-    harness_expect(outcome.result == 0 && right && sum == SLOTS && outcome.pages_right, "by memory: in proportion to what nodes with CPUs have (%s)",
-                   tell(&outcome));
+    harness_expect(outcome.result == 0 && right && sum == SLOTS && outcome.pages_right,
+                   "by memory: in proportion to what nodes with CPUs have (%s)", tell(&outcome));
 }
 
 static void explicitly(void)
@@ -140,8 +144,8 @@ static void explicitly(void)
     struct outcome outcome = make(&options);
     for (int node = 0; node < MACHINE_NODES_MAX; node++)
         right &= outcome.slots[node] == node_slots[node];
-    harness_expect(outcome.result == 0 && right && outcome.pages_right, "explicit: as many as were asked for, memory-only nodes too (%s)",
-                   tell(&outcome));
+    harness_expect(outcome.result == 0 && right && outcome.pages_right,
+                   "explicit: as many as were asked for, memory-only nodes too (%s)", tell(&outcome));
 }
 
 /* ---------------------------------------------------------------- one node */
@@ -155,8 +159,8 @@ static void locally(void)
         struct numapool_options options = options_of(NUMAPOOL_LOCAL, i % 2 ? NUMAPOOL_STRICT : 0, SLOTS);
         machine_run_on_node(&machine, node->number);
         struct outcome outcome = make(&options);
-        harness_expect(is_all_on(&outcome, node->number, SLOTS), "local%s, made on node %d: all there (%s)", i % 2 ? ", strict" : "", node->number,
-                       tell(&outcome));
+        harness_expect(is_all_on(&outcome, node->number, SLOTS), "local%s, made on node %d: all there (%s)",
+                       i % 2 ? ", strict" : "", node->number, tell(&outcome));
     }
 }
 
@@ -184,7 +188,8 @@ static void without_room(void)
     const uint64_t bytes = small->memory_bytes + 4 * MIB, slots = bytes / SLOT_BYTES;
     const int other = nearest_with_room(small->number, bytes + bytes / 4);
     if (other < 0) {
-        harness_note("NOT RUN: no other node has %llu MiB free, which the smallest has not", (unsigned long long)(bytes / MIB));
+        harness_note("NOT RUN: no other node has %llu MiB free, which the smallest has not",
+                     (unsigned long long)(bytes / MIB));
         return;
     }
     machine_run_on_node(&machine, small->number);
@@ -192,12 +197,15 @@ static void without_room(void)
     struct outcome outcome = make(&options);
     char node_text[16];
     snprintf(node_text, sizeof node_text, "node %d", small->number);
-    harness_expect(outcome.result == -ENOMEM && strstr(outcome.sentence, node_text), "local, strict, %llu MiB on node %d that has %llu: refused (%s)",
-                   (unsigned long long)(bytes / MIB), small->number, (unsigned long long)(small->memory_bytes / MIB), tell(&outcome));
+    harness_expect(outcome.result == -ENOMEM && strstr(outcome.sentence, node_text),
+                   "local, strict, %llu MiB on node %d that has %llu: refused (%s)", (unsigned long long)(bytes / MIB),
+                   small->number, (unsigned long long)(small->memory_bytes / MIB), tell(&outcome));
     options.flags = 0;
     outcome = make(&options);
-    harness_expect(outcome.result == 0 && outcome.pages_right && outcome.slots[other] > 0 && outcome.slots[small->number] + outcome.slots[other] == slots,
-                   "local, preferred: what does not fit is on node %d, the nearest with room (%s)", other, tell(&outcome));
+    harness_expect(outcome.result == 0 && outcome.pages_right && outcome.slots[other] > 0 &&
+                       outcome.slots[small->number] + outcome.slots[other] == slots,
+                   "local, preferred: what does not fit is on node %d, the nearest with room (%s)", other,
+                   tell(&outcome));
 }
 
 /* ---------------------------------------------------------------- devices */
@@ -228,7 +236,8 @@ static unsigned near_each(const char *directory, const char *suffix, const char 
             struct numapool_options options = options_of(NUMAPOOL_NEAR_DEVICE, strict ? NUMAPOOL_STRICT : 0, SLOTS);
             options.device = entry->d_name;
             struct outcome outcome = make(&options);
-            harness_expect(is_all_on(&outcome, node, SLOTS), "near %s, which is on node %d: all there (%s)", entry->d_name, node, tell(&outcome));
+            harness_expect(is_all_on(&outcome, node, SLOTS), "near %s, which is on node %d: all there (%s)",
+                           entry->d_name, node, tell(&outcome));
         }
         devices++;
     }
@@ -239,13 +248,14 @@ static unsigned near_each(const char *directory, const char *suffix, const char 
 
 static void near_devices(void)
 {
-    unsigned cards = near_each("/sys/class/net", "/device", ""), disks = near_each("/sys/class/block", "/device/device", "nvme");
+    unsigned cards = near_each("/sys/class/net", "/device", ""),
+             disks = near_each("/sys/class/block", "/device/device", "nvme");
     unsigned functions = near_each("/sys/bus/pci/devices", "", "");
     struct numapool_options options = options_of(NUMAPOOL_NEAR_DEVICE, 0, SLOTS);
     options.device = "no-such-device";
     struct outcome outcome = make(&options);
-    harness_expect(outcome.result == -ENODEV && strstr(outcome.sentence, "no-such-device"), "near a device that is not there: refused (%s)",
-                   tell(&outcome));
+    harness_expect(outcome.result == -ENODEV && strstr(outcome.sentence, "no-such-device"),
+                   "near a device that is not there: refused (%s)", tell(&outcome));
     if (cards + disks + functions == 0)
         harness_note("NOT RUN: no device here says on which node it is");
     else
@@ -260,7 +270,8 @@ static void huge_pages(void)
     int with = -1, without = -1;
     for (unsigned i = 0; i < machine.node_count; i++) {
         const struct machine_node *node = &machine.nodes[i];
-        const uint64_t pages = machine_node_bytes(node->number, "HugePages_Free") >> 10; /* no unit: the reader took KiB */
+        const uint64_t pages = machine_node_bytes(node->number, "HugePages_Free") >>
+                               10; /* no unit: the reader took KiB */
         if (node->cpu_count > 0)
             *(pages >= 2 ? &with : &without) = node->number;
     }
@@ -271,20 +282,24 @@ static void huge_pages(void)
     struct numapool_options options = options_of(NUMAPOOL_LOCAL, NUMAPOOL_STRICT | NUMAPOOL_HUGE_2M, slots);
     machine_run_on_node(&machine, with);
     struct outcome outcome = make(&options);
-    harness_expect(is_all_on(&outcome, with, slots) && outcome.page_bytes == huge_bytes, "local, strict, 2 MiB pages: of node %d (%s, pages of %llu)",
-                   with, tell(&outcome), (unsigned long long)outcome.page_bytes);
+    harness_expect(is_all_on(&outcome, with, slots) && outcome.page_bytes == huge_bytes,
+                   "local, strict, 2 MiB pages: of node %d (%s, pages of %llu)", with, tell(&outcome),
+                   (unsigned long long)outcome.page_bytes);
     machine_run_on_node(&machine, without);
     outcome = make(&options);
-    harness_expect(outcome.result == -ENOSPC, "local, strict, 2 MiB pages on node %d, which has none: refused, though node %d has some (%s)", without,
-                   with, tell(&outcome));
+    harness_expect(outcome.result == -ENOSPC,
+                   "local, strict, 2 MiB pages on node %d, which has none: refused, though node %d has some (%s)",
+                   without, with, tell(&outcome));
     options.flags = NUMAPOOL_HUGE_2M;
     outcome = make(&options);
-    harness_expect(is_all_on(&outcome, with, slots) && outcome.page_bytes == huge_bytes, "preferred: those of node %d (%s, pages of %llu)", with,
-                   tell(&outcome), (unsigned long long)outcome.page_bytes);
+    harness_expect(is_all_on(&outcome, with, slots) && outcome.page_bytes == huge_bytes,
+                   "preferred: those of node %d (%s, pages of %llu)", with, tell(&outcome),
+                   (unsigned long long)outcome.page_bytes);
     options.flags = NUMAPOOL_STRICT | NUMAPOOL_HUGE_2M | NUMAPOOL_PAGES_FALLBACK;
     outcome = make(&options);
-    harness_expect(is_all_on(&outcome, without, slots) && outcome.page_bytes <= huge_bytes, "strict, other pages allowed: on node %d (%s, pages of %llu)",
-                   without, tell(&outcome), (unsigned long long)outcome.page_bytes);
+    harness_expect(is_all_on(&outcome, without, slots) && outcome.page_bytes <= huge_bytes,
+                   "strict, other pages allowed: on node %d (%s, pages of %llu)", without, tell(&outcome),
+                   (unsigned long long)outcome.page_bytes);
 }
 
 int main(int argc, char **argv)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A pool that spills to a memory-only node: below the watermark slots come from there, and no magazine keeps one of them; when the far
- * ones are used up the rest of the near node is taken, so that nothing fails while there is a slot; what is given back goes home; and
- * when the node has recovered slots are near again. From each node with CPUs.
+ * A pool that spills to a memory-only node: below the watermark slots come from there, and no magazine keeps one of
+ * them; when the far ones are used up the rest of the near node is taken, so that nothing fails while there is a slot;
+ * what is given back goes home; and when the node has recovered slots are near again. From each node with CPUs.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,12 @@
 #include "../crash/harness.h"
 #include "look.h"
 
-enum { SLOTS_A_NODE = 1024, FAR_SLOTS = 256, WATERMARK = 128, TAKEN_MAX = (SLOTS_A_NODE + FAR_SLOTS) * MACHINE_NODES_MAX };
+enum {
+    SLOTS_A_NODE = 1024,
+    FAR_SLOTS = 256,
+    WATERMARK = 128,
+    TAKEN_MAX = (SLOTS_A_NODE + FAR_SLOTS) * MACHINE_NODES_MAX
+};
 
 static struct machine machine;
 static void *taken[TAKEN_MAX];
@@ -95,10 +100,14 @@ static void judge_order(int node, unsigned count)
             others++;
     }
     harness_expect(near_before <= SLOTS_A_NODE - WATERMARK + 64 && near_before + 2 * WATERMARK >= SLOTS_A_NODE,
-                   "node %d: the first far slot comes when it runs low: after %u of %d, watermark %d", node, near_before, SLOTS_A_NODE, WATERMARK);
-    harness_expect(far == FAR_SLOTS && near_before + near_after == SLOTS_A_NODE && far_after_other + near_after_other == 0,
-                   "node %d: all %u far ones and then the %u that it had left, before any of another node (%u)", node, far, near_after, others);
-    harness_expect(others == count - far - SLOTS_A_NODE && count == SLOTS_A_NODE * machine_nodes_with_cpus(&machine) + FAR_SLOTS,
+                   "node %d: the first far slot comes when it runs low: after %u of %d, watermark %d", node,
+                   near_before, SLOTS_A_NODE, WATERMARK);
+    harness_expect(far == FAR_SLOTS && near_before + near_after == SLOTS_A_NODE &&
+                       far_after_other + near_after_other == 0,
+                   "node %d: all %u far ones and then the %u that it had left, before any of another node (%u)", node,
+                   far, near_after, others);
+    harness_expect(others == count - far - SLOTS_A_NODE &&
+                       count == SLOTS_A_NODE * machine_nodes_with_cpus(&machine) + FAR_SLOTS,
                    "node %d: nothing fails while there is a slot (%u)", node, count);
 }
 
@@ -110,18 +119,22 @@ static void spill_from(int node)
     struct numapool_magazine *magazine = numapool_thread_magazine(pool);
     unsigned count = take_all(pool, magazine, &foreign), failed = 0;
     judge_order(node, count);
-    harness_expect(foreign == 0, "node %d: no magazine or depot kept a far one (%llu)", node, (unsigned long long)foreign);
+    harness_expect(foreign == 0, "node %d: no magazine or depot kept a far one (%llu)", node,
+                   (unsigned long long)foreign);
     harness_expect(sum_over_far(pool, true) == FAR_SLOTS, "node %d: each of these is counted as spilled (%llu)", node,
                    (unsigned long long)sum_over_far(pool, true));
     for (unsigned i = 0; i < count; i++)
         failed += numapool_put(magazine, taken[i]) < 0;
     numapool_flush(magazine);
-    harness_expect(failed == 0 && foreign_in_caches(pool) == 0 && sum_over_far(pool, false) == FAR_SLOTS && stats_of(pool, NUMAPOOL_ANY_NODE).free_slots == count,
-                   "node %d: given back they all went home (%llu free)", node, (unsigned long long)stats_of(pool, NUMAPOOL_ANY_NODE).free_slots);
+    harness_expect(failed == 0 && foreign_in_caches(pool) == 0 && sum_over_far(pool, false) == FAR_SLOTS &&
+                       stats_of(pool, NUMAPOOL_ANY_NODE).free_slots == count,
+                   "node %d: given back they all went home (%llu free)", node,
+                   (unsigned long long)stats_of(pool, NUMAPOOL_ANY_NODE).free_slots);
     unsigned again = 0, far = 0;
     for (; again < SLOTS_A_NODE / 2 && (taken[again] = numapool_get(magazine)) != NULL; again++)
         far += numapool_slot_node(pool, taken[again]) != node;
-    harness_expect(again == SLOTS_A_NODE / 2 && far == 0, "node %d: when it has recovered slots are near again (%u are not)", node, far);
+    harness_expect(again == SLOTS_A_NODE / 2 && far == 0,
+                   "node %d: when it has recovered slots are near again (%u are not)", node, far);
     for (unsigned i = 0; i < again; i++)
         numapool_put(magazine, taken[i]);
     harness_expect(numapool_close(pool) == 0, "node %d: the pool is closed", node);
@@ -137,7 +150,8 @@ static void strict_does_not_spill(void)
     options.slots = SLOTS_A_NODE;
     options.spill_slots = FAR_SLOTS;
     options.flags = NUMAPOOL_STRICT;
-    harness_expect(numapool_create(&pool, &options) < 0, "a strict pool that spills is refused: %s", numapool_errormsg());
+    harness_expect(numapool_create(&pool, &options) < 0, "a strict pool that spills is refused: %s",
+                   numapool_errormsg());
 }
 
 int main(int argc, char **argv)
