@@ -200,7 +200,7 @@ static int make_arena_on(struct numapool_pool *pool, struct embedded *embedded, 
     snprintf(what, sizeof what, "payload of pool '%s'", options->name);
     if (!(options->flags & NUMAPOOL_MALLOC))
         result = np_memory_create(data, what, slots * np_arena_stride_of(options->slot_bytes, options->flags), node,
-                              options->flags & (NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK), NP_PRIVATE);
+                              options->flags & (NUMAPOOL_HUGE_1G | NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK), NP_PRIVATE);
     if (result < 0)
         return result;
     np_arena_format(meta->address, slots, options->slot_bytes, 0, i, node, embedded_limits.clients + 1, options->flags);

@@ -35,7 +35,7 @@ static int check_checks(const struct numapool_options *options)
     if (flags & NUMAPOOL_CHECK_SITES && !(flags & NUMAPOOL_CHECKS))
         return np_error(-EINVAL, "pool '%s': NUMAPOOL_CHECK_SITES says where misuse came from, which NUMAPOOL_CHECKS finds: give both",
                         options->name);
-    if (flags & NUMAPOOL_MALLOC && flags & (NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP))
+    if (flags & NUMAPOOL_MALLOC && flags & (NUMAPOOL_HUGE_1G | NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP))
         return np_error(-EINVAL, "pool '%s': blocks of malloc lie on whatever pages malloc has: NUMAPOOL_MALLOC excludes huge ones",
                         options->name);
     if (np_arena_stride_of(options->slot_bytes, flags) > NP_STRIDE_MAX)
@@ -72,7 +72,8 @@ static int check_placement(struct numapool_options *known)
 int np_pool_options(struct numapool_options *known, const struct numapool_options *given)
 {
     static const struct numapool_options defaults = NUMAPOOL_OPTIONS_INIT;
-    const uint64_t flags = NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK | NUMAPOOL_PREFAULT | NUMAPOOL_EXACT_COUNTS |
+    const uint64_t flags = NUMAPOOL_HUGE_1G | NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP | NUMAPOOL_PAGES_FALLBACK | NUMAPOOL_PREFAULT |
+                           NUMAPOOL_EXACT_COUNTS |
                            NUMAPOOL_CHECKS | NUMAPOOL_CHECK_SITES | NUMAPOOL_MALLOC | NUMAPOOL_STRICT;
     *known = defaults;
     if (!given || given->size < offsetof(struct numapool_options, magazine_slots))

@@ -84,7 +84,7 @@ const char *np_config_loop_name(enum np_loop_choice loop);
  * "--lanes", "x.ini:3". -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
 int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
 
-/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m][,fallback][,magazine=N][,sharers=N][,exact]
+/* A pool as text: name,size=BYTES,count=N[,pages=best|thp|2m|1g][,fallback][,magazine=N][,sharers=N][,exact]
  * [,placement=even|memory|explicit|local|near:DEVICE][,node_slots=N:N...][,strict][,spill=N] (node_slots instead of count)
  * [,direct=ID:ID...][,readonly=ID...][,admin=ID...] (access.h). -EINVAL with the sentence. */
 int np_config_pool_add(struct np_config *config, const char *spec, const char *where);

@@ -42,7 +42,7 @@ struct command_line {
 
 static const struct argp_option options[] = {
     { "pool", 'p', "SPEC", 0,
-      "Make a pool: NAME,size=BYTES,count=SLOTS and, if wanted, pages=best|thp|2m, fallback (smaller pages where there are not "
+      "Make a pool: NAME,size=BYTES,count=SLOTS and, if wanted, pages=best|thp|2m|1g, fallback (smaller pages where there are not "
       "enough), magazine=SLOTS, sharers=N (processes to share what may be cached), low_watermark=SLOTS, exact (count each get and put), "
       "checks or checks=sites (find misuse). May be given "
       "several times. direct=ID:ID..., readonly=ID..., admin=ID...: users, and groups after '@', with that right. K, M and G are 2^10, 2^20 and 2^30.", 1 },

@@ -40,14 +40,16 @@ static int set_switch(const char *where, const char *pool, const char *key, cons
 
 static int set_pages(const char *where, const char *pool, const char *value, uint64_t *flags)
 {
-    *flags &= ~(uint64_t)(NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP);
-    if (strcmp(value, "2m") == 0 || strcmp(value, "2M") == 0)
+    *flags &= ~(uint64_t)(NUMAPOOL_HUGE_1G | NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP);
+    if (strcmp(value, "1g") == 0 || strcmp(value, "1G") == 0)
+        *flags |= NUMAPOOL_HUGE_1G;
+    else if (strcmp(value, "2m") == 0 || strcmp(value, "2M") == 0)
         *flags |= NUMAPOOL_HUGE_2M;
     else if (strcmp(value, "thp") == 0)
         *flags |= NUMAPOOL_HUGE_THP;
     else if (strcmp(value, "best") != 0)
         return np_error(-EINVAL,
-                        "%s: pages=%.40s of pool '%s' is not known: 2m (hugetlb), thp (transparent) or best (whichever there are)",
+                        "%s: pages=%.40s of pool '%s' is not known: 1g, 2m (hugetlb), thp (transparent) or best (whichever there are)",
                         where, value, pool);
     return 0;
 }
@@ -286,7 +288,8 @@ void np_config_pool_spec(const struct np_config_pool *pool, char spec[NP_CONFIG_
 {
     int used = snprintf(spec, NP_CONFIG_SPEC_BYTES, "%s,size=%" PRIu64 ",pages=%s,sharers=%" PRIu32, pool->name,
                         pool->slot_bytes,
-                        pool->flags & NUMAPOOL_HUGE_2M    ? "2m"
+                        pool->flags & NUMAPOOL_HUGE_1G    ? "1g"
+                        : pool->flags & NUMAPOOL_HUGE_2M  ? "2m"
                         : pool->flags & NUMAPOOL_HUGE_THP ? "thp"
                                                           : "best",
                         pool->sharers);

@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "numa/shield.h"
@@ -48,12 +50,34 @@ static size_t whole_small_pages(size_t bytes)
     return (bytes + NP_SMALL_PAGE_BYTES - 1) & ~(NP_SMALL_PAGE_BYTES - 1);
 }
 
+size_t np_file_page_bytes(int fd)
+{
+    struct statfs status;
+    if (fstatfs(fd, &status) == 0 && status.f_type == HUGETLBFS_MAGIC && status.f_bsize > 0)
+        return (size_t)status.f_bsize;
+    return NP_SMALL_PAGE_BYTES; /* the block size of other memory files is no page's */
+}
+
+static size_t alignment_of(int fd, size_t bytes)
+{
+    if (bytes < NP_HUGE_PAGE_BYTES)
+        return NP_SMALL_PAGE_BYTES;
+    /* Where no page of 1 GiB can be meant nobody is asked. */
+    return bytes >= NP_GIANT_PAGE_BYTES && fd >= 0 && np_file_page_bytes(fd) == NP_GIANT_PAGE_BYTES ? NP_GIANT_PAGE_BYTES
+                                                                                                    : NP_HUGE_PAGE_BYTES;
+}
+
 int np_mapping_make(void **address, int fd, size_t bytes, bool writable)
 {
-    if (bytes == 0 || bytes > PTRDIFF_MAX - 2 * NP_HUGE_PAGE_BYTES)
+    return np_mapping_make_at(address, fd, 0, bytes, writable);
+}
+
+int np_mapping_make_at(void **address, int fd, uint64_t offset, size_t bytes, bool writable)
+{
+    if (bytes == 0 || bytes > PTRDIFF_MAX - 2 * NP_GIANT_PAGE_BYTES)
         return -ENOMEM;
     bytes = whole_small_pages(bytes);
-    size_t alignment = bytes >= NP_HUGE_PAGE_BYTES ? NP_HUGE_PAGE_BYTES : NP_SMALL_PAGE_BYTES;
+    size_t alignment = alignment_of(fd, bytes);
     size_t reserved_bytes = bytes + alignment - NP_SMALL_PAGE_BYTES + 2 * guard_bytes;
     char *reserved = mmap(NULL, reserved_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (reserved == MAP_FAILED)
@@ -63,7 +87,7 @@ int np_mapping_make(void **address, int fd, size_t bytes, bool writable)
     char *start = reserved + ((lowest + alignment - 1) / alignment * alignment - (uintptr_t)reserved);
     int protection = PROT_READ | (writable ? PROT_WRITE : 0);
     int flags = MAP_FIXED | (fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
-    if (mmap(start, bytes, protection, flags, fd, 0) == MAP_FAILED || madvise(start, bytes, MADV_DONTFORK) != 0) {
+    if (mmap(start, bytes, protection, flags, fd, (off_t)offset) == MAP_FAILED || madvise(start, bytes, MADV_DONTFORK) != 0) {
         int code = -errno;
         munmap(reserved, reserved_bytes);
         return code;

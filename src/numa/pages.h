@@ -10,13 +10,20 @@
 
 #define NP_SMALL_PAGE_BYTES ((size_t)4096)
 #define NP_HUGE_PAGE_BYTES  ((size_t)2 << 20)
+#define NP_GIANT_PAGE_BYTES ((size_t)1 << 30)
 
 /* Maps `bytes` of fd (-1: private anonymous memory), aligned so that a huge page can be under it, between two pages that
  * nobody may touch: what runs over an end faults, and the kernel cannot join the mapping with its neighbour, which would
  * blur the count of its huge pages. Not inherited by children. 0 or -errno, without a sentence. */
 int np_mapping_make(void **address, int fd, size_t bytes, bool writable);
 
-/* Takes away what np_mapping_make made. */
+/* The same of part of a file: offset is one of a page of it. */
+int np_mapping_make_at(void **address, int fd, uint64_t offset, size_t bytes, bool writable);
+
+/* Page size of a memory file. Of transparent huge pages it says nothing. */
+size_t np_file_page_bytes(int fd);
+
+/* Takes away what either made. */
 void np_mapping_remove(void *address, size_t bytes);
 
 /* Commits the pages of [offset, offset + bytes) of the mapping at `base`, which nobody uses yet. fd as in np_mapping_make.

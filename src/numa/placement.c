@@ -35,11 +35,14 @@
 #ifndef MFD_HUGE_2MB
 #define MFD_HUGE_2MB (21u << 26)
 #endif
+#ifndef MFD_HUGE_1GB
+#define MFD_HUGE_1GB (30u << 26)
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008u
 #endif
 
-enum page_kind { HUGETLB, TRANSPARENT, SMALL };
+enum page_kind { GIANT, HUGETLB, TRANSPARENT, SMALL, PAGE_KINDS }; /* the first two are hugetlb pages: reserved, never swapped */
 
 enum {
     SLICE_BYTES = 128 << 20,  /* populated between two looks at the budget */
@@ -50,7 +53,17 @@ enum {
 
 static size_t page_bytes_of(enum page_kind kind)
 {
-    return kind == SMALL ? NP_SMALL_PAGE_BYTES : NP_HUGE_PAGE_BYTES;
+    return kind == GIANT ? NP_GIANT_PAGE_BYTES : kind == SMALL ? NP_SMALL_PAGE_BYTES : NP_HUGE_PAGE_BYTES;
+}
+
+static bool is_reserved(enum page_kind kind)
+{
+    return kind == GIANT || kind == HUGETLB;
+}
+
+static const char *name_of(enum page_kind kind)
+{
+    return kind == GIANT ? "1 GiB" : "2 MiB";
 }
 
 static size_t round_up(size_t bytes, size_t page_bytes)
@@ -67,20 +80,24 @@ static size_t whole_huge(size_t bytes)
 static int kinds_to_try(uint64_t page_flags, size_t bytes, enum page_kind *kinds)
 {
     bool fallback = (page_flags & NUMAPOOL_PAGES_FALLBACK) != 0;
-    bool hugetlb = (page_flags & NUMAPOOL_HUGE_2M) != 0, transparent = (page_flags & NUMAPOOL_HUGE_THP) != 0;
+    bool giant = (page_flags & NUMAPOOL_HUGE_1G) != 0, hugetlb = (page_flags & NUMAPOOL_HUGE_2M) != 0;
+    bool transparent = (page_flags & NUMAPOOL_HUGE_THP) != 0;
     if ((page_flags & NP_PAGES_MIXED) != 0) {
         kinds[0] = bytes >= NP_HUGE_PAGE_BYTES ? TRANSPARENT : SMALL;
         return 1;
     }
-    if (!hugetlb && !transparent) {
+    if (!giant && !hugetlb && !transparent) {
+        /* Pages of 1 GiB are reserved one by one, for somebody who asks for them by name. */
         size_t waste = round_up(bytes, NP_HUGE_PAGE_BYTES) - bytes;
         hugetlb = transparent = bytes >= NP_HUGE_PAGE_BYTES && waste <= bytes / 100 * WASTE_PERCENT_MAX;
         fallback = true;
     }
     int count = 0;
-    if (hugetlb)
+    if (giant)
+        kinds[count++] = GIANT;
+    if (hugetlb || (giant && fallback))
         kinds[count++] = HUGETLB;
-    if (transparent || (hugetlb && fallback))
+    if (transparent || ((giant || hugetlb) && fallback))
         kinds[count++] = TRANSPARENT;
     if (fallback)
         kinds[count++] = SMALL;
@@ -94,14 +111,17 @@ static int open_file(const char *what, size_t bytes, enum page_kind kind)
 {
     char name[64];
     snprintf(name, sizeof name, "numapool: %s", what);
-    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (kind == HUGETLB ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    if (is_reserved(kind))
+        flags |= MFD_HUGETLB | (kind == GIANT ? MFD_HUGE_1GB : MFD_HUGE_2MB);
     int fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) /* a kernel before 6.3 */
         fd = memfd_create(name, flags);
     if (fd < 0) {
         int code = errno;
-        if (kind == HUGETLB && (code == EINVAL || code == ENODEV || code == ENOSYS || code == ENOENT))
-            return np_error(-ENOSPC, "%s cannot be on 2 MiB pages: this kernel has no hugetlb pages of that size", what);
+        if (is_reserved(kind) && (code == EINVAL || code == ENODEV || code == ENOSYS || code == ENOENT))
+            return np_error(-ENOSPC, "%s cannot be on %s pages: this kernel or processor has no hugetlb pages of that size", what,
+                            name_of(kind));
         return np_error(-code, "cannot make a memory file for %s (memfd_create: %s)%s", what, strerror(code),
                         code == EMFILE ? ": raise LimitNOFILE=" : code == ENFILE ? ": raise sysctl fs.file-max" : "");
     }
@@ -145,21 +165,21 @@ static int bind_to_node(const struct np_memory *memory, int preferred, const cha
                     what, memory->node, strerror(-code));
 }
 
-static int check_huge_budget(const char *what, size_t bytes, int node)
+static int check_huge_budget(const char *what, enum page_kind kind, size_t bytes, int node)
 {
-    size_t wanted = bytes / NP_HUGE_PAGE_BYTES;
-    uint64_t unused = np_budget_huge_pages(NP_SYSTEM_ROOT, node, NP_HUGE_PAGE_BYTES);
+    size_t page_bytes = page_bytes_of(kind), wanted = bytes / page_bytes;
+    uint64_t unused = np_budget_huge_pages(NP_SYSTEM_ROOT, node, page_bytes);
     if (wanted <= unused)
         return 0;
     if (node < 0)
         return np_error(-ENOSPC,
-                        "%s needs %zu pages of 2 MiB, of which %" PRIu64 " are free: reserve more in "
-                        "/proc/sys/vm/nr_hugepages, or allow other pages",
-                        what, wanted, unused);
+                        "%s needs %zu pages of %s, of which %" PRIu64 " are free: reserve %" PRIu64 " more in "
+                        "/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages, or allow other pages",
+                        what, wanted, name_of(kind), unused, wanted - unused, page_bytes / 1024);
     return np_error(-ENOSPC,
-                    "%s needs %zu pages of 2 MiB on node %d, where %" PRIu64 " are free: reserve more in "
-                    "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages, or allow other pages",
-                    what, wanted, node, unused, node);
+                    "%s needs %zu pages of %s on node %d, where %" PRIu64 " are free: reserve %" PRIu64 " more in "
+                    "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB/nr_hugepages, or allow other pages",
+                    what, wanted, name_of(kind), node, unused, wanted - unused, node, page_bytes / 1024);
 }
 
 static int populate_failed(const struct np_memory *memory, const char *what, enum page_kind kind, size_t done, int code)
@@ -167,11 +187,11 @@ static int populate_failed(const struct np_memory *memory, const char *what, enu
     char done_text[NP_SIZE_TEXT_BYTES], all_text[NP_SIZE_TEXT_BYTES];
     np_size_text_down(done_text, done);
     np_size_text_up(all_text, memory->bytes);
-    if (kind == HUGETLB)
+    if (is_reserved(kind))
         return np_error(-ENOSPC,
-                        "the 2 MiB pages ran out after %s of the %s of %s (%s): somebody else took them or a hugetlb cgroup "
-                        "limits them; reserve more in /proc/sys/vm/nr_hugepages, or allow other pages",
-                        done_text, all_text, what, strerror(-code));
+                        "the %s pages ran out after %s of the %s of %s (%s): somebody else took them or a hugetlb cgroup "
+                        "limits them; reserve more in /sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages, or allow other pages",
+                        name_of(kind), done_text, all_text, what, strerror(-code), page_bytes_of(kind) / 1024);
     return np_error(-ENOMEM,
                     "the kernel gave no more memory after %s of the %s of %s (%s): make it smaller, free memory on its "
                     "node, or, where /proc/sys/vm/overcommit_memory is 2, raise the commit limit",
@@ -183,11 +203,12 @@ static int populate_failed(const struct np_memory *memory, const char *what, enu
 static int populate(const struct np_memory *memory, int fd, const char *what, enum page_kind kind)
 {
     /* Pages are smaller than the kind asked for where there turn out to be no transparent ones. */
-    size_t page_bytes = kind == HUGETLB ? NP_HUGE_PAGE_BYTES : NP_SMALL_PAGE_BYTES;
+    const size_t page_bytes = is_reserved(kind) ? page_bytes_of(kind) : NP_SMALL_PAGE_BYTES;
+    const size_t most = page_bytes > SLICE_BYTES ? page_bytes : SLICE_BYTES;
     bool collapse = kind == TRANSPARENT;
     for (size_t done = 0; done < memory->bytes;) {
-        size_t left = memory->bytes - done, slice = left < SLICE_BYTES ? left : SLICE_BYTES;
-        int code = kind == HUGETLB || done == 0 ? 0 : np_budget_now(what, left, np_node_physical(memory->node));
+        size_t left = memory->bytes - done, slice = left < most ? left : most;
+        int code = is_reserved(kind) || done == 0 ? 0 : np_budget_now(what, left, np_node_physical(memory->node));
         if (code < 0)
             return code;
         /* Where one huge page was refused the memory as a whole will not be on them, and trying on would only cost time. */
@@ -204,10 +225,10 @@ static int populate(const struct np_memory *memory, int fd, const char *what, en
 /* Records the pages that the memory is really on. */
 static void measure_pages(struct np_memory *memory, enum page_kind kind)
 {
-    memory->page_bytes = page_bytes_of(kind == HUGETLB ? HUGETLB : SMALL);
+    memory->page_bytes = page_bytes_of(is_reserved(kind) ? kind : SMALL);
     memory->transparent = false;
     memory->huge_bytes = 0;
-    if (kind == HUGETLB || memory->bytes < NP_HUGE_PAGE_BYTES)
+    if (is_reserved(kind) || memory->bytes < NP_HUGE_PAGE_BYTES)
         return;
     size_t huge_bytes = whole_huge(memory->bytes);
     if (np_pages_transparent_bytes(memory->address, memory->bytes) != huge_bytes)
@@ -265,15 +286,15 @@ static int seal(int fd, const char *what)
 static int create_of_kind(struct np_memory *memory, const char *what, enum page_kind kind, enum np_sharing sharing,
                           bool must_be_huge, int preferred)
 {
-    int code = kind == HUGETLB ? check_huge_budget(what, memory->bytes, np_node_physical(memory->node))
-                               : np_budget_now(what, memory->bytes, np_node_physical(memory->node));
+    int code = is_reserved(kind) ? check_huge_budget(what, kind, memory->bytes, np_node_physical(memory->node))
+                                 : np_budget_now(what, memory->bytes, np_node_physical(memory->node));
     if (code < 0)
         return code;
 
     /* Huge pages without a file would be promised by the whole machine and fail node by node, at the touch. A file can be
      * asked for them. */
     int fd = -1;
-    if (sharing == NP_SHARED || kind == HUGETLB) {
+    if (sharing == NP_SHARED || is_reserved(kind)) {
         fd = open_file(what, memory->bytes, kind);
         if (fd < 0)
             return fd;
@@ -283,9 +304,10 @@ static int create_of_kind(struct np_memory *memory, const char *what, enum page_
     if (code < 0) {
         char text[NP_SIZE_TEXT_BYTES];
         np_size_text_up(text, memory->bytes);
-        const char *remedy = kind == HUGETLB ? "reserve more pages in /proc/sys/vm/nr_hugepages"
-                                             : "make it smaller, or raise LimitAS= or the commit limit";
-        code = np_error(kind == HUGETLB ? -ENOSPC : code, "cannot map the %s of %s on pages of %zu bytes (%s): %s", text,
+        const char *remedy = kind == GIANT     ? "reserve more pages in /sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
+                             : kind == HUGETLB ? "reserve more pages in /proc/sys/vm/nr_hugepages"
+                                               : "make it smaller, or raise LimitAS= or the commit limit";
+        code = np_error(is_reserved(kind) ? -ENOSPC : code, "cannot map the %s of %s on pages of %zu bytes (%s): %s", text,
                         what, page_bytes_of(kind), strerror(-code), remedy);
         goto closed;
     }
@@ -364,9 +386,10 @@ static int create(struct np_memory *memory, const char *what, size_t bytes, int 
     *memory = (struct np_memory){.fd = -1, .node = node};
     if (bytes == 0)
         return np_error(-EINVAL, "%s has no bytes: give it at least one", what);
-    if ((page_flags & NUMAPOOL_HUGE_2M) != 0 && (page_flags & NUMAPOOL_HUGE_THP) != 0)
-        return np_error(-EINVAL, "%s is wanted on hugetlb and on transparent huge pages at once: choose one", what);
-    if (bytes > PTRDIFF_MAX - 4 * NP_HUGE_PAGE_BYTES)
+    uint64_t asked = page_flags & (NUMAPOOL_HUGE_1G | NUMAPOOL_HUGE_2M | NUMAPOOL_HUGE_THP);
+    if ((asked & (asked - 1)) != 0)
+        return np_error(-EINVAL, "%s is wanted on two kinds of huge pages at once (1 GiB, 2 MiB, transparent): choose one", what);
+    if (bytes > PTRDIFF_MAX - 4 * NP_GIANT_PAGE_BYTES)
         return np_error(-ENOMEM, "%s needs %zu bytes, more than any address space holds: make it smaller", what, bytes);
     if (node < -1 || node >= NP_NODES_MAX)
         return np_error(-EINVAL, "%s is wanted on node %d: a node is 0 to %d, or -1 for any", what, node, NP_NODES_MAX - 1);
@@ -375,7 +398,7 @@ static int create(struct np_memory *memory, const char *what, size_t bytes, int 
         return code;
 
     const bool mixed = (page_flags & NP_PAGES_MIXED) != 0;
-    enum page_kind kinds[3];
+    enum page_kind kinds[PAGE_KINDS];
     int count = kinds_to_try(page_flags, bytes, kinds);
     for (int i = 0; i < count; i++) {
         memory->bytes = round_up(bytes, mixed ? NP_SMALL_PAGE_BYTES : page_bytes_of(kinds[i]));
@@ -387,7 +410,7 @@ static int create(struct np_memory *memory, const char *what, size_t bytes, int 
         if (code == 0) {
             np_imagined_made(memory->address, node, memory->bytes);
             if (sharing == NP_SHARED) /* before anybody else has it no page of it can be taken away */
-                np_shield_put(memory->address, memory->bytes, page_bytes_of(kinds[i] == HUGETLB ? HUGETLB : SMALL), what);
+                np_shield_put(memory->address, memory->bytes, page_bytes_of(is_reserved(kinds[i]) ? kinds[i] : SMALL), what);
             return 0;
         }
         if (code != -ENOSPC && code != -ENOMEM)

@@ -22,7 +22,7 @@ struct np_memory {
     void *address;     /* mapped read-write, MADV_DONTFORK */
     size_t bytes;      /* whole pages */
     size_t huge_bytes; /* from its start, that are on transparent huge pages */
-    size_t page_bytes; /* of the pages it is really on: 4 KiB or 2 MiB (transparent ones: when all of it is) */
+    size_t page_bytes; /* of the pages it is really on: 4 KiB, 2 MiB (transparent ones: when all of it is) or 1 GiB */
     int node;          /* -1: not bound; of np_topology(): where it is imagined, the memory is on np_node_physical of it */
     bool transparent;  /* page_bytes are transparent huge pages */
 };
@@ -30,11 +30,12 @@ struct np_memory {
 /* Commits `bytes` (rounded up to whole pages) on `node` (-1: anywhere): compares with what the node and the cgroup have left,
  * maps, binds, populates, verifies and seals. `what` names it in errors ("payload of pool 'pay'").
  * `page_flags`, other bits of which are ignored:
+ *   NUMAPOOL_HUGE_1G   hugetlb pages of 1 GiB; with NUMAPOOL_PAGES_FALLBACK else of 2 MiB, else as these
  *   NUMAPOOL_HUGE_2M   hugetlb pages; with NUMAPOOL_PAGES_FALLBACK else transparent ones, else small ones
  *   NUMAPOOL_HUGE_THP  transparent huge pages under all of it; with NUMAPOOL_PAGES_FALLBACK else small ones
  *   NP_PAGES_MIXED     both, see above
- *   0                  the best there is, in that order, where huge pages waste at most 12 %; else small ones
- * 0; -ENOMEM (node, cgroup, address space); -ENOSPC (pages of the kind asked for); -EINVAL (node, no bytes, both kinds at
+ *   0                  the best there is, in that order, where huge pages waste at most 12 %; else small ones. Never pages of 1 GiB
+ * 0; -ENOMEM (node, cgroup, address space); -ENOSPC (pages of the kind asked for); -EINVAL (node, no bytes, several kinds at
  * once); -EPERM or -ENOSYS: the system refuses to bind or to verify, and there is more than one node that it could be on;
  * another -errno of memfd_create. Nothing is left on failure. Any thread. A process that dies in it leaves nothing. */
 int np_memory_create(struct np_memory *memory, const char *what, size_t bytes, int node, uint64_t page_flags,

@@ -25,7 +25,7 @@ static const struct argp_option pool_options[] = {
     { "count", KEY_COUNT, "SLOTS", 0, "create: slots, evenly on all nodes or as --placement says; grow: slots more; numa: reports", 2 },
     { "node", KEY_NODE, "NODE", 0, "grow: on this node (default: by the pool's placement, numapool_placement(7))", 2 },
     { "node-slots", KEY_NODE_SLOTS, "N,N,...", 0, "create: slots on node 0, 1, ... instead of --count", 2 },
-    { "pages", KEY_PAGES, "KIND", 0, "create: best (default), thp or 2m", 2 },
+    { "pages", KEY_PAGES, "KIND", 0, "create: best (default), thp, 2m or 1g", 2 },
     { "fallback", KEY_FALLBACK, NULL, 0, "create: smaller pages where there are not enough", 2 },
     { "magazine", KEY_MAGAZINE, "SLOTS", 0, "create: default capacity of a magazine", 2 },
     { "sharers", KEY_SHARERS, "N", 0, "create: processes to share what may be cached (default 8)", 2 },
@@ -65,12 +65,14 @@ static void take_node_slots(const struct argp_state *state, struct np_ctl_pool_o
 
 static void take_pages(const struct argp_state *state, struct np_ctl_pool_order *order, const char *text)
 {
-    if (strcmp(text, "2m") == 0 || strcmp(text, "2M") == 0)
+    if (strcmp(text, "1g") == 0 || strcmp(text, "1G") == 0)
+        order->options.flags |= NUMAPOOL_HUGE_1G;
+    else if (strcmp(text, "2m") == 0 || strcmp(text, "2M") == 0)
         order->options.flags |= NUMAPOOL_HUGE_2M;
     else if (strcmp(text, "thp") == 0)
         order->options.flags |= NUMAPOOL_HUGE_THP;
     else if (strcmp(text, "best") != 0)
-        argp_error(state, "--pages: '%.40s' is not known: 2m (hugetlb), thp (transparent) or best (whichever there are)", text);
+        argp_error(state, "--pages: '%.40s' is not known: 1g, 2m (hugetlb), thp (transparent) or best (whichever there are)", text);
 }
 
 static void take_placement(const struct argp_state *state, struct np_ctl_pool_order *order, const char *text)
