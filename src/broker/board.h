@@ -129,7 +129,8 @@ struct np_pool_entry {
         np_shm64 moved_back;      /* pages that the keeper brought back, so far */
         np_shm32 state;           /* enum np_place_state */
         uint32_t tier;            /* 0; 1: on a memory-only node, to be spilled to */
-        uint64_t reserved[2];
+        uint64_t split_pages;     /* of payload's transparent ones: whose parts are small pages by now */
+        uint64_t reserved[1];
     } arena[NP_ARENAS_MAX];
 };
 

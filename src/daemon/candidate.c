@@ -20,6 +20,7 @@
 
 #include "core/bell.h"
 #include "core/error.h"
+#include "daemon/privileges.h"
 
 #define ASK_PATIENCE_NS INT64_C(5000000000)
 
@@ -64,6 +65,7 @@ static void run_candidate(int fd, int said_fd, pid_t parent)
     if (getppid() != parent)
         _exit(NOT_RUN);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    np_privileges_drop();
     setrlimit(RLIMIT_CORE, &no_core);
     signal(SIGPIPE, SIG_DFL);
     sigemptyset(&none);

@@ -23,7 +23,7 @@ enum {
 };
 
 static const char *const scalar_names[NP_CONFIG_SCALARS] = { "socket", "clients", "channels", "endpoints", "lanes", "log", "log_to", "admin",
-                                                           "loop" };
+                                                           "loop", "patrol" };
 static const char *const loop_names[] = { "auto", "io_uring", "epoll" };
 
 void np_config_start(struct np_config *config)
@@ -31,6 +31,7 @@ void np_config_start(struct np_config *config)
     memset(config, 0, sizeof *config);
     config->limits = (struct np_board_limits)NP_BOARD_LIMITS_DEFAULT;
     config->log_level = NP_LOG_INFO;
+    config->patrol_s = NP_CONFIG_PATROL_DEFAULT_S;
 }
 
 const char *np_config_loop_name(enum np_loop_choice loop)
@@ -88,6 +89,13 @@ static int set_scalar(struct np_config *config, enum np_config_scalar scalar, co
         return set_loop(config, value, where);
     if (scalar == NP_CONFIG_ADMIN)
         return np_access_add(config->admins, NP_RIGHT_ADMIN, value, where);
+    if (scalar == NP_CONFIG_PATROL) {
+        if (np_config_number(value, &number) < 0 || number > NP_CONFIG_PATROL_MAX_S)
+            return np_error(-EINVAL, "%s: '%.40s' is no number of seconds from one look where pages are to the next: 0 (never) to %u", where, value,
+                            NP_CONFIG_PATROL_MAX_S);
+        config->patrol_s = (uint32_t)number;
+        return 0;
+    }
     if (np_config_number(value, &number) < 0 || number == 0 || number > UINT32_MAX)
         return np_error(-EINVAL, "%s: '%.40s' is no number of %s: 1 or more, up to what numapoold(1) says; K, M and G may follow it", where,
                         value, scalar_names[scalar]);
@@ -238,7 +246,7 @@ static int take_value(void *context, const char *section, const char *name, cons
         reading->result = np_config_set(reading->config, name, value, text, false);
         if (reading->result == -ENOENT)
             reading->result = np_error(-EINVAL, "%s: [daemon] has no setting '%s': socket, clients, channels, endpoints, lanes, log, log_to, admin, "
-                                       "loop", text, name);
+                                       "loop, patrol", text, name);
         break;
     }
     return reading->result == 0;

@@ -27,6 +27,8 @@
 #define NP_CONFIG_POOL_SHARERS_DEFAULT 8u
 #define NP_CONFIG_NODES_BYTES (NP_ARENAS_MAX * 11u + NP_DEVICE_BYTES + 80u) /* where it is to be */
 #define NP_CONFIG_SPEC_BYTES (256u + NP_CONFIG_NODES_BYTES + NP_ACCESS_TEXT_BYTES) /* longest text of np_config_pool_spec, with its closing zero */
+#define NP_CONFIG_PATROL_DEFAULT_S 60u
+#define NP_CONFIG_PATROL_MAX_S 86400u
 
 struct np_config_pool {
     char name[NUMAPOOL_NAME_BYTES];
@@ -57,6 +59,7 @@ enum np_config_scalar {
     NP_CONFIG_LOG_TO,
     NP_CONFIG_ADMIN,
     NP_CONFIG_LOOP,
+    NP_CONFIG_PATROL,
     NP_CONFIG_SCALARS
 };
 
@@ -66,6 +69,7 @@ struct np_config {
     enum np_log_level log_level;
     enum np_log_to log_to;
     enum np_loop_choice loop;
+    uint32_t patrol_s; /* between two rounds of looking where pages are; 0: never */
     struct np_access admins[NP_ACCESS_MAX]; /* who may make, enlarge and destroy pools, and look at everything */
     unsigned from_command_line, from_file;
     unsigned pool_count;
@@ -80,7 +84,7 @@ int np_config_number(const char *text, uint64_t *number);
 /* "auto", "io_uring", "epoll". */
 const char *np_config_loop_name(enum np_loop_choice loop);
 
-/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log", "log_to", "admin", "loop". `where` begins the sentence:
+/* A scalar by its name: "socket", "clients", "channels", "endpoints", "lanes", "log", "log_to", "admin", "loop", "patrol". `where` begins the sentence:
  * "--lanes", "x.ini:3". -EINVAL, -ENAMETOOLONG; -ENOENT: no such name, without a sentence. */
 int np_config_set(struct np_config *config, const char *name, const char *value, const char *where, bool command_line);
 

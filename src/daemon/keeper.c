@@ -30,11 +30,15 @@
 #include "core/error.h"
 #include "daemon/depository.h"
 #include "daemon/log.h"
+#include "daemon/mend.h"
+#include "daemon/privileges.h"
 #include "daemon/restarts.h"
 #include "daemon/store.h"
 #include "daemon/upgrade.h"
 #include "daemon/worker.h"
 #include "numa/placement.h"
+#include "numa/system_files.h"
+#include "numa/topology.h"
 
 #define END_PATIENCE_NS INT64_C(5000000000)
 #define SEND_RETRY_NS   INT64_C(1000000)
@@ -138,6 +142,7 @@ static void exec_worker(const struct keeper *keeper, int records)
     snprintf(text[n++], ARGUMENT_BYTES, "--channels=%u", config->limits.channels);
     snprintf(text[n++], ARGUMENT_BYTES, "--endpoints=%u", config->limits.endpoints);
     snprintf(text[n++], ARGUMENT_BYTES, "--lanes=%u", config->limits.lanes);
+    snprintf(text[n++], ARGUMENT_BYTES, "--patrol=%u", config->patrol_s);
     snprintf(text[n++], ARGUMENT_BYTES, "--log=%s", np_log_level_name(config->log_level));
     snprintf(text[n++], ARGUMENT_BYTES, "--log-to=%s", np_log_to_name(config->log_to));
     if (config->loop != NP_LOOP_AUTO)
@@ -171,6 +176,7 @@ static void run_child(const struct keeper *keeper, int records, pid_t parent)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(EX_OSERR);
+    np_privileges_drop(); /* also of a build that would not do it itself */
     sigprocmask(SIG_SETMASK, &keeper->signals_before, NULL);
     int inherited[] = { keeper->listener.socket_fd, records };
     for (unsigned i = 0; i < 2; i++)
@@ -322,6 +328,13 @@ static void read_records(struct keeper *keeper)
             tell_ready(keeper);
             np_upgrade_worker_ready(&keeper->upgrade, keeper->worker);
             break;
+        case NP_RECORD_MEND: {
+            struct np_mend answer;
+            np_mend(&keeper->store, &record, &answer);
+            /* No room in its socket: it asks again when it has waited for long enough. */
+            (void)np_record_send_mend(keeper->records, NP_RECORD_MENDED, record.key, &answer);
+            break;
+        }
         case NP_RECORD_UPGRADE:
             np_upgrade_ordered(&keeper->upgrade, (uint64_t)record.key.b << 32 | record.key.a, fd);
             break;
@@ -489,6 +502,13 @@ static void adopt_premises(struct keeper *keeper, struct np_config *adopted)
     keeper->config = adopted;
 }
 
+static void tell_rights(void)
+{
+    if (np_topology_machine_nodes(NP_SYSTEM_ROOT) > 1 && !np_privileges_may_move())
+        np_log(NP_LOG_WARN, "pages that are moved from outside cannot be brought back: give the daemon CAP_SYS_NICE (AmbientCapabilities=CAP_SYS_NICE of the "
+               "unit, --cap-add SYS_NICE of a container)");
+}
+
 int np_keeper_run(const struct np_config *config, const char *program, int ready_fd)
 {
     static struct np_config adopted; /* large for a stack */
@@ -503,6 +523,7 @@ int np_keeper_run(const struct np_config *config, const char *program, int ready
         np_log(NP_LOG_ERROR, "%s", np_error_sentence());
         return EXIT_FAILURE;
     }
+    tell_rights();
     np_depository_begin(&keeper.depository);
     if (!keeper.listener.socket_is_others && np_listener_inode(&keeper.listener) != 0)
         np_depository_listen(&keeper.depository, keeper.listener.socket_fd, np_listener_inode(&keeper.listener));

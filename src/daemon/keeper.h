@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The keeper: the parent, small enough not to fail. It holds the listening socket, the lock file and every descriptor that
- * must outlive a worker, and sees to it that there is one worker, never two. It reads no client's message and maps no memory.
+ * must outlive a worker, and sees to it that there is one worker, never two. It reads no client's message. It maps memory only to
+ * have pages moved (mend.h), and touches none of it.
  */
 #ifndef NP_DAEMON_KEEPER_H
 #define NP_DAEMON_KEEPER_H

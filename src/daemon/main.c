@@ -27,7 +27,8 @@ enum option_key {
     OPTION_PROBE,
     OPTION_LOG_TO,
     OPTION_ADMIN,
-    OPTION_LOOP
+    OPTION_LOOP,
+    OPTION_PATROL
 };
 
 struct command_line {
@@ -46,7 +47,7 @@ static const struct argp_option options[] = {
       "enough), magazine=SLOTS, sharers=N (processes to share what may be cached), low_watermark=SLOTS, exact (count each get and put), "
       "checks or checks=sites (find misuse). May be given "
       "several times. direct=ID:ID..., readonly=ID..., admin=ID...: users, and groups after '@', with that right. K, M and G are 2^10, 2^20 and 2^30.", 1 },
-    { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log, log_to, admin, loop; [pool NAME] with size, count, ... "
+    { "config", 'c', "FILE", 0, "Read FILE: [daemon] with socket, clients, channels, endpoints, lanes, log, log_to, admin, loop, patrol; [pool NAME] with size, count, ... "
       "The command line wins over it.", 1 },
     { "socket", 's', "PATH", 0, "Listen at PATH (default: $NUMAPOOL_SOCKET, $XDG_RUNTIME_DIR/numapool.sock, /run/numapool/numapool.sock)", 2 },
     { "log", 'l', "LEVEL", 0, "error, warn, info (default) or debug", 2 },
@@ -54,6 +55,7 @@ static const struct argp_option options[] = {
     { "admin", OPTION_ADMIN, "ID[:ID...]", 0, "Users, and groups after '@', who may make, enlarge and destroy pools and look at everything, as the "
       "daemon's user and root may", 2 },
     { "loop", OPTION_LOOP, "WHAT", 0, "What the daemon runs on: io_uring, epoll, or auto (default: io_uring, and epoll where the system refuses that)", 2 },
+    { "patrol", OPTION_PATROL, "SECONDS", 0, "Look where all pages are that often, and bring back those that were moved (default 60; 0: never)", 2 },
     { "ready-fd", OPTION_READY_FD, "N", 0, "Write a newline to descriptor N when all pools are there and verified, and close it", 2 },
     { "clients", OPTION_CLIENTS, "N", 0, "Most clients at once (default 1024)", 3 },
     { "channels", OPTION_CHANNELS, "N", 0, "Most channels (default 1024)", 3 },
@@ -106,6 +108,8 @@ static int take(struct command_line *line, int key, char *value)
         return set(line, "admin", value);
     case OPTION_LOOP:
         return set(line, "loop", value);
+    case OPTION_PATROL:
+        return set(line, "patrol", value);
     case OPTION_CLIENTS:
         return set(line, "clients", value);
     case OPTION_CHANNELS:

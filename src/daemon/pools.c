@@ -11,6 +11,7 @@
 #include "core/bell.h"
 #include "core/error.h"
 #include "daemon/worker.h"
+#include "numa/pages.h"
 #include "numa/placement.h"
 
 #define KEEP_AGAIN_NS    INT64_C(1000000)
@@ -75,6 +76,10 @@ static int attach_all(struct np_worker *worker)
         entry->arena[number].page_bytes = arena->data.page_bytes;
         entry->arena[number].transparent = arena->data.transparent;
         entry->arena[number].tier = work->plan.arenas[i].tier;
+        /* where it was verified to be when it was made */
+        entry->arena[number].where[0].pages = arena->data.bytes / arena->data.page_bytes;
+        entry->arena[number].where[0].node = np_look_node(entry, number);
+        entry->arena[number].words_pages = arena->meta.bytes / NP_SMALL_PAGE_BYTES;
         int result = np_broker_attach_pool(&worker->broker, entry->id, number, arena->meta.address, arena->meta.bytes);
         if (result < 0)
             return result;
@@ -393,6 +398,7 @@ void np_pools_end(struct np_worker *worker, struct np_pool_entry *entry, const c
     np_broker_pool_use(&worker->broker, entry->id, &use);
     np_store32(&entry->state, NP_DYING, memory_order_release); /* from here on it is ended, by this worker or the next */
     np_verify_pool_gone(worker, entry->id);
+    np_patrol_pool_gone(worker, entry->id);
     np_pools_end_dying(worker, entry);
     np_rights_set_socket_mode(worker);
     np_log_of(NP_LOG_INFO, about(entry), "pool '%s' of %llu slots is destroyed: %s", entry->name,

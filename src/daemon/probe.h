@@ -12,7 +12,7 @@
 
 /* Bumped when what keeper and worker say to each other (store.h's records, the worker's options, upgrade.h's order and report)
  * changes so that a keeper of the one and a worker of the other would not understand each other. */
-#define NP_KEEPER_REVISION 1u
+#define NP_KEEPER_REVISION 2u
 
 #define NP_PROBE_VERSION_BYTES 32u
 #define NP_PROBE_TEXT_MAX 2048u

@@ -289,11 +289,12 @@ static int verify(struct np_connection *connection, const struct np_wire_request
 {
     struct np_pool_entry *entry = NULL;
     int result = active_pool(connection->worker, request->of.verify.pool, &entry);
-    if (result == 0)
-        result = request->of.verify.arena < np_pool_arenas(entry)
-                     ? np_verify_begin(connection, request->of.verify.pool, request->of.verify.arena)
-                     : np_error(-ENXIO, "pool '%.47s' has no arena %u", entry->name, request->of.verify.arena);
-    return result < 0 ? result : SERVED_LATER;
+    if (result < 0)
+        return result;
+    if (request->of.verify.arena >= np_pool_arenas(entry))
+        return np_error(-ENXIO, "pool '%.47s' has no arena %u", entry->name, request->of.verify.arena);
+    np_verify_begin(connection, request->of.verify.pool, request->of.verify.arena);
+    return SERVED_LATER;
 }
 
 /* ---------------------------------------------------------------- channels */

@@ -123,9 +123,8 @@ const struct np_store_entry *np_store_next(const struct np_store *store, size_t 
 
 /* ---------------------------------------------------------------- the records */
 
-int np_record_send(int socket, enum np_record_verb verb, struct np_store_key key, int fd)
+static int send_record(int socket, struct np_record record, int fd)
 {
-    struct np_record record = { .magic = RECORD_MAGIC, .verb = (uint32_t)verb, .key = key };
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(sizeof(int))];
@@ -151,6 +150,16 @@ int np_record_send(int socket, enum np_record_verb verb, struct np_store_key key
     if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS)
         return np_error(-EAGAIN, "the daemon's keeper has no room for a descriptor just now: try again");
     return np_error(-errno, "the other half of the daemon does not take records: %s", strerror(errno));
+}
+
+int np_record_send(int socket, enum np_record_verb verb, struct np_store_key key, int fd)
+{
+    return send_record(socket, (struct np_record){ .magic = RECORD_MAGIC, .verb = (uint32_t)verb, .key = key }, fd);
+}
+
+int np_record_send_mend(int socket, enum np_record_verb verb, struct np_store_key key, const struct np_mend *mend)
+{
+    return send_record(socket, (struct np_record){ .magic = RECORD_MAGIC, .verb = (uint32_t)verb, .key = key, .mend = *mend }, -1);
 }
 
 int np_record_receive(int socket, struct np_record *record, int *fd)

@@ -6,9 +6,11 @@
  *   keeper -> worker   STORE... READY          at the worker's start: all there is, then the end of it. a: enum np_depository_state
  *                      STORED                  where a service manager keeps descriptors: it has those of the worker's first `a` STORE
  *                                              records. b: enum np_depository_state
+ *                      MENDED                  what became of a MEND: its key and offset
  *                      END                     end in good order
  *   worker -> keeper   STORE, DROP             one key each; a key stored again replaces what was there
  *                      READY                   pools are there and verified
+ *                      MEND                    bring the pages of a part of what is stored onto a node (mend.h). One at a time
  *
  * One record is one SOCK_SEQPACKET message; STORE carries one descriptor. What a worker has sent is read by the keeper even after
  * the worker's death, and before another is started: so what was stored before an answer went out is never forgotten. Where both may
@@ -75,9 +77,20 @@ enum np_record_verb {
     NP_RECORD_READY,
     NP_RECORD_END,
     NP_RECORD_STORED,
+    NP_RECORD_MEND,
+    NP_RECORD_MENDED,
     NP_RECORD_UPGRADE = 8, /* upgrade.h */
     NP_RECORD_LEAVE,
     NP_RECORD_RELOAD /* to the worker: look at the nodes again */
+};
+
+/* Zeros in other records. */
+struct np_mend {
+    uint64_t offset;
+    uint32_t bytes;  /* at that offset */
+    int32_t node;    /* of the machine; where the pages should be */
+    int32_t result;  /* MENDED: 0, or -errno: why not all of them are there now */
+    uint32_t moved;  /* MENDED: pages that were brought there */
 };
 
 struct np_record {
@@ -85,10 +98,13 @@ struct np_record {
     uint32_t verb; /* enum np_record_verb */
     struct np_store_key key;
     uint32_t reserved;
+    struct np_mend mend;
 };
 
 /* Never waits. fd -1: none. 0; -EAGAIN: there is no room now; -EPIPE: the other is gone. */
 int np_record_send(int socket, enum np_record_verb verb, struct np_store_key key, int fd);
+/* MEND or MENDED; likewise. */
+int np_record_send_mend(int socket, enum np_record_verb verb, struct np_store_key key, const struct np_mend *mend);
 /* Never waits. 1, or 0: the other end is closed; -EAGAIN: nothing there; -EPROTO: not a record; -EMFILE: its descriptor did
  * not arrive (the record did). *fd is the caller's, -1: none. */
 int np_record_receive(int socket, struct np_record *record, int *fd);

@@ -1,94 +1,96 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the pages of a pool are, for who looks. The worker has no page tables over payload, and building them takes a second
- * for each few gigabytes: so it maps, asks about and unmaps a slice at a time, and does its other work in between. Nothing is
- * read or written in a slice.
+ * Where the pages of an arena are, for who asks, now. Who asks waits in a queue; those who were in it for the same arena when a look
+ * began share its answer.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
+#include <stdio.h>
 
 #include "core/bell.h"
 #include "core/error.h"
+#include "daemon/patrol.h"
 #include "daemon/worker.h"
-#include "numa/placement.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-
-enum { SLICE_BYTES = 16 << 20 };
-
-static void tell(struct np_worker *worker)
+static void answer(struct np_worker *worker, struct np_connection *connection, const struct np_look *look, int result)
 {
-    const struct np_verify *verify = &worker->verify;
-    const struct np_pool_entry *entry = &worker->board.pools[verify->pool];
-    struct np_wire_answer *answer = &verify->connection->answer;
-    answer->of.verify.node = entry->arena[verify->arena].node;
-    answer->of.verify.misplaced = verify->misplaced[1];
-    answer->of.verify.words_misplaced = verify->misplaced[0];
-}
-
-static void finish(struct np_worker *worker, int result)
-{
-    struct np_verify *verify = &worker->verify;
-    struct np_connection *connection = verify->connection;
-    verify->under_way = false;
+    struct np_wire_answer *answer = &connection->answer;
     connection->awaits_verify = false;
-    if (result == 0)
-        tell(worker);
-    verify->connection = NULL;
+    if (result == 0) {
+        answer->of.verify.node = worker->board.pools[look->pool].arena[look->arena].node;
+        answer->of.verify.pages = look->where[NP_LOOK_PAYLOAD].pages;
+        answer->of.verify.misplaced = look->where[NP_LOOK_PAYLOAD].elsewhere;
+        answer->of.verify.split_pages = look->where[NP_LOOK_PAYLOAD].split;
+        answer->of.verify.words_pages = look->where[NP_LOOK_WORDS].pages;
+        answer->of.verify.words_misplaced = look->where[NP_LOOK_WORDS].elsewhere;
+        answer->of.verify.lanes = look->lanes;
+        answer->of.verify.lanes_misplaced = look->where[NP_LOOK_LANES].elsewhere;
+        answer->of.verify.where_count = np_look_list(look, answer->of.verify.where, NP_WIRE_WHERE_MAX);
+    }
     np_connection_answer(connection, result);
 }
 
-static int look_at_slice(struct np_worker *worker, int fd, uint64_t bytes, uint64_t page_bytes, int node)
+/* Answers those in the queue for whom `is_for` holds; the others stay, in their order. np_error's sentence may be changed by an answer. */
+static void answer_those(struct np_worker *worker, int result, bool (*is_for)(const struct np_connection *connection, const struct np_look *look))
 {
     struct np_verify *verify = &worker->verify;
-    uint64_t slice = bytes - verify->offset < SLICE_BYTES ? bytes - verify->offset : SLICE_BYTES, misplaced;
-    void *address = mmap(NULL, slice, PROT_READ, MAP_SHARED, fd, (off_t)verify->offset);
-    if (address == MAP_FAILED)
-        return np_error(-errno, "cannot map a slice of the pool to look at it: %s", strerror(errno));
-    madvise(address, slice, MADV_DONTFORK);
-    int result = madvise(address, slice, MADV_POPULATE_READ) == 0
-                     ? np_memory_verify(address, slice, page_bytes, node, &misplaced)
-                     : np_error(-errno, "cannot build page tables to look at the pool (%s)", strerror(errno));
-    munmap(address, slice);
-    if (result < 0)
-        return result;
-    verify->misplaced[verify->in_data] += misplaced;
-    verify->offset += slice;
-    return 0;
+    struct np_connection *rest = verify->first, **end = &verify->first;
+    char sentence[NP_WIRE_SENTENCE_BYTES];
+    snprintf(sentence, sizeof sentence, "%s", np_error_sentence());
+    verify->first = NULL;
+    while (rest) {
+        struct np_connection *connection = rest;
+        rest = connection->next_verify;
+        connection->next_verify = NULL;
+        if (!is_for(connection, &verify->look)) {
+            *end = connection;
+            end = &connection->next_verify;
+            continue;
+        }
+        answer(worker, connection, &verify->look, result < 0 ? np_error(result, "%s", sentence) : 0);
+    }
 }
 
-/* Goes on to what comes after the end of a piece. True: there is more. */
-static bool next_piece(struct np_verify *verify, struct np_pool_entry *entry)
+static bool was_there(const struct np_connection *connection, const struct np_look *look)
 {
-    verify->offset = 0;
-    verify->in_data = !verify->in_data;
-    if (verify->in_data)
-        return true;
-    entry->arena[verify->arena].misplaced_pages = verify->misplaced[1];
-    entry->arena[verify->arena].words_misplaced = verify->misplaced[0];
-    return false;
+    (void)look;
+    return connection->verify_begun;
+}
+
+static bool is_of_pool(const struct np_connection *connection, const struct np_look *look)
+{
+    return connection->verify_pool == look->pool;
+}
+
+/* The first in the queue, and all who want to know the same. */
+static void begin_next(struct np_worker *worker)
+{
+    struct np_verify *verify = &worker->verify;
+    const struct np_connection *first = verify->first;
+    verify->under_way = first != NULL;
+    if (!first)
+        return;
+    np_look_begin(&verify->look, first->verify_pool, first->verify_arena);
+    for (struct np_connection *connection = verify->first; connection; connection = connection->next_verify)
+        if (connection->verify_pool == first->verify_pool && connection->verify_arena == first->verify_arena)
+            connection->verify_begun = true;
+    np_timer_set(&verify->next_slice, np_monotonic_ns());
 }
 
 static void next_slice(struct np_timer *timer)
 {
     struct np_worker *worker = timer->context;
     struct np_verify *verify = &worker->verify;
-    struct np_pool_entry *entry = &worker->board.pools[verify->pool];
-    struct np_store_key key = { verify->in_data ? NP_STORE_DATA : NP_STORE_META, verify->pool, verify->arena };
-    uint64_t bytes = np_premises_bytes(worker, key);
-    /* Of the words nothing says on which pages they are: they are asked for by small ones. */
-    uint64_t page_bytes = verify->in_data ? entry->arena[verify->arena].page_bytes : 4096;
-    int result = look_at_slice(worker, np_store_get(&worker->store, key), bytes, page_bytes, entry->arena[verify->arena].node);
-    if (result < 0 || (verify->offset >= bytes && !next_piece(verify, entry)))
-        finish(worker, result);
-    else
+    int result = np_look_next(worker, &verify->look);
+    if (result == NP_LOOK_GOES_ON) {
         np_timer_set(timer, np_monotonic_ns());
+        return;
+    }
+    if (result == NP_LOOK_FINISHED) {
+        np_look_publish(worker, &verify->look);
+        np_patrol_verified(worker, &verify->look);
+    }
+    answer_those(worker, result, was_there);
+    begin_next(worker);
 }
 
 void np_verify_start(struct np_worker *worker)
@@ -100,25 +102,30 @@ void np_verify_start(struct np_worker *worker)
 void np_verify_pool_gone(struct np_worker *worker, uint32_t pool)
 {
     struct np_verify *verify = &worker->verify;
-    if (!verify->under_way || verify->pool != pool)
+    struct np_look under_way = verify->look;
+    if (!verify->under_way)
+        return;
+    verify->look.pool = pool;
+    answer_those(worker, np_error(-ENOENT, "pool '%.47s' was destroyed while its pages were looked at", worker->board.pools[pool].name), is_of_pool);
+    verify->look = under_way;
+    if (under_way.pool != pool)
         return;
     np_timer_set(&verify->next_slice, INT64_MAX);
-    finish(worker, np_error(-ENOENT, "pool '%.47s' was destroyed while its pages were looked at", worker->board.pools[pool].name));
+    begin_next(worker);
 }
 
-int np_verify_begin(struct np_connection *connection, uint32_t pool, uint32_t arena)
+void np_verify_begin(struct np_connection *connection, uint32_t pool, uint32_t arena)
 {
     struct np_verify *verify = &connection->worker->verify;
-    if (verify->under_way)
-        return np_error(-EAGAIN, "the daemon is just looking where another pool's pages are: try again");
-    verify->under_way = true;
-    verify->connection = connection;
+    struct np_connection **end = &verify->first;
+    while (*end)
+        end = &(*end)->next_verify;
+    *end = connection;
+    connection->next_verify = NULL;
     connection->awaits_verify = true;
-    verify->pool = pool;
-    verify->arena = arena;
-    verify->in_data = false;
-    verify->offset = 0;
-    memset(verify->misplaced, 0, sizeof verify->misplaced);
-    np_timer_set(&verify->next_slice, np_monotonic_ns());
-    return 0;
+    connection->verify_begun = false;
+    connection->verify_pool = pool;
+    connection->verify_arena = arena;
+    if (!verify->under_way)
+        begin_next(connection->worker);
 }

@@ -15,6 +15,8 @@
 
 #include "core/bell.h"
 #include "core/error.h"
+#include "daemon/patrol.h"
+#include "daemon/privileges.h"
 #include "numa/shield.h"
 
 #define DUTY_STEADY_NS INT64_C(100000000) /* where the bell is heard: for rings that were lost with a worker */
@@ -95,6 +97,9 @@ void np_worker_take_record(struct np_worker *worker, const struct np_record *rec
     switch (record->verb) {
     case NP_RECORD_UPGRADE:
         np_upgrade_heard(worker, fd);
+        break;
+    case NP_RECORD_MENDED:
+        np_patrol_mended(worker, record);
         break;
     case NP_RECORD_END:
         worker->ending = true;
@@ -278,6 +283,7 @@ static int start(struct np_worker *worker)
     worker->duty = (struct np_timer){ .due = duty_due, .context = worker };
     np_loop_timer_add(worker->loop, &worker->duty);
     np_verify_start(worker);
+    np_patrol_start(worker);
     np_premises_start(worker);
     result = np_pools_start(worker);
     if (result == 0)
@@ -340,6 +346,8 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
     struct np_worker *worker = &the_worker;
     *worker = (struct np_worker){ .config = config, .listen_fd = listen_fd, .records_fd = records_fd };
     np_log_start("worker", config->log_level, config->log_to, NP_LOG_JOURNAL_SOCKET);
+    if (!np_privileges_drop())
+        np_log(NP_LOG_WARN, "the worker cannot give up CAP_SYS_NICE: it keeps what only the keeper needs");
     int result = np_shield_start();
     if (result == 0)
         result = start(worker);

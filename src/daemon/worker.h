@@ -12,7 +12,9 @@
  *   watch.c       clients' lives: pidfds, and processes that have become another program
  *   inflight.c    clients that are gone while the kernel may still do I/O into their slots
  *   nodes.c       which nodes there are, and what is kept on imagined ones
- *   verify.c      where pages are, a slice at a time
+ *   look.c        where pages are, a slice at a time
+ *   verify.c      the same for who asks
+ *   patrol.c      the same from time to time; strayed pages are brought back
  *   pools.c       pools made, enlarged and ended; maker.c makes their memory, in a thread of its own
  *   request_admin.c  what admins ask for
  *   request_upgrade.c  another build of the worker; upgrade.c is the keeper's part of it
@@ -38,8 +40,10 @@
 #include "daemon/identity.h"
 #include "daemon/inflight.h"
 #include "daemon/log.h"
+#include "daemon/look.h"
 #include "daemon/loop.h"
 #include "daemon/nodes.h"
+#include "daemon/patrol.h"
 #include "daemon/pools.h"
 #include "daemon/spare.h"
 #include "daemon/store.h"
@@ -63,6 +67,9 @@ struct np_connection {
     bool refused;    /* of a user without any right: gets one answer */
     bool closing;
     bool awaits_verify;
+    bool verify_begun; /* its arena is being looked at */
+    uint32_t verify_pool, verify_arena;
+    struct np_connection *next_verify;
     bool unheard; /* its client was admitted by the request that is just being answered: nobody knows the number before that */
     struct np_identity identity;
     int64_t accepted_ns;
@@ -106,13 +113,9 @@ struct np_maps_check {
 };
 
 struct np_verify {
-    struct np_connection *connection; /* NULL: nobody waits */
+    struct np_connection *first; /* who asks, in the order of asking */
     bool under_way;
-    uint32_t pool;
-    unsigned arena;
-    bool in_data; /* the arena's words come first */
-    uint64_t offset;
-    uint64_t misplaced[2]; /* of words, of payload */
+    struct np_look look;
     struct np_timer next_slice;
 };
 
@@ -143,6 +146,7 @@ struct np_worker {
     struct np_maps_check check;
     struct np_inflights inflights;
     struct np_verify verify;
+    struct np_patrol patrol;
     struct np_pool_making making;
 
     struct np_store_key *drops; /* what the keeper has not been told yet that it need not keep any more */
@@ -257,8 +261,8 @@ void np_watch_give_back(struct np_worker *worker, uint32_t client, const char *w
 
 /* ---- verify.c */
 void np_verify_start(struct np_worker *worker);
-/* 0: it will be answered later; -EAGAIN: another is under way. */
-int np_verify_begin(struct np_connection *connection, uint32_t pool, uint32_t arena);
+/* It will be answered later. */
+void np_verify_begin(struct np_connection *connection, uint32_t pool, uint32_t arena);
 /* The pool is being destroyed: whoever waits for where its pages are is told so. */
 void np_verify_pool_gone(struct np_worker *worker, uint32_t pool);
 

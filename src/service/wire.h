@@ -158,6 +158,8 @@ struct np_wire_answer {
         struct { uint64_t stamp; uint32_t lane, generation, capacity, state, kind, home, peer, peer_generation; } next_lane; /* result 1; 0: no more */
         struct {
             uint64_t pages, misplaced, words_pages, words_misplaced;
+            uint64_t split_pages; /* of payload's transparent ones: whose parts are small pages by now */
+            uint64_t lanes, lanes_misplaced; /* of the pool, asked for on that node: how many; pages of them that are elsewhere */
             int32_t node;         /* where they should be */
             uint32_t where_count;
             struct np_whereabouts where[NP_WIRE_WHERE_MAX]; /* payload's; what is left over is with the last */
