@@ -86,7 +86,7 @@ static bool has_lost(const struct np_topology *before, const struct np_topology 
     return false;
 }
 
-void np_nodes_reload(struct np_worker *worker)
+void np_nodes_reload(struct np_worker *worker, bool asked)
 {
     char line[LINE_BYTES];
     const struct np_topology *before = np_topology();
@@ -97,7 +97,8 @@ void np_nodes_reload(struct np_worker *worker)
     }
     const struct np_topology *after = np_topology();
     if (result == 0 || before == NULL || after == NULL) {
-        np_log(NP_LOG_INFO, "nodes: looked at again, and nothing has changed");
+        if (asked)
+            np_log(NP_LOG_INFO, "nodes: looked at again, and nothing has changed");
         return;
     }
     write_on_board(worker->board.header, after);

@@ -3,6 +3,7 @@
 #ifndef NP_DAEMON_NODES_H
 #define NP_DAEMON_NODES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "numa/placement.h"
@@ -13,8 +14,8 @@ struct np_worker;
  * that were imagined otherwise, or not at all; other -errno: the nodes cannot be read. */
 int np_nodes_start(struct np_worker *worker);
 
-/* Reads them anew and logs what has changed. */
-void np_nodes_reload(struct np_worker *worker);
+/* Reads them anew and logs what has changed; that nothing has only if somebody asked. */
+void np_nodes_reload(struct np_worker *worker, bool asked);
 
 /* -EPROTO with what to do: the client imagines other nodes than the worker. */
 int np_nodes_check_client(uint64_t fingerprint);

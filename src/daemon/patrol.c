@@ -44,14 +44,8 @@ static bool is_there(const struct np_topology *topology, int node)
 
 static void look_at_nodes(struct np_worker *worker)
 {
-    const struct np_topology *before = np_topology();
-    int changed = np_topology_reload();
+    np_nodes_reload(worker, false);
     const struct np_topology *now = np_topology();
-    char difference[400];
-    if (changed < 0)
-        np_log(NP_LOG_WARN, "the nodes cannot be read again: %s", np_error_sentence());
-    else if (changed > 0 && before && now && np_topology_difference(before, now, difference, sizeof difference) > 0)
-        np_log(NP_LOG_WARN, "the machine's nodes are not as they were: %s", difference);
     uint64_t gone = 0;
     for (uint32_t pool = 0; pool < NP_POOLS_MAX; pool++) {
         const struct np_pool_entry *entry = &worker->board.pools[pool];

@@ -72,7 +72,7 @@ static void signal_heard(struct np_operation *operation, int result)
     /* Whether a hang-up is of a terminal that is gone the keeper decides, which hears it too. */
     while (read(worker->signal_fd, &heard, sizeof heard) == (ssize_t)sizeof heard)
         if (heard.ssi_signo == SIGHUP)
-            np_nodes_reload(worker);
+            np_nodes_reload(worker, true);
         else
             worker->ending = true;
     np_loop_poll(worker->loop, &worker->signal, worker->signal_fd, POLLIN);
@@ -358,7 +358,7 @@ int np_worker_run(const struct np_config *config, int listen_fd, int records_fd)
         result = np_loop_turn(worker->loop);
         if (worker->told_to_reload && !worker->ending) {
             worker->told_to_reload = false;
-            np_nodes_reload(worker);
+            np_nodes_reload(worker, true);
         }
         if (worker->told_to_leave)
             leave(worker);

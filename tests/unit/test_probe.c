@@ -143,7 +143,7 @@ START_TEST(what_differs_is_said_by_name)
     other.shared ^= 1;
     other.keeper++;
     ck_assert_int_eq(np_probe_compare(&own, &other, "/x"), -EPROTO);
-    ck_assert_ptr_nonnull(strstr(np_error_sentence(), "revision 2, this daemon's keeper in 1"));
+    ck_assert_ptr_nonnull(strstr(np_error_sentence(), "revision 3, this daemon's keeper in 2"));
     other.keeper--;
     ck_assert_int_eq(np_probe_compare(&own, &other, "/x"), 0); /* another version alone is no reason */
 }
