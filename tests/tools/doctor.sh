@@ -492,6 +492,25 @@ if [ "$(id -u)" -eq 0 ]; then
     look good user=65534
     expect "one that does not serve this user" daemon note "does not serve this user"
 fi
+# Its patrol may look between the two; then it is written once more.
+after_patrol() { # MISPLACED STATE TEXT
+    local tries
+    for ((tries = 0; tries < 20; tries++)); do
+        "$help" board "$daemon" "$1" "$2"
+        look good
+        if grep '^daemon	' "$scratch/lines" | grep -qF "$3"; then return; fi
+    done
+}
+after_patrol 3 0 "3 pages were not"
+expect "pages that were elsewhere" daemon warning "3 pages were not on their node" "numapoolctl verify"
+after_patrol 0 1 "are being moved back"
+expect "pages that are being moved back" daemon warning "pages of 1 arena are elsewhere, and are being moved back" "numapoolctl verify"
+after_patrol 0 2 "cannot be moved back"
+expect "pages that cannot be moved back" daemon warning "cannot be moved back" "numapoolctl verify"
+after_patrol 0 3 "not there any more"
+expect "a node that is gone" daemon warning "the node of 1 arena is not there any more" "numapoolctl verify"
+after_patrol 0 4 "cannot be told"
+expect "pages that cannot be asked for" daemon note "where the pages of 1 arena are cannot be told" -
 end_daemon
 start_daemon "$help" run refuse=io_uring_setup:1 -- "$build/numapoold"
 expect "one that was refused io_uring" daemon note "on epoll (io_uring: Operation not permitted)"
@@ -526,6 +545,11 @@ else
 fi
 
 # ---- whatever happens
+
+# A daemon with imagined nodes says so wherever it is asked from.
+start_daemon env NUMAPOOL_TOPOLOGY=2x256M "$build/numapoold"
+expect "imagined nodes of its own" daemon warning "imagined nodes 2x256M"
+end_daemon
 
 look good nearly-all
 grep -v '^worst' "$scratch/lines" | cut -f1 >"$scratch/refused" || true

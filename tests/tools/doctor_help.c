@@ -11,6 +11,7 @@
  * without this capability, by number
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <jansson.h>
 #include <linux/capability.h>
@@ -20,12 +21,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../crash/container.h"
+#include "broker/board.h"
 
 static int lines(void)
 {
@@ -48,6 +52,31 @@ static int lines(void)
     printf("worst\t%s\n", json_string_value(json_object_get(document, "worst")));
     json_decref(document);
     return 0;
+}
+
+static int scribble_board(const char *pid, uint64_t misplaced, uint32_t state)
+{
+    char path[64];
+    struct stat status;
+    struct np_board board;
+    for (int fd_of_it = 3; fd_of_it < 64; fd_of_it++) {
+        snprintf(path, sizeof path, "/proc/%.20s/fd/%d", pid, fd_of_it);
+        int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+            continue;
+        void *memory = fstat(fd, &status) == 0 && status.st_size >= (off_t)sizeof(struct np_board_header)
+                           ? mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+                           : MAP_FAILED;
+        close(fd);
+        if (memory == MAP_FAILED || *(const uint64_t *)memory != NP_BOARD_MAGIC ||
+            np_board_attach(&board, memory, (size_t)status.st_size) < 0)
+            continue;
+        board.pools[0].arena[0].misplaced_pages = misplaced;
+        np_store32(&board.pools[0].arena[0].state, state, memory_order_release);
+        return 0;
+    }
+    fprintf(stderr, "doctor_help: process %s has no board\n", pid);
+    return 1;
 }
 
 static bool install(struct sock_filter *code, size_t length)
@@ -158,6 +187,8 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "lines") == 0)
         return lines();
+    if (argc == 5 && strcmp(argv[1], "board") == 0)
+        return scribble_board(argv[2], strtoull(argv[3], NULL, 10), (uint32_t)strtoul(argv[4], NULL, 10));
     int i = 2;
     for (; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (!lose(argv[i])) {

@@ -53,31 +53,39 @@ static void tell_loop(const struct np_board_header *header, struct np_doctor_fin
         np_found(finding, " (io_uring: %s)", strerror((int)refusal));
     if (refusal != 0)
         np_means(finding, NP_DOCTOR_NOTE, "io_uring was refused to it when its worker started; see io_uring");
-    if (header->topology_name[0] != '\0') {
+    if (np_load64(&header->topology, memory_order_acquire) != 0) { /* pairs with the worker's store, after the name */
         np_found(finding, ", imagined nodes %.64s", header->topology_name);
         np_means(finding, NP_DOCTOR_WARNING,
                  "its nodes are made up (NUMAPOOL_TOPOLOGY), and prove nothing about where memory is");
     }
 }
 
+static const char *plural(unsigned count)
+{
+    return count == 1 ? "" : "s";
+}
+
 static void tell_places(const struct places *places, struct np_doctor_finding *finding)
 {
-    np_found(finding, "; %u pool%s, %u arena%s", places->pools, places->pools == 1 ? "" : "s", places->arenas,
-             places->arenas == 1 ? "" : "s");
+    np_found(finding, "; %u pool%s, %u arena%s", places->pools, plural(places->pools), places->arenas,
+             plural(places->arenas));
     if (places->gone > 0)
         np_means(finding, NP_DOCTOR_WARNING,
-                 "the node of %u arenas is not there any more: their pages are wherever the kernel put them", places->gone);
+                 "the node of %u arena%s is not there any more: their pages are wherever the kernel put them", places->gone,
+                 plural(places->gone));
     if (places->stuck > 0)
         np_means(finding, NP_DOCTOR_WARNING,
-                 "pages of %u arenas are elsewhere and cannot be moved back: there is no room, or CAP_SYS_NICE is missing",
-                 places->stuck);
+                 "pages of %u arena%s are elsewhere and cannot be moved back: there is no room, or CAP_SYS_NICE is missing",
+                 places->stuck, plural(places->stuck));
     if (places->strayed > 0)
-        np_means(finding, NP_DOCTOR_WARNING, "pages of %u arenas are elsewhere, and are being moved back", places->strayed);
+        np_means(finding, NP_DOCTOR_WARNING, "pages of %u arena%s are elsewhere, and are being moved back", places->strayed,
+                 plural(places->strayed));
     else if (places->misplaced > 0)
         np_means(finding, NP_DOCTOR_WARNING, "%" PRIu64 " pages were not on their node when they were last looked at",
                  places->misplaced);
     if (places->untold > 0)
-        np_means(finding, NP_DOCTOR_NOTE, "where the pages of %u arenas are cannot be told", places->untold);
+        np_means(finding, NP_DOCTOR_NOTE, "where the pages of %u arena%s are cannot be told", places->untold,
+                 plural(places->untold));
     if (places->gone + places->stuck + places->strayed > 0 || places->misplaced > 0)
         np_mend(finding, "numapoolctl verify");
 }
@@ -88,11 +96,13 @@ void np_doctor_daemon(const struct np_doctor *doctor, struct np_doctor_finding *
     struct places places = { 0 };
     int result = np_view_open(&view, doctor->socket_path);
     if (result < 0) {
-        bool refused = result == -EACCES || result == -EPERM;
-        np_found(finding, refused ? "the one at %.200s does not serve this user" : "none answers at %.200s",
+        bool refused = result == -EACCES || result == -EPERM, none = result == -ENOENT || result == -ECONNREFUSED;
+        np_found(finding,
+                 refused ? "the one at %.200s does not serve this user"
+                 : none  ? "none answers at %.200s"
+                         : "nothing at %.200s can be asked",
                  doctor->socket_path);
-        np_means(finding, result == -ENOENT || result == -ECONNREFUSED ? NP_DOCTOR_OK : NP_DOCTOR_NOTE, "%.400s",
-                 np_error_sentence());
+        np_means(finding, none ? NP_DOCTOR_OK : NP_DOCTOR_NOTE, "%.400s", np_error_sentence());
         return;
     }
     np_found(finding, "answers at %.200s", doctor->socket_path);
