@@ -211,7 +211,7 @@ int main(int argc, char **argv)
              "=1"
              "\n" END "?true\n" END "@always [madvise] never\n" END "Aalways [never] deny\n" END "Bhpet\n" END "Ctsc "
                                                                                                                "hpet\n" END),
-        TEXT("J1\n" END "Kraw\n" END "L3\n" END "Mlxc\n" END "&0::/docker/abc\n" END "'PATH=/bin\0container=lxc\n" END),
+        TEXT("(\033[31m6.12\n" END "J1\n" END "Kraw\n" END "L3\n" END "Mlxc\n" END "&0::/docker/abc\n" END "'PATH=/bin\0container=lxc\n" END),
     };
     return fuzz_main(argc, argv, seeds, sizeof seeds / sizeof seeds[0], 4000);
 }
