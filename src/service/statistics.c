@@ -10,6 +10,7 @@
 #include "core/pool.h"
 #include "numa/pages.h"
 #include "numa/placement.h"
+#include "numa/topology.h"
 #include "numapool.h"
 
 /* More than any version's struct: beyond it `size` was not set. */
@@ -89,6 +90,8 @@ int numapool_stats_read(struct numapool_pool *pool, int node, struct numapool_st
     for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
         if (node == NUMAPOOL_ANY_NODE || pool->arenas[i].arena.node == node)
             add_arena(&sum, &pool->arenas[i]);
+    const struct np_topology *topology = np_topology();
+    sum.emulated = topology != NULL && topology->emulated;
     if (sum.slots == 0)
         return np_error(-EINVAL, "pool '%s' has no slots on node %d: NUMAPOOL_ANY_NODE asks for the whole pool", pool->name, node);
     add_tallies(&sum, pool, node);

@@ -163,8 +163,9 @@ START_TEST(slots_of_a_memory_only_node_while_the_near_one_is_low)
     count(2, NP_NUMA_REMOTE, 5000);
     count(2, NP_NUMA_SPILLED, 5000);
     count(2, NP_NUMA_TIERED, 5000);
+    count(0, NP_NUMA_FOREIGN, 5000);
     ck_assert_int_eq(diagnose(), NP_CAUSE_TIERED);
-    SAYS("got 50 % of its slots from memory-only node 2 while its own ran low");
+    SAYS("got 50 % of its slots from memory-only node 2 while node 0 ran low");
     SAYS("numapoolctl pool grow pay --node=0 --count=4096");
 }
 END_TEST

@@ -101,11 +101,6 @@ VALUE(tiered_of, NP_NUMA_TIERED)
 VALUE(homeless_of, NP_NUMA_HOMELESS)
 VALUE(home_returns_of, NP_NUMA_HOME_RETURNS)
 
-static uint64_t taken_of(const struct np_numa_counts *counts)
-{
-    return counts->of[NP_NUMA_LOCAL] + counts->of[NP_NUMA_REMOTE];
-}
-
 static const struct np_numa_node *find(const struct np_numa_pool *pool, int number)
 {
     for (unsigned i = 0; i < pool->node_count; i++)
@@ -202,17 +197,10 @@ static void say_receivers(struct figures *of, const struct np_numa_node *from)
 
 static void say_tiered(struct figures *of)
 {
-    const struct np_numa_node *far = most(of, tiered_of), *near = NULL;
-    for (unsigned i = 0; i < of->pool->node_count; i++)
-        if (!of->pool->nodes[i].memory_only && of->pool->nodes[i].slots > 0 &&
-            (!near || taken_of(&of->client->counts[i]) > taken_of(&of->client->counts[near - of->pool->nodes])))
-            near = &of->pool->nodes[i];
-    say(of, "got %u %% of its slots from memory-only node %d while its own ran low, which spilling is for", percent(of->sum.of[NP_NUMA_TIERED],
-        of->taken), far->node);
-    if (near) {
-        say(of, "; where that is too slow: ");
-        suggest_growth(of, near->node, near->slots);
-    }
+    const struct np_numa_node *far = most(of, tiered_of), *low = most(of, foreign_of);
+    say(of, "got %u %% of its slots from memory-only node %d while node %d ran low, which spilling is for; where that is too slow: ",
+        percent(of->sum.of[NP_NUMA_TIERED], of->taken), far->node, low->node);
+    suggest_growth(of, low->node, low->slots);
 }
 
 static void say_home_returns(struct figures *of, bool channel)

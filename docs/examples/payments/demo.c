@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,7 +111,23 @@ static int run_tool(const struct demo *demo, const char *command)
 
 /* ---------------------------------------------------------------- the whole */
 
-static int print_json(struct passage *first, struct passage *second)
+/* Slots of the pool that its processes took on the node that they ran on, and elsewhere: null where it cannot be told. */
+static json_t *nodes_of(const struct demo *demo)
+{
+    static const char *const arguments[] = { "numapoolctl", "--json", "numa", STREAM_POOL, NULL };
+    int output = memfd_create("numa", MFD_CLOEXEC);
+    pid_t pid = launch_start(&(struct launch){ .path = demo->tool_path, .arguments = arguments, .output = output });
+    launch_wait(&pid);
+    json_t *document = output >= 0 && lseek(output, 0, SEEK_SET) == 0 ? json_loadfd(output, 0, NULL) : NULL;
+    const json_t *total = json_object_get(json_array_get(json_object_get(document, "pools"), 0), "total");
+    json_t *nodes = json_pack("{s:O, s:O}", "local", json_object_get(total, "local"), "remote", json_object_get(total, "remote"));
+    json_decref(document);
+    if (output >= 0)
+        close(output);
+    return nodes != NULL ? nodes : json_null();
+}
+
+static int print_json(const struct demo *demo, struct passage *first, struct passage *second)
 {
     json_t *files = json_object_get(first->result, "files");
     json_int_t redelivered = json_integer_value(json_object_get(first->result, "redelivered"));
@@ -121,8 +138,8 @@ static int print_json(struct passage *first, struct passage *second)
         killed += second->killed;
     }
     json_t *document =
-        json_pack("{s:O, s:I, s:I, s:O}", "files", files, "kills", (json_int_t)killed, "redelivered", redelivered,
-                  "entries_per_second", json_object_get(first->result, "entries_per_second"));
+        json_pack("{s:O, s:I, s:I, s:O, s:o}", "files", files, "kills", (json_int_t)killed, "redelivered", redelivered,
+                  "entries_per_second", json_object_get(first->result, "entries_per_second"), "slots_taken", nodes_of(demo));
     if (document == NULL)
         return -1;
     json_dumpf(document, stdout, JSON_INDENT(2));
@@ -166,10 +183,10 @@ static int run_files(struct demo *demo, const struct options *options, const cha
                 verdict = FAILED;
             }
         }
-        if (run_tool(demo, "stats") != 0 || run_tool(demo, "check") != 0)
+        if (run_tool(demo, "stats") != 0 || run_tool(demo, "numa") != 0 || run_tool(demo, "check") != 0)
             verdict = FAILED;
     }
-    if (first != NULL && first->result != NULL && options->json && print_json(first, second) != 0)
+    if (first != NULL && first->result != NULL && options->json && print_json(demo, first, second) != 0)
         verdict = FAILED;
     if (first != NULL)
         passage_free(first);
