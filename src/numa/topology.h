@@ -46,8 +46,8 @@ int np_topology_read(struct np_topology *topology, const char *root);
 /* An imagined one: "4x1G" (nodes of so much memory each, this machine's CPUs dealt out to them, distance 20), or else the path of a
  * file. -EINVAL with file and line, -ENOENT... */
 int np_topology_imagine(struct np_topology *topology, const char *text);
-/* The same of the text of a file; `path` names it in errors. NULL: the text is as in "4x1G". */
-int np_topology_imagine_text(struct np_topology *topology, const char *text, const char *path);
+/* The same of the text of a file; `path` names it in errors. NULL: the text is as in "4x1G". `machine`: over which it is laid. */
+int np_topology_imagine_text(struct np_topology *topology, const char *text, const char *path, const struct np_topology *machine);
 void np_topology_free(struct np_topology *topology);
 
 /* This process's: read at the first call; $NUMAPOOL_TOPOLOGY, else the machine. Never freed: a pointer stays good when another

@@ -385,8 +385,9 @@ static int lay(struct np_topology *topology, struct imagined *imagined, const st
     return 0;
 }
 
-static int imagine(struct np_topology *topology, const char *text, const char *path, const struct np_topology *machine)
+int np_topology_imagine_text(struct np_topology *topology, const char *text, const char *path, const struct np_topology *machine)
 {
+    *topology = (struct np_topology){0};
     struct imagined *imagined = malloc(sizeof *imagined);
     if (imagined == NULL)
         return np_error(-ENOMEM, "no memory to imagine nodes (%zu bytes): free some", sizeof *imagined);
@@ -398,18 +399,6 @@ static int imagine(struct np_topology *topology, const char *text, const char *p
     if (result == 0)
         result = lay(topology, imagined, machine);
     free(imagined);
-    return result;
-}
-
-int np_topology_imagine_text(struct np_topology *topology, const char *text, const char *path)
-{
-    *topology = (struct np_topology){0};
-    struct np_topology machine;
-    int result = np_topology_read(&machine, NP_SYSTEM_ROOT);
-    if (result < 0)
-        return result;
-    result = imagine(topology, text, path, &machine);
-    np_topology_free(&machine);
     if (result < 0)
         np_topology_free(topology);
     return result;
@@ -444,17 +433,16 @@ static int read_file(const char *path, char **text)
 int np_topology_imagine(struct np_topology *topology, const char *text)
 {
     *topology = (struct np_topology){0};
-    int result;
-    if (is_short(text))
-        result = np_topology_imagine_text(topology, text, NULL);
-    else {
-        char *content;
-        result = read_file(text, &content);
-        if (result < 0)
-            return result;
-        result = np_topology_imagine_text(topology, content, text);
-        free(content);
-    }
+    struct np_topology machine;
+    char *content = NULL;
+    int result = is_short(text) ? 0 : read_file(text, &content);
+    if (result < 0)
+        return result;
+    result = np_topology_read(&machine, NP_SYSTEM_ROOT);
+    if (result == 0)
+        result = np_topology_imagine_text(topology, content != NULL ? content : text, content != NULL ? text : NULL, &machine);
+    np_topology_free(&machine);
+    free(content);
     if (result < 0)
         return result;
     /* Of a path that is too long its end, which tells more. */
