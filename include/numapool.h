@@ -574,7 +574,7 @@ struct numapool_stats {
     /* As numastat(8) has it; slots, of this process, counted when they are moved: at refills, not at each get. */
     uint64_t local;        /* of this node, taken by threads that ran on it */
     uint64_t remote;       /* of this node, taken by threads that ran elsewhere, for whatever reason */
-    uint64_t foreign;      /* wanted of this node, but taken of another since none was free here */
+    uint64_t foreign;      /* wanted of this node, but taken of another since none was free here, or it ran low */
     uint64_t spilled;      /* of this node, taken by who wanted another node's */
     uint64_t homeless;     /* part of remote: the thread's own node has no slots of this pool */
     uint64_t followed;     /* magazines that came to this node with their thread */

@@ -26,14 +26,51 @@ static bool fullest(const struct numapool_pool *pool, int node, unsigned *arena,
     return found;
 }
 
+/* Of a memory-only node, while there are others: taken only when it is asked for by its number, or spilled to. */
+static bool is_far(const struct numapool_pool *pool, unsigned arena)
+{
+    /* relaxed: as note_tiers */
+    return pool->arenas[arena].tier != 0 && atomic_load_explicit(&pool->has_tiers, memory_order_relaxed);
+}
+
+/* The node nearest to that one, of those that have slots and are not far. */
+static int nearest(const struct numapool_pool *pool, int node)
+{
+    unsigned best = 0, least = 0;
+    bool found = false;
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
+        unsigned distance = np_pool_distance(pool, node, pool->arenas[i].arena.node);
+        if (is_far(pool, i) || (found && distance >= least))
+            continue;
+        found = true;
+        best = i;
+        least = distance;
+    }
+    return pool->arenas[best].arena.node;
+}
+
+bool np_magazine_choose_own(const struct numapool_pool *pool, int node, unsigned *arena)
+{
+    uint64_t free_slots;
+    if (fullest(pool, node, arena, &free_slots) && !is_far(pool, *arena))
+        return true;
+    return (pool->flags & NUMAPOOL_STRICT) == 0 && fullest(pool, nearest(pool, node), arena, &free_slots);
+}
+
 int np_magazine_choose(const struct numapool_pool *pool, int node, unsigned *arena)
 {
     uint64_t free_slots;
-    const int first = pool->arenas[0].arena.node;
-    int wanted = node == NUMAPOOL_OWN_NODE ? pool->own_node() : node == NUMAPOOL_ANY_NODE ? first : node;
-    if (fullest(pool, wanted, arena, &free_slots))
-        return 0;
-    if (node == NUMAPOOL_OWN_NODE && fullest(pool, first, arena, &free_slots)) /* an own node without slots is any node */
+    if (node == NUMAPOOL_OWN_NODE) {
+        int own = pool->own_node();
+        if (np_magazine_choose_own(pool, own, arena))
+            return 0;
+        return np_error(-EINVAL, "pool '%s' is strict and has no slots on node %d, where this thread runs: bind the thread to a node that "
+                        "has some, or give the pool some there (numapoolctl pool grow)", pool->name, own);
+    }
+    unsigned first = 0;
+    while (is_far(pool, first))
+        first++;
+    if (fullest(pool, node == NUMAPOOL_ANY_NODE ? pool->arenas[first].arena.node : node, arena, &free_slots))
         return 0;
     return np_error(-EINVAL, "pool '%s' has no slots on node %d: use NUMAPOOL_ANY_NODE, or give it some there", pool->name, node);
 }
@@ -102,6 +139,7 @@ int np_magazine_bind(struct np_magazine *magazine, unsigned arena)
         magazine->counted_arenas = np_pool_arena_count(pool);
         magazine->cache_slots = granted + outbound_allowance(magazine, magazine->counted_arenas);
         magazine->arena = arena;
+        magazine->order_arenas = 0;
     }
     pool->magazine_slots_used += magazine->cache_slots;
     pthread_mutex_unlock(&pool->lock);
@@ -149,7 +187,7 @@ void np_magazine_spill(struct np_magazine *magazine, uint32_t keep)
 void np_magazine_adapt(struct np_magazine *magazine)
 {
     bool low = np_pool_is_low(&magazine->pool->arenas[magazine->arena]);
-    uint32_t capacity = low ? magazine->granted / NP_LOW_SHARE : magazine->granted;
+    uint32_t capacity = magazine->stranded ? 0 : low ? magazine->granted / NP_LOW_SHARE : magazine->granted;
     if (__builtin_expect(capacity == magazine->capacity, 1))
         return;
     np_magazine_spill(magazine, capacity / 2); /* the capacity is nowhere below what is held */
@@ -200,6 +238,8 @@ void np_magazine_put_outbound(struct np_magazine *magazine, unsigned arena, void
         return;
     }
     magazine->outbound[(size_t)arena * NP_OUTBOUND_SLOTS + magazine->outbound_count[arena]++] = slot;
-    if (magazine->outbound_count[arena] >= magazine->outbound_max || np_pool_is_low(&magazine->pool->arenas[arena]))
+    if (magazine->outbound_count[arena] >= magazine->outbound_max || np_pool_is_low(&magazine->pool->arenas[arena])) {
         np_magazine_send_home(magazine, arena);
+        np_magazine_look(magazine); /* so many of another node: perhaps its thread is there */
+    }
 }

@@ -19,6 +19,11 @@
 static const char closed_sentence[] =
     "this magazine is closed, or belongs to the parent of this forked process: open one here";
 static const char empty_sentence[] = "the pool is empty: every slot is in use, in flight or cached by another process";
+static const char strict_sentence[] =
+    "the pool is strict, and its slots on this node are all in use, in flight or cached by another process";
+static const char stranded_sentence[] =
+    "the pool is strict and has no slots on the node where this thread runs now: bind the thread to a node that has some, or open a "
+    "magazine for one by its number";
 
 static struct np_magazine *live_magazine(struct numapool_magazine *fast)
 {
@@ -69,6 +74,8 @@ int numapool_magazine_open_abi(struct numapool_pool *pool, int node, unsigned ca
         return -ENOMEM;
     magazine->pool = pool;
     magazine->wanted = capacity;
+    magazine->follows = node == NUMAPOOL_OWN_NODE;
+    magazine->node = NUMAPOOL_ANY_NODE; /* it has not looked yet */
     result = np_magazine_bind(magazine, arena);
     if (result < 0) {
         np_wipe_free(magazine, sizeof *magazine);
@@ -167,35 +174,32 @@ static unsigned refill_slots(const struct np_magazine *magazine)
     return n ? (unsigned)n : 1;
 }
 
-/* Out of the depot and the arena that the magazine belongs to: one slot, and some for the stack, which is empty. */
-static void *refill_from_home(struct np_magazine *magazine)
+/* Out of the depot and the arena that the magazine belongs to, or the depot alone: one slot, and some for the stack, which is empty. */
+static void *refill_from_home(struct np_magazine *magazine, bool of_depot_alone)
 {
-    void *slot;
-    if (magazine->capacity == 0)
-        return np_depot_get(magazine->pool, magazine->arena, &slot, 1) == 1 ? slot : NULL;
-    uint32_t got = np_depot_refill(magazine->pool, magazine->arena, magazine->slots, refill_slots(magazine));
+    struct numapool_pool *pool = magazine->pool;
+    const unsigned arena = magazine->arena, n = magazine->capacity == 0 ? 1 : refill_slots(magazine);
+    void *slot, **slots = magazine->capacity == 0 ? &slot : magazine->slots;
+    uint32_t got = of_depot_alone ? np_depot_take(&pool->arenas[arena].depot, slots, n) : np_depot_refill(pool, arena, slots, n);
+    np_magazine_note_taken(magazine, arena, got);
     if (got == 0)
         return NULL;
+    if (magazine->capacity == 0)
+        return slot;
     void ***top = np_magazine_top(magazine);
     *top = magazine->slots + got - 1;
     return **top;
 }
 
-/* One slot of whatever arena has one, after its own. */
-static void *take_anywhere(struct np_magazine *magazine)
+/* NULL, with the sentence. */
+static void *nothing(struct np_magazine *magazine)
 {
     struct numapool_pool *pool = magazine->pool;
-    unsigned count = np_pool_arena_count(pool);
-    void *slot;
-    for (unsigned step = 0; step < count; step++) {
-        unsigned arena = (magazine->arena + step) % count;
-        np_magazine_send_home(magazine, arena);
-        if (np_depot_get(pool, arena, &slot, 1) == 1) {
-            if (step > 0)
-                np_count(&pool->arenas[arena].account->spilled, 1);
-            return slot;
-        }
-    }
+    np_count(&pool->arenas[magazine->arena].account->failures, 1);
+    if (magazine->stranded)
+        np_error_static(-EINVAL, stranded_sentence);
+    else
+        np_error_static(-EAGAIN, pool->flags & NUMAPOOL_STRICT ? strict_sentence : empty_sentence);
     return NULL;
 }
 
@@ -204,8 +208,11 @@ static void *refill(struct np_magazine *magazine)
 {
     struct numapool_pool *pool = magazine->pool;
     void ***top = np_magazine_top(magazine);
+    np_magazine_look(magazine);
     np_magazine_adapt(magazine);
-    void *slot = refill_from_home(magazine);
+    if (magazine->stranded)
+        return nothing(magazine);
+    void *slot = refill_from_home(magazine, np_magazine_spills(magazine));
     if (slot)
         return slot;
     /* The stack is looked at whatever they count: a lane that is left by the way, and in a pool that counts exactly all
@@ -213,16 +220,14 @@ static void *refill(struct np_magazine *magazine)
     take_back(magazine);
     if (*top > magazine->slots)
         return *--*top;
-    do {
-        if (np_magazine_move(magazine) && (slot = refill_from_home(magazine)) != NULL)
-            return slot;
-        slot = take_anywhere(magazine); /* with capacity 0 what was taken back is in the depot */
-    } while (!slot && np_pool_learn_hinted(pool));
-    if (slot)
+    if (np_magazine_spills(magazine) && np_magazine_take_far(magazine, &slot, 1) == 1)
         return slot;
-    np_count(&pool->arenas[magazine->arena].account->failures, 1);
-    np_error_static(-EAGAIN, empty_sentence);
-    return NULL;
+    do {
+        if (np_magazine_move(magazine) && (slot = refill_from_home(magazine, false)) != NULL)
+            return slot;
+        slot = np_magazine_take_anywhere(magazine); /* with capacity 0 what was taken back is in the depot */
+    } while (!slot && np_pool_learn_hinted(pool));
+    return slot ? slot : nothing(magazine);
 }
 
 void *np_magazine_get_slow(struct np_magazine *magazine)
@@ -269,16 +274,20 @@ int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_
     int64_t deadline_ns = np_deadline_ns(timeout_ns);
     int result = 0;
     while (!*slot && result == 0) {
+        if (magazine->stranded)
+            return np_error_static(-EINVAL, stranded_sentence); /* it would sleep for what never comes */
+        const unsigned arena = magazine->arena;
         np_sleep_reset(&sleep);
         np_sleep_on(&sleep, &pool->bells[pool->client].ring);
-        np_pool_sleep_begin(pool);
+        uint64_t arenas = np_pool_sleep_begin(pool, pool->flags & NUMAPOOL_STRICT ? pool->arenas[arena].arena.node : NUMAPOOL_ANY_NODE);
         if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
             for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)
                 r->sleep_begin(r, pool->client, &sleep);
         bool reached = np_bell_heavy_barrier();
         if (!NP_MUTANT(SLEEP_NO_SECOND_LOOK))
             *slot = np_magazine_get(magazine);
-        if (!*slot) {
+        /* Who has followed its thread at the second look would sleep for the node that it has left. */
+        if (!*slot && ((magazine->arena == arena && !magazine->stranded) || NP_MUTANT(STRICT_SLEEPS_WHERE_IT_WAS))) {
             /* also while there is more that cannot be learned of now: nobody rings when it can */
             bool bounded = !reached || np_pool_has_grown(pool);
             np_sleep_until(&sleep, bounded ? np_sooner_ns(deadline_ns, NP_BELL_BOUNDED_NS) : deadline_ns);
@@ -287,7 +296,7 @@ int np_magazine_wait(struct np_magazine *magazine, void **slot, int64_t timeout_
         if (!NP_MUTANT(GET_WAIT_POOL_ONLY))
             for (struct np_reclaimer *r = magazine->reclaimers; r; r = r->next)
                 r->sleep_end(r);
-        np_pool_sleep_end(pool);
+        np_pool_sleep_end(pool, arenas);
         if (!*slot)
             *slot = np_magazine_get(magazine);
     }
@@ -305,7 +314,7 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
         NP_CALL_ENTER();
     *slot = np_magazine_get(magazine);
     if (*slot || timeout_ns == 0)
-        return *slot ? 0 : -EAGAIN;
+        return *slot ? 0 : magazine->stranded ? -EINVAL : -EAGAIN;
     return np_magazine_wait(magazine, slot, timeout_ns);
 }
 
@@ -314,12 +323,24 @@ int numapool_get_wait(struct numapool_magazine *fast, void **slot, int64_t timeo
 static unsigned take_after_refill(struct np_magazine *magazine, void **slots, unsigned n)
 {
     void ***top = np_magazine_top(magazine);
-    np_magazine_adapt(magazine);
     unsigned got = np_depot_take(&magazine->pool->arenas[magazine->arena].depot, magazine->slots, refill_slots(magazine));
+    np_magazine_note_taken(magazine, magazine->arena, got);
     unsigned came = got < n ? got : n;
     *top = magazine->slots + (got - came);
     memcpy(slots, *top, came * sizeof *slots);
     return came;
+}
+
+/* Out of the depot and the arena, or of what it spills to, for the caller alone. */
+static unsigned take_many(struct np_magazine *magazine, void **slots, unsigned n)
+{
+    struct numapool_pool *pool = magazine->pool;
+    const unsigned arena = magazine->arena;
+    if (magazine->stranded)
+        return 0;
+    unsigned got = np_magazine_spills(magazine) ? np_depot_take(&pool->arenas[arena].depot, slots, n) : np_depot_get(pool, arena, slots, n);
+    np_magazine_note_taken(magazine, arena, got);
+    return got > 0 || !np_magazine_spills(magazine) ? got : np_magazine_take_far(magazine, slots, n);
 }
 
 /* More than the stack has, or a magazine whose stack is not to be looked at: closed, or of a pool that counts or checks. */
@@ -339,10 +360,14 @@ static __attribute__((noinline)) int get_bulk_slow(struct numapool_magazine *fas
         unsigned came = n - got < count ? n - got : count; /* the stack, then the levels below, then whatever can be found */
         *top -= came;
         memcpy(slots + got, *top, came * sizeof *slots);
+        if (came == 0) {
+            np_magazine_look(magazine);
+            np_magazine_adapt(magazine);
+        }
         if (came == 0 && n - got <= magazine->capacity / 4)
             came = take_after_refill(magazine, slots + got, n - got);
         if (came == 0)
-            came = np_depot_get(magazine->pool, magazine->arena, slots + got, n - got);
+            came = take_many(magazine, slots + got, n - got);
         if (came == 0 && (slots[got] = refill(magazine)) != NULL)
             came = 1;
         got += came;
@@ -355,7 +380,10 @@ static __attribute__((noinline)) int get_bulk_slow(struct numapool_magazine *fas
     }
     for (unsigned i = 0; i < got; i++)
         np_magazine_return(magazine, slots[i]);
-    return np_error(-EAGAIN, "pool '%s' has not %u slots left", magazine->pool->name, n);
+    if (magazine->stranded)
+        return np_error_static(-EINVAL, stranded_sentence);
+    return np_error(-EAGAIN, "pool '%s' has not %u slots left%s", magazine->pool->name, n,
+                    magazine->pool->flags & NUMAPOOL_STRICT ? " on this node, and is strict" : "");
 }
 
 int numapool_get_bulk_slow(struct numapool_magazine *fast, void **slots, unsigned n)
@@ -383,6 +411,8 @@ int np_magazine_return(struct np_magazine *magazine, void *slot)
 {
     if ((uintptr_t)slot - magazine->fast.base < magazine->fast.span) {
         if (np_magazine_count(magazine) >= magazine->capacity) {
+            if (magazine->follows && np_magazine_look(magazine))
+                return np_magazine_return(magazine, slot); /* which is another node's now */
             np_magazine_adapt(magazine);
             if (magazine->capacity == 0) {
                 np_depot_put(magazine->pool, magazine->arena, &slot, 1);
@@ -400,7 +430,9 @@ int np_magazine_return(struct np_magazine *magazine, void *slot)
     struct np_pool_arena *pa = np_pool_locate(magazine->pool, slot, &index);
     if (!pa)
         return np_error(-EINVAL, "%p is not the beginning of a slot of pool '%s': it was not put", slot, magazine->pool->name);
-    if (pa->arena.index == magazine->arena) /* a block of malloc, which is nowhere near the others */
+    if (NP_MUTANT(NO_HOME_RETURN) && np_magazine_count(magazine) < magazine->capacity)
+        *(*np_magazine_top(magazine))++ = slot;
+    else if (pa->arena.index == magazine->arena) /* a block of malloc, which is nowhere near the others */
         np_depot_put(magazine->pool, magazine->arena, &slot, 1);
     else
         np_magazine_put_outbound(magazine, pa->arena.index, slot);
@@ -456,7 +488,7 @@ static bool put_bulk_here(struct np_magazine *magazine, void *const *slots, unsi
     if (np_magazine_is_exact(magazine))
         return false;
     if (n > magazine->capacity - np_magazine_count(magazine)) {
-        if (n > magazine->capacity / 2)
+        if (n > magazine->capacity / 2 || (magazine->follows && np_magazine_look(magazine)))
             return false;
         np_magazine_adapt(magazine);
         if (n > magazine->capacity / 2)

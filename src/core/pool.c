@@ -86,6 +86,15 @@ static void join_node(struct numapool_pool *pool, unsigned index)
         pa->told_lows = np_load64(&pa->arena.header->lows, memory_order_relaxed); /* relaxed: a statistic */
 }
 
+/* Below that number of arenas. relaxed: a refill that does not know yet takes as if there were none. */
+static void note_tiers(struct numapool_pool *pool, unsigned arenas)
+{
+    unsigned far = 0;
+    for (unsigned i = 0; i < arenas; i++)
+        far += pool->arenas[i].tier != 0;
+    atomic_store_explicit(&pool->has_tiers, far > 0 && far < arenas, memory_order_relaxed);
+}
+
 static _Atomic uint64_t next_born = 1;
 
 int np_pool_start(struct numapool_pool *pool, unsigned clients)
@@ -110,6 +119,7 @@ int np_pool_start(struct numapool_pool *pool, unsigned clients)
         }
         join_node(pool, i);
     }
+    note_tiers(pool, count);
     pool->told_arenas = count;
     pool->live = NP_POOL_LIVE;
     return 0;
@@ -121,20 +131,23 @@ int np_pool_add_arena(struct numapool_pool *pool)
     unsigned count = np_pool_arena_count(pool);
     struct np_pool_arena *pa = &pool->arenas[count];
     uint64_t slots = slots_of(pool, count) + pa->arena.slots, cache_slots_max = cache_slots_of(pool, slots);
+    bool somebody_sleeps = false;
+    for (unsigned i = 0; i < count; i++)
+        somebody_sleeps |= pool->arenas[i].sleepers > 0;
     /* the share of those that are there already is the same of more, and does not change */
     int result = start_arena(pool, pa, cache_slots_max, slots);
     if (result == 0) {
         pool->cache_slots_max = cache_slots_max;
+        pa->sleepers = 0;
         join_node(pool, count);
-        /* Who sleeps has raised its bit in those that it knew; who goes to sleep after this finds the new one under the
-         * lock. */
-        if (pool->sleepers > 0)
-            np_arena_sleep_begin(&pa->arena, pool->client);
+        note_tiers(pool, count + 1);
         atomic_store_explicit(&pool->arena_count, count + 1, memory_order_release); /* pairs with np_pool_arena_count */
     }
     pthread_mutex_unlock(&pool->lock);
-    if (result == 0)
-        np_arena_wake(&pa->arena);
+    /* Who sleeps has raised its bit in those that it knew, and is woken so that it looks at the new one too; who goes to sleep after this
+     * finds it under the lock. */
+    if (result == 0 && somebody_sleeps)
+        np_bell_ring(&pool->bells[pool->client]);
     return result;
 }
 
@@ -326,22 +339,33 @@ unsigned np_depot_refill(struct numapool_pool *pool, unsigned arena, void **slot
 
 /* ---------------------------------------------------------------- sleepers */
 
-void np_pool_sleep_begin(struct numapool_pool *pool)
+_Static_assert(NP_ARENAS_MAX <= 64, "a bit for each arena");
+
+uint64_t np_pool_sleep_begin(struct numapool_pool *pool, int node)
 {
+    uint64_t arenas = 0;
     pthread_mutex_lock(&pool->lock);
-    if (pool->sleepers++ == 0)
-        for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
-            np_arena_sleep_begin(&pool->arenas[i].arena, pool->client);
+    for (unsigned i = 0; i < np_pool_arena_count(pool); i++) {
+        struct np_pool_arena *pa = &pool->arenas[i];
+        if (node != NUMAPOOL_ANY_NODE && pa->arena.node != node)
+            continue;
+        arenas |= UINT64_C(1) << i;
+        if (pa->sleepers++ == 0)
+            np_arena_sleep_begin(&pa->arena, pool->client);
+    }
     pthread_mutex_unlock(&pool->lock);
     np_fence(); /* pairs with np_arena_wake's */
+    return arenas;
 }
 
-void np_pool_sleep_end(struct numapool_pool *pool)
+void np_pool_sleep_end(struct numapool_pool *pool, uint64_t arenas)
 {
     pthread_mutex_lock(&pool->lock);
-    if (--pool->sleepers == 0)
-        for (unsigned i = 0; i < np_pool_arena_count(pool); i++)
-            np_arena_sleep_end(&pool->arenas[i].arena, pool->client);
+    for (; arenas != 0; arenas &= arenas - 1) {
+        struct np_pool_arena *pa = &pool->arenas[__builtin_ctzll(arenas)];
+        if (--pa->sleepers == 0)
+            np_arena_sleep_end(&pa->arena, pool->client);
+    }
     pthread_mutex_unlock(&pool->lock);
 }
 

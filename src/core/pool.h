@@ -53,6 +53,7 @@ struct np_pool_arena {
     struct np_arena arena;
     struct np_pool_arena *home;    /* the first arena of its node, whose header tells of the node; maybe itself */
     _Atomic uint64_t enough_slots; /* home: with so many free slots the node is not low and has recovered */
+    unsigned sleepers;             /* threads of this process that sleep for a slot of it; under pool.lock */
     bool told_low;                 /* home: what this process has been told; under pool.lock, as in the pool */
     uint64_t told_lows;
     struct np_depot depot;
@@ -86,6 +87,8 @@ struct numapool_pool {
     uint32_t process; /* this one's number */
     bool checks; /* every arena has a guard (guard.h) */
     int (*own_node)(void); /* node of the calling thread */
+    unsigned (*distance)(int from, int to); /* between nodes, 10 to itself; NULL: all others are equally far */
+    _Atomic bool has_tiers; /* some arenas are on memory-only nodes, and some are not; set once */
 
     pthread_mutex_t lock;
     struct np_magazine *magazines;
@@ -97,7 +100,6 @@ struct numapool_pool {
     _Atomic int64_t learn_again_ns, learn_pause_ns; /* when a hint that there are more arenas may be followed up again */
     _Atomic uint64_t denied_hint;                   /* np_pool_growth_hint() to which the daemon had nothing to add */
     _Atomic unsigned opens;
-    unsigned sleepers; /* threads of this process that sleep for a slot; they share the client's bell */
     struct numapool_waitset *waitset; /* that waits for its events; NULL: none */
 
     /* who admits senders and receivers and gives lanes: the broker inside this process or the daemon */
@@ -127,6 +129,9 @@ struct np_magazine {
     struct np_magazine *next;
     struct np_reclaimer *reclaimers;
     unsigned arena;
+    bool follows;             /* opened for its thread's own node, wherever that is (nodes.c) */
+    bool stranded;            /* it follows, the pool is STRICT, and has no slots on that node: it takes none and caches none */
+    bool homeless;            /* the pool has no slots on `node` */
     bool of_thread;           /* closes when its thread ends */
     bool let_go;              /* that has ended: it closes with the last sender that uses it */
     uint32_t capacity;        /* now: what was granted, or less while its node runs low */
@@ -141,6 +146,10 @@ struct np_magazine {
     unsigned counted_arenas;  /* for which the allowance was reckoned */
     uint32_t outbound_max;    /* of one arena, before they go: an eighth of the capacity, 1 to NP_OUTBOUND_SLOTS */
     uint64_t cache_slots;     /* taken out of the pool's allowance */
+    int node;                 /* that its thread ran on when it looked last */
+    unsigned looked_arenas;   /* how many there were then; 0: it has not looked since it was bound */
+    unsigned order_arenas;    /* how many are in `order`; 0: it is to be made anew */
+    uint8_t order[NP_ARENAS_MAX]; /* arenas, in the order in which it takes from them; its own one first */
     _Atomic uint64_t gets, puts; /* exact counts not yet in the account; written by the owner, read by statistics */
 };
 
@@ -180,6 +189,21 @@ static inline bool np_pool_has_grown(const struct numapool_pool *pool)
 {
     uint64_t hint = np_pool_growth_hint(pool);
     return hint >> 32 > np_pool_arena_count(pool) && hint != atomic_load_explicit(&pool->denied_hint, memory_order_relaxed);
+}
+
+/* Between nodes: 10 to itself, as the kernel has it. */
+static inline unsigned np_pool_distance(const struct numapool_pool *pool, int from, int to)
+{
+    return from == to ? 10 : pool->distance ? pool->distance(from, to) : 20;
+}
+
+/* Whether the pool has slots on that node. */
+static inline bool np_pool_has_node(const struct numapool_pool *pool, int node)
+{
+    for (unsigned i = 0, count = np_pool_arena_count(pool); i < count; i++)
+        if (pool->arenas[i].arena.node == node)
+            return true;
+    return false;
 }
 
 /* Whether the arena's node runs low: then nobody caches more than he must. One load of a line that seldom changes. */
@@ -257,8 +281,9 @@ void np_magazine_drop_reclaimer(struct np_magazine *magazine, struct np_reclaime
 /* For senders: puts back a slot of any arena, without counting it as the user's put. */
 int np_magazine_return(struct np_magazine *magazine, void *slot);
 
-/* This process's sleepers for slots. After begin the caller looks again before it sleeps. */
-void np_pool_sleep_begin(struct numapool_pool *pool);
-void np_pool_sleep_end(struct numapool_pool *pool);
+/* A thread of this process is going to sleep for slots of that node, or of any (NUMAPOOL_ANY_NODE): who frees some there rings the
+ * client's bell. Which arenas these are, as bits, for the end. After begin the caller looks again before it sleeps. */
+uint64_t np_pool_sleep_begin(struct numapool_pool *pool, int node);
+void np_pool_sleep_end(struct numapool_pool *pool, uint64_t arenas);
 
 #endif

@@ -68,6 +68,10 @@ enum np_mutant {
     NP_MUTANT_SHARED_SWEPT_EARLY,     /* a home ends with its sender, though lanes of it are left */
     NP_MUTANT_FOREIGN_RINGS_BELL,     /* who sleeps on a lane is rung by the table of bells, which he has not */
     NP_MUTANT_GETTERS_NOT_RUNG,       /* a getter is not told that a lane of its sender has a receiver without bells now */
+    NP_MUTANT_NO_HOME_RETURN,         /* a put of another node's slot goes into the local magazine */
+    NP_MUTANT_MAGAZINE_STAYS,         /* a magazine does not follow its thread to another node */
+    NP_MUTANT_SPILL_INTO_STACK,       /* slots that are spilled to go into the magazine of the node that runs low */
+    NP_MUTANT_STRICT_SLEEPS_WHERE_IT_WAS, /* who follows its thread between raising its flag and sleeping sleeps for the node that it left */
     NP_MUTANT_COUNT
 };
 extern enum np_mutant np_mutant_now;

@@ -30,6 +30,12 @@ static void add_account(struct numapool_stats *sum, const struct np_account_row 
     sum->home_returns += counted(&row->home_returns);
     sum->failures += counted(&row->failures);
     sum->faults += counted(&row->faults);
+    sum->local += counted(&row->local);
+    sum->remote += counted(&row->remote);
+    sum->foreign += counted(&row->foreign);
+    sum->spilled += counted(&row->spilled);
+    sum->homeless += counted(&row->homeless);
+    sum->followed += counted(&row->followed);
 }
 
 static void add_arena(struct numapool_stats *sum, const struct np_pool_arena *pa)

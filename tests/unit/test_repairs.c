@@ -86,7 +86,7 @@ static void sleeper_hook(enum np_shm_kind kind, const volatile void *address, un
     if (sleeper_step == 0 && kind == NP_SHM_AND && address == &h->sleepers_summary) {
         sleeper_step = 1; /* ender has seen the map empty: now the sleeper raises its bits */
         np_shm_hook = NULL;
-        np_pool_sleep_begin(sleeper->pool);
+        np_pool_sleep_begin(sleeper->pool, NUMAPOOL_ANY_NODE);
         np_shm_hook = sleeper_hook;
     } else if (sleeper_step == 1 && kind == NP_SHM_LOAD) {
         sleeper_step = 2; /* the summary is clear. The sleeper looks, in vain; then a slot is freed */
@@ -107,11 +107,11 @@ START_TEST(a_sleeper_is_rung_though_another_ends_its_sleep)
     void *slots[WORLD_SLOTS];
     ck_assert_uint_eq(np_arena_take(&giver->pool->arenas[0].arena, slots, WORLD_SLOTS), WORLD_SLOTS);
     freed_slot = slots[5];
-    np_pool_sleep_begin(ender->pool);
+    const uint64_t arenas = np_pool_sleep_begin(ender->pool, NUMAPOOL_ANY_NODE);
     uint32_t seen = np_load32(&world.bells[sleeper->number].ring, memory_order_acquire);
     sleeper_step = 0;
     np_shm_hook = sleeper_hook;
-    np_pool_sleep_end(ender->pool);
+    np_pool_sleep_end(ender->pool, arenas);
     np_shm_hook = NULL;
     ck_assert_uint_eq(sleeper_step, 2);
     ck_assert_uint_ne(np_load32(&world.bells[sleeper->number].ring, memory_order_acquire), seen);
