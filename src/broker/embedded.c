@@ -303,6 +303,7 @@ static int create_as_planned(struct numapool_pool **result_pool, const struct nu
     pool->slot_bytes = np_arena_stride_of(options->slot_bytes, options->flags);
     pool->magazine_slots = options->magazine_slots;
     pool->own_node = np_node_of_this_thread;
+    pool->distance = np_node_distance;
     pool->authority = &embedded_authority;
     pool->authority_context = embedded;
     pool->destroy = unmake;

@@ -8,6 +8,7 @@
 #include "channel/keys.h"
 #include "core/error.h"
 #include "core/fault.h"
+#include "core/magazine.h"
 
 /* How many loans ahead the beginning of a slot is fetched: its receiver's processor has it. */
 #define LOANS_AHEAD 8u
@@ -27,7 +28,41 @@ static int away_arena(const struct numapool_sender *sender, int node)
 /* Whether what comes back on the lane waits for loans to its receiver. */
 static bool is_away(const struct numapool_sender *sender, const struct np_sender_lane *lane)
 {
-    return __builtin_expect(sender->has_away, 0) && away_arena(sender, lane->node) >= 0;
+    return away_arena(sender, lane->node) >= 0;
+}
+
+/* Whether a slot that has come back may be loaned: in a STRICT pool of the sender's own node alone, which is where its magazine takes
+ * them. */
+static bool may_loan(const struct numapool_sender *sender, const void *slot)
+{
+    const struct numapool_pool *pool = sender->endpoint.pool;
+    const struct np_magazine *magazine = sender->magazine;
+    uint64_t index;
+    if ((pool->flags & NUMAPOOL_STRICT) == 0)
+        return true;
+    const struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
+    return pa && pa->arena.node == pool->arenas[magazine->arena].arena.node && !magazine->stranded;
+}
+
+/* recycle, of a sender whose loans look at where slots are. What is not to be loaned goes home. */
+static __attribute__((noinline)) void *recycle_looking(struct numapool_sender *sender)
+{
+    const bool strict = (sender->endpoint.pool->flags & NUMAPOOL_STRICT) != 0;
+    if (strict)
+        np_magazine_look(sender->magazine);
+    for (unsigned i = 0; i < sender->lane_count; i++) {
+        struct np_sender_lane *lane = &sender->lanes[i];
+        while (lane->sent && lane->recycled < lane->released && !is_away(sender, lane)) {
+            void *slot = np_sender_recycle(lane, sender->held);
+            if (slot && may_loan(sender, slot)) {
+                sender->loan_lane = strict ? NULL : lane;
+                return slot;
+            }
+            if (slot)
+                np_magazine_return(sender->magazine, slot);
+        }
+    }
+    return NULL;
 }
 
 /* The slot that was taken back first of those that wait, or NULL. */
@@ -35,7 +70,7 @@ static void *recycle(struct numapool_sender *sender)
 {
     for (unsigned i = 0; i < sender->lane_count; i++) {
         struct np_sender_lane *lane = &sender->lanes[i];
-        while (lane->sent && lane->recycled < lane->released && !is_away(sender, lane)) {
+        while (lane->recycled < lane->released && lane->sent) {
             void *slot = np_sender_recycle(lane, sender->held);
             if (slot) {
                 sender->loan_lane = lane;
@@ -55,10 +90,22 @@ static bool has_slots(const struct numapool_sender *sender)
     return false;
 }
 
-static __attribute__((noinline)) void *loan_more(struct numapool_sender *sender)
+/* loan_more, of small messages or of a sender whose loans look at where slots are. */
+static __attribute__((noinline)) void *loan_specially(struct numapool_sender *sender)
 {
     if (!has_slots(sender))
         return NULL;
+    void *slot = recycle_looking(sender);
+    const struct numapool_magazine *magazine = &sender->magazine->fast;
+    if (!slot && magazine->top == magazine->bottom && np_sender_take_back_all(sender) > 0)
+        slot = recycle_looking(sender);
+    return slot ? slot : np_magazine_get(sender->magazine);
+}
+
+static __attribute__((noinline)) void *loan_more(struct numapool_sender *sender)
+{
+    if (__builtin_expect(sender->loans_specially, 0))
+        return loan_specially(sender);
     void *slot = recycle(sender);
     if (slot)
         return slot;
@@ -197,7 +244,7 @@ static void *loan_away(struct numapool_sender *sender, struct np_sender_lane *la
     if (!sender->away[arena]) {
         if (numapool_magazine_open(pool, node, 0, &sender->away[arena]) < 0)
             return NULL;
-        sender->has_away = true;
+        sender->has_away = sender->loans_specially = true;
         sender->loan_lane = NULL; /* it may be one whose slots are kept */
     }
     struct numapool_magazine *magazine = sender->away[arena];
@@ -215,7 +262,9 @@ void *numapool_loan_for(struct numapool_sender *sender, const struct numapool_ms
     struct np_sender_lane *lane = np_pool_arena_count(sender->endpoint.pool) > 1 && sender->kind == NP_LANE_SLOTS ? next_lane(sender, message) : NULL;
     int arena = lane ? away_arena(sender, lane->node) : -1;
     void *slot = arena >= 0 ? loan_away(sender, lane, (unsigned)arena) : NULL;
-    return slot ? slot : loan(sender);
+    if (slot || (arena >= 0 && sender->endpoint.pool->flags & NUMAPOOL_STRICT))
+        return slot; /* strict: none of its receiver's node is none */
+    return loan(sender);
 }
 
 int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t timeout_ns)
@@ -224,7 +273,7 @@ int numapool_loan_wait(struct numapool_sender *sender, void **slot, int64_t time
         return -EINVAL;
     if (timeout_ns < 0)
         return np_error_static(-EINVAL, "timeout_ns is negative: 0 means at once, NUMAPOOL_FOREVER for ever");
-    *slot = recycle(sender);
+    *slot = sender->has_away ? recycle_looking(sender) : recycle(sender);
     if (!*slot)
         *slot = np_magazine_get(sender->magazine);
     if (*slot || timeout_ns == 0)

@@ -294,6 +294,8 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     sender->held = np_word_held(pool->client, 0);
     np_sender_set_home(sender, &pool->arenas[sender->magazine->arena].arena);
     sender->kind = np_channel_kind(known.flags);
+    sender->has_away = (pool->flags & NUMAPOOL_STRICT) != 0;
+    sender->loans_specially = sender->has_away || sender->kind == NP_LANE_SMALL;
     sender->reclaimer = (struct np_reclaimer){ NULL, reclaimer_take_back, reclaimer_sleep_begin, reclaimer_sleep_end };
     np_magazine_add_reclaimer(sender->magazine, &sender->reclaimer);
     sender->live = pool->checks ? NP_SENDER_CHECKED : NP_SENDER_LIVE;

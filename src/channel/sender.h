@@ -64,7 +64,8 @@ struct numapool_sender {
     struct np_sender_lane *lanes;
     struct np_reclaimer reclaimer;
     struct np_keys *keys; /* NULL before the first keyed message (keys.h) */
-    bool has_away;
+    bool loans_specially; /* has_away, or it has no slots to loan */
+    bool has_away; /* loans look at where slots are: some of `away` are open, or the pool is STRICT */
     struct numapool_magazine *away[NP_ARENAS_MAX]; /* by arena, opened by numapool_loan_for; NULL: not yet */
 };
 

@@ -74,7 +74,9 @@ int np_memory_budget(const char *what, size_t bytes, int node);
 /* Nodes that have memory and are allowed to this process, ascending; returns how many (at most `capacity`), or -errno. */
 int np_nodes_with_memory(int *nodes, int capacity);
 
-/* Node of the CPU that the calling thread runs on, or 0. */
+/* Node of the CPU that the calling thread runs on, or 0. A few loads. */
 int np_node_of_this_thread(void);
+/* From one node to another, of the topology that this process has. */
+unsigned np_node_distance(int from, int to);
 
 #endif

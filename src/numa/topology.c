@@ -144,22 +144,3 @@ int np_nodes_with_memory(int *nodes, int capacity)
     const struct np_topology *topology = np_topology();
     return topology == NULL ? -ENODEV : nodes_with_room(topology, nodes, capacity);
 }
-
-/* ---------------------------------------------------------------- this thread */
-
-int np_node_of_this_thread(void)
-{
-    unsigned cpu, node;
-    if (getcpu(&cpu, &node) != 0)
-        return 0;
-    const struct np_topology *topology = np_topology();
-    if (topology == NULL || !topology->emulated)
-        return node < NP_NODES_MAX ? (int)node : 0;
-    if (cpu < topology->cpu_limit && topology->cpu_nodes[cpu] >= 0)
-        return topology->cpu_nodes[cpu];
-    /* CPUs that no imagined node names are of the first one that has any; there is one. */
-    unsigned first = 0;
-    while (first + 1 < topology->count && topology->nodes[first].cpus == 0)
-        first++;
-    return topology->nodes[first].number;
-}

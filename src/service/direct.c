@@ -180,6 +180,7 @@ static int describe(struct np_direct_pool *direct, const char *name, const struc
     pool->bells = direct->readonly ? client->page : client->bells;
     pool->bell_count = direct->readonly ? NP_PAGE_BELLS : client->bell_count;
     pool->own_node = np_node_of_this_thread;
+    pool->distance = np_node_distance;
     pool->authority = &np_remote_authority;
     pool->authority_context = pool;
     pool->learn = learn;
