@@ -80,6 +80,8 @@ static int work(struct shared *shared, unsigned number, struct numapool_magazine
             return failed(shared, "put and get");
         fill(slots[i], numbers[i] = next += SLOT_BYTES);
         atomic_fetch_add_explicit(&shared->rounds[number], 1, memory_order_relaxed);
+        if (i % 16 == 0)
+            harness_sleep_ns(2000000); /* all of a guest's CPUs are one, and the daemon needs some of it */
     }
     for (unsigned i = 0; i < HELD; i++) {
         if (!is_filled(slots[i], numbers[i]))
@@ -193,13 +195,14 @@ static int verify(const struct harness_daemon *daemon)
 
 static bool is_right_again(void *context)
 {
+    harness_sleep_ns(100000000); /* to look at all pages is work, too */
     return verify(context) == 0;
 }
 
 static bool has_said_gone(void *context)
 {
     char text[32];
-    snprintf(text, sizeof text, "node %d is gone", far_node);
+    snprintf(text, sizeof text, "node %d, which arena", far_node); /* "... is to be on, is not there any more" */
     return harness_daemon_said(context, text);
 }
 
