@@ -26,9 +26,16 @@ echo 1 >/proc/sys/vm/zone_reclaim_mode
 echo true >/sys/kernel/mm/numa/demotion_enabled
 echo 2 >/proc/sys/vm/overcommit_memory
 echo 1000 >/proc/sys/vm/max_map_count
+# Whether what doctor says of the two is so.
+mount -t debugfs debugfs /sys/kernel/debug
+for knob in scan_delay_ms scan_period_min_ms; do echo 50 >"/sys/kernel/debug/sched/numa_balancing/$knob"; done
+moved balancing >/out/balancing 2>&1
+for controller in cpuset memory hugetlb; do echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control; done
+mkdir /sys/fs/cgroup/moved
+moved demotion >/out/demotion 2>&1
+
 echo 0 >/sys/devices/system/cpu/cpu3/online
 umount /mnt/nvdimm0 && mount -t ext4 /dev/nvdimm0 /mnt/nvdimm0
-for controller in cpuset memory hugetlb; do echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control; done
 mkdir /sys/fs/cgroup/tight
 echo 0 >/sys/fs/cgroup/tight/cpuset.mems
 echo 0-1 >/sys/fs/cgroup/tight/cpuset.cpus

@@ -26,9 +26,13 @@ boot() { # DIRECTORY OPTION...
     for tool in chcpu taskset; do tools+=(--file "$(command -v "$tool")"); done
     mkdir "$work/$directory"
     "$here/guest" "$@" --out "$work/$directory" --file "$build/numapoolctl" --file "$build/numapoold" --file "$build/tests/tools/doctor_help" \
+        --file "$build/tests/guest/moved" \
         "${tools[@]}" --limit 100 -- "$here/doctor_scenes.sh" "$directory" >"$work/output" 2>"$work/errors" || status=$?
     verdict "$directory: the guest ran" "$status"
-    [ "$status" -eq 0 ] || head -n 30 "$work/errors" "$work/output"
+    [ "$status" -ne 0 ] || return 0
+    head -n 30 "$work/errors" "$work/output"
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    exit 1
 }
 expect() { # LOOK NAME STATE TEXT [REMEDY]
     local line name state found means remedy wrong=0
@@ -42,26 +46,34 @@ expect() { # LOOK NAME STATE TEXT [REMEDY]
 }
 
 boot all --node cpus=0-1,memory=512M --node cpus=2-3,memory=512M --node memory=256M --distance 0-1=21 --distance 0-2=17 --distance 1-2=28 \
-    --huge 2M@1=16 --nvdimm "file=$work/pmem,size=128M,node=0,use=ext4-dax"
-expect all/first nodes note "3 of 3 nodes: 0 ("
-expect all/first nodes note "1 of memory alone"
-expect all/first distances ok "from node 0: 10 21 17; from node 1: 21 10 28; from node 2: 17 28 10"
+    --huge 2M@1=16 --nvdimm "file=$work/pmem,size=128M,node=0,use=ext4-dax" \
+    --nvdimm "file=$work/ram,size=384M,node=3,use=ram"
+expect all/first nodes note "4 of 4 nodes: 0 ("
+expect all/first nodes note "2 of memory alone"
+expect all/first distances ok "from node 0: 10 21 17 20; from node 1: 21 10 28 20; from node 2: 17 28 10 20"
 expect all/first cpus ok "online 0-3"
 expect all/first memory_policy ok "mbind allowed, get_mempolicy allowed, move_pages allowed"
-expect all/first hugepages_2m note "none on nodes 0,2" "for node in 0 2; do echo "
+expect all/first hugepages_2m note "none on nodes 0,2-3" "for node in 0 2 3; do echo "
 expect all/first pmem ok "/mnt/nvdimm0 on /dev/pmem0 with DAX"
+expect all/first pmem ok "dax1.0 is memory of node 3"
 expect all/first cpuset ok "memory of every node, every CPU"
 expect all/worse numa_balancing note "kernel.numa_balancing 1"
 expect all/worse zone_reclaim note "vm.zone_reclaim_mode 1"
-expect all/worse demotion warning "demotion_enabled is true"
+expect all/worse demotion warning "demotion_enabled is true, 2 tiers"
 expect all/worse overcommit note "vm.overcommit_memory 2"
 expect all/worse mappings warning "vm.max_map_count 1000"
 expect all/worse cpus note "offline 3"
 expect all/worse nodes note "not used: node 1 (not allowed: cpuset.mems)"
-expect all/worse cpuset note "no memory of nodes 1-2 for this process, not CPUs 2"
+expect all/worse cpuset note "no memory of nodes 1-3 for this process, not CPUs 2"
 expect all/worse cgroup_memory warning "/sys/fs/cgroup/tight/memory.max leaves"
 expect all/worse cgroup_hugetlb note "/sys/fs/cgroup/tight/hugetlb.2MB.max leaves 2048 KiB"
 expect all/worse pmem note "goes through the page cache" "mount -o dax"
+moved() { sed -n "s/^$2 \([0-9]*\) of .*/\1/p" "$work/all/$1"; }
+printf 'pages moved by balancing: bound %s, others %s; by demotion: bound %s, others %s\n' "$(moved balancing bound)" "$(moved balancing free)" \
+    "$(moved demotion bound)" "$(moved demotion free)"
+verdict "numa_balancing moves what is not bound" "$([ "$(moved balancing free)" -gt 0 ]; echo $?)"
+verdict "numa_balancing leaves what is bound" "$([ "$(moved balancing bound)" -eq 0 ]; echo $?)"
+verdict "demotion moves what is bound" "$([ "$(moved demotion bound)" -gt 0 ]; echo $?)"
 verdict "warnings are the exit status" "$([ "$(cat "$work/all/worse.status")" = 1 ]; echo $?)"
 for name in numa_balancing zone_reclaim demotion overcommit mappings cpus cpuset cgroup_memory cgroup_hugetlb pmem; do
     expect all/mended "$name" ok ""

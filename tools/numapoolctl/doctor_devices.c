@@ -78,16 +78,30 @@ static void look_at_nd(void *argument, const char *name)
     }
 }
 
+/* The driver kmem has made ordinary memory of it. */
+static bool is_memory(const struct np_doctor *doctor, const char *name)
+{
+    char path[PATH_MAX], driver[PATH_MAX];
+    snprintf(path, sizeof path, "%s/sys/bus/dax/devices/%.80s/driver", doctor->root, name);
+    ssize_t length = readlink(path, driver, sizeof driver - 1);
+    if (length < 0)
+        return false;
+    driver[length] = '\0';
+    const char *base = strrchr(driver, '/');
+    return strcmp(base ? base + 1 : driver, "kmem") == 0;
+}
+
 static void look_at_dax(void *argument, const char *name)
 {
     struct pmem_search *search = argument;
     char target[16], line[160];
     if (!is_plain(name) || strncmp(name, "dax", 3) != 0)
         return;
+    bool memory = is_memory(search->doctor, name);
     read_attribute(search->doctor, "dax", name, "target_node", target, sizeof target);
-    snprintf(line, sizeof line, "/dev/%s (target node %s)", name, target);
+    snprintf(line, sizeof line, memory ? "%s is memory of node %s" : "/dev/%s (target node %s)", name, target);
     show(search, line);
-    if (search->dax_devices++ == 0)
+    if (!memory && search->dax_devices++ == 0)
         snprintf(search->first_dax, sizeof search->first_dax, "%s", name);
 }
 

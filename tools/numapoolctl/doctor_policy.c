@@ -2,6 +2,7 @@
  * Whether memory can be put where it is asked for, and what might take it away from there. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <numaif.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,32 +95,50 @@ void np_doctor_numa_balancing(const struct np_doctor *doctor, struct np_doctor_f
         np_means(finding, NP_DOCTOR_OK, "there is one node, and nowhere to move to");
     } else {
         np_means(finding, NP_DOCTOR_NOTE,
-                 "it passes over memory files that are bound, so pools and lanes stay where they are; it moves threads "
-                 "towards their private memory, and that towards them, "
-                 "at the cost of faults: a magazine follows its thread, and a thread that is pinned to its CPUs is not "
-                 "moved");
+                 "memory that is bound, as pools are, stays where it is; it moves threads towards their private memory, and "
+                 "that and what is not bound towards who uses it, at the cost of faults: a magazine follows its thread, and "
+                 "a thread that is pinned to its CPUs is not moved");
         np_mend(finding, "sysctl -w kernel.numa_balancing=0");
     }
+}
+
+/* Tiers of memory that have nodes. */
+struct tiers {
+    const struct np_doctor *doctor;
+    unsigned count;
+};
+
+static void count_tier(void *argument, const char *name)
+{
+    struct tiers *tiers = argument;
+    char path[PATH_MAX], nodes[256];
+    snprintf(path, sizeof path, "/sys/devices/virtual/memory_tiering/%.64s/nodelist", name);
+    tiers->count += np_doctor_line(tiers->doctor, path, nodes, sizeof nodes) && nodes[0] != '\0';
 }
 
 void np_doctor_demotion(const struct np_doctor *doctor, struct np_doctor_finding *finding)
 {
     char value[16];
+    struct tiers tiers = { .doctor = doctor };
     if (!np_doctor_line(doctor, "/sys/kernel/mm/numa/demotion_enabled", value, sizeof value)) {
         np_found(finding, "not in this kernel");
         np_means(finding, NP_DOCTOR_OK, "no page moves to slower memory by itself");
         return;
     }
     bool enabled = strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
+    bool told = np_doctor_each_entry(doctor, "/sys/devices/virtual/memory_tiering", count_tier,
+                                     &tiers); /* since Linux 6.1 */
     np_found(finding, "demotion_enabled is %s", value);
+    if (told)
+        np_found(finding, ", %u tier%s of memory", tiers.count, tiers.count == 1 ? "" : "s");
     if (!enabled) {
         np_means(finding, NP_DOCTOR_OK, "no page moves to slower memory by itself");
-    } else if (!several_nodes(doctor)) {
-        np_means(finding, NP_DOCTOR_OK, "there is one node, and no slower memory");
+    } else if (!several_nodes(doctor) || (told && tiers.count < 2)) {
+        np_means(finding, NP_DOCTOR_OK, "no memory is slower than other, and there is nowhere to move to");
     } else {
         np_means(finding, NP_DOCTOR_WARNING,
-                 "when a node with slower memory behind it runs short, cold pages of a pool may move there, bound as they "
-                 "are: 'numapoolctl verify' then counts them as misplaced");
+                 "when a node or a control group runs short, pages of a pool move to slower memory although they are bound: "
+                 "'numapoolctl verify' counts them as misplaced");
         np_mend(finding, "echo false > /sys/kernel/mm/numa/demotion_enabled");
     }
 }
