@@ -246,7 +246,8 @@ static void measure_1m(struct bench_report *report, const struct bench_options *
 
 static void measure_16m(struct bench_report *report, const struct bench_options *options)
 {
-    measure("attach_16m", &client_16m, &floor_16m, params_16m, report, options);
+    if (bench_has_memory(BENCH_BYTES_16M, "attach_16m"))
+        measure("attach_16m", &client_16m, &floor_16m, params_16m, report, options);
 }
 
 const struct bench_special bench_attach_1m = { .name = "attach_1m", .measure = measure_1m };
@@ -265,5 +266,5 @@ static const struct bench_row rows_prefault_16m[] = {
 };
 const struct bench_group bench_attach_prefault_16m = {
     .about = "until a client of a daemon has page tables of its whole pool of 16M slots", .variants = { &prefault_16m, &prefault_floor_16m },
-    .variant_count = 2, .rows = rows_prefault_16m, .row_count = 1, .sleeps = true, .slices_max = 5,
+    .variant_count = 2, .rows = rows_prefault_16m, .row_count = 1, .sleeps = true, .slices_max = 5, .needs_bytes = BENCH_BYTES_16M,
 };

@@ -79,6 +79,7 @@ struct bench_group {
                             for an operation is reported beside */
     unsigned slices_max; /* operations so long that a lap is one chunk (or `operations` of several ends), and this many slices are
                             enough; 0: as the options say */
+    uint64_t needs_bytes; /* of memory that must be to be had; 0: little */
     const double *median_max; /* figures to reach in ns, one for each row, 0: none; NULL: none at all */
 };
 
@@ -135,6 +136,9 @@ void bench_report_add(struct bench_report *report, const struct bench_result *re
 void bench_report_end(struct bench_report *report);
 void bench_report_summary(const struct bench_report *report);
 void bench_report_close(struct bench_report *report);
+
+/* Whether so much memory is to be had now; false: it has been said that the row is not measured. */
+bool bench_has_memory(uint64_t bytes, const char *name);
 
 /* Ends the program with a sentence: a benchmark that goes wrong has no figure. */
 _Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -42,6 +42,23 @@ void *bench_shared(size_t bytes)
     return memory;
 }
 
+bool bench_has_memory(uint64_t bytes, const char *name)
+{
+    char line[128];
+    unsigned long long available_kb = 0;
+    FILE *file = bytes > 0 ? fopen("/proc/meminfo", "re") : NULL;
+    if (!file)
+        return true;
+    while (fgets(line, sizeof line, file) && sscanf(line, "MemAvailable: %llu kB", &available_kb) != 1)
+        ;
+    fclose(file);
+    if (available_kb == 0 || available_kb >= bytes >> 10)
+        return true;
+    fprintf(stderr, "bench: it takes %llu MiB, and %llu are left, so %s is not measured\n", (unsigned long long)(bytes >> 20),
+            available_kb >> 10, name);
+    return false;
+}
+
 void bench_unshare(void *memory, size_t bytes)
 {
     munmap(memory, bytes);

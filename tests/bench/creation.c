@@ -240,5 +240,5 @@ static const struct bench_row rows_16m[] = {
 const struct bench_group bench_creation_16m = {
     .about = "until a pool of 16M slots of 128 bytes is ready",
     .variants = { &create_16m, &floor_private_16m, &create_16m_daemon, &floor_shared_16m }, .variant_count = 4, .rows = rows_16m,
-    .row_count = 2, .sleeps = true, .slices_max = 5,
+    .row_count = 2, .sleeps = true, .slices_max = 5, .needs_bytes = BENCH_BYTES_16M,
 };

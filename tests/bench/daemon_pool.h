@@ -26,4 +26,7 @@ uint64_t bench_transparent_flags(void);
 /* "transparent 2 MiB", say. */
 const char *bench_pages_text(uint64_t page_bytes, bool hugetlb);
 
+/* What a pool of 16M slots takes, words, page tables and all, and what it is compared with while that is made or let go of. */
+#define BENCH_BYTES_16M (UINT64_C(6) << 30)
+
 #endif

@@ -303,6 +303,11 @@ void bench_run_group(const struct bench_group *group, const struct bench_options
             fprintf(stderr, "bench: only one CPU is allowed here, so %s is not measured\n", selection.rows[i].name);
         return;
     }
+    bool has_memory = true;
+    for (unsigned i = 0; i < selection.group.row_count; i++)
+        has_memory = bench_has_memory(group->needs_bytes, selection.rows[i].name) && has_memory; /* each is named */
+    if (!has_memory)
+        return;
     const bool few = group->slices_max > 0 && group->slices_max < options->slices;
     struct run run = { .group = &selection.group, .options = options, .slices.wanted = few ? group->slices_max : options->slices };
     measure(&run);
