@@ -133,4 +133,35 @@ static inline void close_on(struct numapool_magazine *magazine)
     ck_assert_int_eq(numapool_magazine_close(magazine), 0);
 }
 
+static inline unsigned get_until(struct numapool_magazine *magazine, void **slots, unsigned n)
+{
+    unsigned got = 0;
+    while (got < n && (slots[got] = numapool_get(magazine)) != NULL)
+        got++;
+    return got;
+}
+
+static inline void put_all(struct numapool_magazine *magazine, void *const *slots, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        ck_assert_int_eq(numapool_put(magazine, slots[i]), 0);
+}
+
+/* Gets one slot after what the stack had is out of it. */
+static inline void *get_after_refill(struct numapool_magazine *magazine, void **held, unsigned *n)
+{
+    while (magazine->top != magazine->bottom)
+        held[(*n)++] = numapool_get(magazine);
+    return held[(*n)++] = numapool_get(magazine);
+}
+
+static inline void all_back(struct numapool_pool *pool, struct numapool_magazine *magazine, void *const *slots, unsigned n)
+{
+    put_all(magazine, slots, n);
+    assert_all_at_home(pool);
+    assert_sums(pool);
+    close_on(magazine);
+    close_pool(pool);
+}
+
 #endif
