@@ -49,77 +49,10 @@ try() { # WHAT CONDITION...
     verdict "$what" 0
 }
 
-# ---- trees that stand for a machine
+# shellcheck source=tests/tools/doctor_trees.sh
+. "$source_directory/tests/tools/doctor_trees.sh"
 
-tree=
-put() { # PATH CONTENT: below the tree
-    mkdir -p "$tree${1%/*}"
-    printf '%s\n' "$2" >"$tree$1"
-}
-node=/sys/devices/system/node
-put_node() { # NUMBER CPULIST MIB DISTANCES HUGE_PAGES
-    put "$node/node$1/cpulist" "$2"
-    put "$node/node$1/distance" "$4"
-    put "$node/node$1/meminfo" "Node $1 MemTotal: $(($3 * 1024)) kB
-Node $1 MemFree: $(($3 * 512)) kB
-Node $1 Inactive(file): 0 kB
-Node $1 SReclaimable: 0 kB"
-    put "$node/node$1/hugepages/hugepages-2048kB/nr_hugepages" "$5"
-    put "$node/node$1/hugepages/hugepages-2048kB/free_hugepages" "$5"
-}
-
-# A machine on which all is well: two nodes, huge pages on both.
-good_tree() { # NAME
-    tree=$scratch/$1
-    put /proc/sys/kernel/osrelease 6.12.1-test
-    put /proc/sys/kernel/numa_balancing 0
-    put /proc/sys/kernel/io_uring_disabled 0
-    put /proc/sys/vm/overcommit_memory 0
-    put /proc/sys/vm/max_map_count 65530
-    put /proc/sys/vm/zone_reclaim_mode 0
-    put /proc/sys/vm/swappiness 60
-    put /proc/swaps "Filename Type Size Used Priority"
-    put /proc/meminfo "MemTotal: 16777216 kB
-MemFree: 8388608 kB
-MemAvailable: 12582912 kB
-CommitLimit: 8388608 kB
-Committed_AS: 4194304 kB"
-    put /proc/self/status "Name: numapoolctl
-Pid: 1234
-CapEff: 000001ffffffffff
-NoNewPrivs: 0
-Seccomp: 0
-Seccomp_filters: 0
-Cpus_allowed_list: 0-3
-Mems_allowed_list: 0-1"
-    put /proc/self/cgroup "4:memory:/app
-3:hugetlb:/app
-2:cpuset:/app
-0::/"
-    put /proc/self/mountinfo "22 27 0:21 / /proc rw,relatime - proc proc rw
-35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
-36 31 0:33 / /sys/fs/cgroup/hugetlb rw - cgroup cgroup rw,hugetlb
-37 31 0:34 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset"
-    put /sys/fs/cgroup/memory/app/memory.limit_in_bytes 9223372036854771712
-    put /sys/fs/cgroup/memory/app/memory.usage_in_bytes 1048576
-    put /sys/fs/cgroup/hugetlb/app/hugetlb.2MB.limit_in_bytes 9223372036852678656
-    put /sys/fs/cgroup/hugetlb/app/hugetlb.2MB.usage_in_bytes 0
-    put /sys/devices/system/clocksource/clocksource0/current_clocksource tsc
-    put /sys/devices/system/clocksource/clocksource0/available_clocksource "tsc hpet acpi_pm"
-    put /sys/devices/system/cpu/online 0-3
-    put /sys/devices/system/cpu/present 0-3
-    put "$node/online" 0-1
-    put "$node/has_memory" 0-1
-    put "$node/has_cpu" 0-1
-    put_node 0 0-1 8192 "10 21" 512
-    put_node 1 2-3 8192 "21 10" 512
-    put /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 1024
-    put /sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages 0
-    put /sys/kernel/mm/numa/demotion_enabled false
-    put /sys/kernel/mm/transparent_hugepage/enabled "always [madvise] never"
-    put /sys/kernel/mm/transparent_hugepage/shmem_enabled "always within_size [advise] never deny force"
-    mkdir -p "$tree/sys/bus/nd/devices"
-}
+# ---- looking
 
 # Runs doctor on a tree ("": on the machine), with something taken away; its findings are in $scratch/lines, its status is $status.
 status=0
@@ -323,8 +256,8 @@ good_tree unified
 put /proc/self/cgroup "0::/my app's"
 put /proc/self/mountinfo "22 27 0:21 / /proc rw - proc proc rw
 30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw
-40 20 259:0 / /mnt/pmem\\040x rw,relatime - ext4 /dev/pmem0 rw,nodax,dax=never
-41 20 259:1 / /mnt/fast rw,relatime - ext4 /dev/nvdimm1 rw,dax=always"
+41 20 259:1 / /mnt/fast rw,relatime - ext4 /dev/nvdimm1 rw,dax=always
+40 20 259:0 / /mnt/pmem\\040x rw,relatime - ext4 /dev/pmem0 rw,nodax,dax=never"
 put "/sys/fs/cgroup/my app's/memory.max" 1073741824
 put "/sys/fs/cgroup/my app's/memory.current" 104857600
 put "/sys/fs/cgroup/my app's/hugetlb.2MB.max" 67108864
@@ -339,9 +272,10 @@ expect "a memory limit of version 2" cgroup_memory warning "memory.max leaves" \
     "echo max > '/sys/fs/cgroup/my app'\\''s/memory.max'"
 expect "a hugetlb limit of version 2" cgroup_hugetlb note "hugetlb.2MB.max leaves 62 MiB" \
     "echo max > '/sys/fs/cgroup/my app'\\''s/hugetlb.2MB.max'"
-expect "a file system without DAX" pmem note "namespace0.0 fsdax, region0 near node 0 (target node 2), /mnt/pmem x on /dev/pmem0 without DAX" \
+expect "a file system without DAX" pmem note \
+    "namespace0.0 fsdax, region0 near node 0 (target node 2), /mnt/fast on /dev/nvdimm1 with DAX, /mnt/pmem x on /dev/pmem0 without DAX" \
     "umount '/mnt/pmem x' && mount -o dax /dev/pmem0 '/mnt/pmem x'"
-expect "and one with" pmem note "/mnt/fast on /dev/nvdimm1 with DAX"
+expect "and one with" pmem note "files on it are mapped without page cache; /mnt/pmem x goes through the page cache"
 expect "another container" container note "lxc (/proc/1/environ)"
 
 good_tree many
@@ -391,17 +325,21 @@ put /proc/sys/vm/memfd_noexec 2
 look noexec refuse=memfd_create:13
 expect "a sysctl that refuses them" memory_files error "refused" "sysctl -w vm.memfd_noexec=1"
 look good refuse=fcntl:1:1:1033
-expect "memory files that cannot be sealed" memory_files error "cannot be sealed"
+expect "memory files that cannot be sealed" memory_files error "cannot be sealed" "docker run"
 look good refuse=madvise:22:2:23
 expect "a kernel before 5.14" populate note "no MADV_POPULATE_WRITE"
 look good refuse=ioctl:25:1:3227543056
 expect "a kernel before 6.7" pagemap_scan ok "no PAGEMAP_SCAN"
 look good refuse=pidfd_open:38
-expect "a kernel before 5.3" pidfd error "no pidfd_open" "apt-get install"
+expect "a kernel before 5.3" pidfd error "no pidfd_open (Function not implemented: this kernel has it not)" "apt-get install"
 look good refuse=getsockopt:92:2:77
 expect "a kernel before 6.5" pidfd ok "without SO_PEERPIDFD"
+look good refuse=socketpair:1
+expect "no sockets" pidfd error "no socket can be made" "docker run"
+look good refuse=socketpair:24
+expect "no room for a socket" pidfd error "no socket can be made" "prlimit --pid \$\$ --nofile="
 look good refuse=futex_waitv:1
-expect "several words cannot be waited for" futex warning "no futex_waitv" "docker run"
+expect "several words cannot be waited for" futex warning "no futex_waitv (Operation not permitted: refused, as by a seccomp filter)" "docker run"
 look good refuse=membarrier:1
 expect "no barrier" membarrier warning "no membarrier" "docker run"
 look good refuse=io_uring_setup:1
