@@ -13,7 +13,8 @@
  *   step_judge.c   a copy of it: repaired, judged; step_hints.c: what a repair must have done besides
  *   step_heir.c    who takes what is left, in the copy and in the living daemon
  *   step_helper.c  the processes that live on: the peer, and the heir
- *   step_pool.c    operations that get slots; step_put.c: that put them, ends of threads; step_attach.c: on pools and sessions
+ *   step_pool.c    operations that get slots; step_put.c: that put them, ends of threads; step_nodes.c: of threads that go from node to
+ *                  node, and of nodes that run low; step_attach.c: on pools and sessions
  *   step_lanes.c   what operations on messages have in common; step_send.c, step_wait.c, step_receive.c, step_forward.c, step_small.c,
  *                  step_broadcast.c, step_service.c, step_ends.c, step_meet.c have them
  *
@@ -117,7 +118,7 @@ struct step_group {
     const struct step_operation *operations;
     unsigned count;
 };
-extern const struct step_group step_pool_group, step_put_group, step_attach_group;
+extern const struct step_group step_pool_group, step_put_group, step_nodes_group, step_attach_group;
 extern const struct step_group step_send_group, step_wait_group, step_receive_group, step_forward_group, step_small_group,
     step_broadcast_group, step_service_group, step_ends_group, step_meet_group; /* operations on messages */
 

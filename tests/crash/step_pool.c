@@ -241,7 +241,7 @@ static const struct step_operation operations[] = {
     { .name = "get, warm, inline", .pool_options = STEP_CACHING, .prepare = some_in_the_magazine, .run = get_inline, .flags = STEP_NOTHING },
     { .name = "get, warm, by call", .pool_options = STEP_CACHING, .prepare = some_in_the_magazine, .run = get_by_call, .flags = STEP_NOTHING },
     { .name = "get_bulk, warm", .pool_options = STEP_CACHING, .prepare = some_in_the_magazine, .run = get_three, .flags = STEP_NOTHING },
-    { .name = "get, out of the depot", .pool_options = STEP_CACHING, .prepare = some_in_the_depot, .run = get_inline, .flags = STEP_NOTHING },
+    { .name = "get, out of the depot", .pool_options = STEP_CACHING, .prepare = some_in_the_depot, .run = get_inline },
     { .name = "get, out of the arena", .pool_options = STEP_CACHING, .prepare = step_open_magazine, .run = get_inline },
     { .name = "get_bulk, small, out of the arena", .pool_options = STEP_CACHING, .prepare = step_open_magazine, .run = get_three },
     { .name = "get_bulk, large, out of magazine, depot, arena", .pool_options = STEP_CACHING, .prepare = some_in_the_depot, .run = get_twenty },

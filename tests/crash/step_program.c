@@ -8,7 +8,7 @@
 
 enum { HANDS = 2 };
 
-static const struct step_group *const groups[] = { &step_pool_group, &step_put_group, &step_attach_group, &step_send_group,
+static const struct step_group *const groups[] = { &step_pool_group, &step_put_group, &step_nodes_group, &step_attach_group, &step_send_group,
                                                    &step_wait_group, &step_receive_group, &step_forward_group, &step_small_group,
                                                    &step_broadcast_group, &step_service_group, &step_ends_group, &step_meet_group };
 
