@@ -147,7 +147,7 @@ void np_doctor_distances(const struct np_doctor *doctor, struct np_doctor_findin
             finding->found[0] = '\0';
             np_found(finding, "cannot be told: node%d/distance does not have %u numbers", from, topology->count);
             np_means(finding, NP_DOCTOR_NOTE,
-                     "'preferred' and 'nearest' go by distances: without them all other nodes count as equally far");
+                     "the nearest node is found by distances: without them all others count as equally far");
             return;
         }
         if (i < SHOWN_MAX)
