@@ -327,9 +327,9 @@ expect "a sysctl that refuses them" memory_files error "refused" "sysctl -w vm.m
 look good refuse=fcntl:1:1:1033
 expect "memory files that cannot be sealed" memory_files error "cannot be sealed" "docker run"
 look good refuse=madvise:22:2:23
-expect "a kernel before 5.14" populate note "no MADV_POPULATE_WRITE" "apt-get install linux-image-amd64"
+expect "a kernel before 5.14" populate note "no MADV_POPULATE_WRITE (Invalid argument: this kernel has it not)" "apt-get install linux-image-amd64"
 look good refuse=ioctl:25:1:3227543056
-expect "a kernel before 6.7" pagemap_scan ok "no PAGEMAP_SCAN"
+expect "a kernel before 6.7" pagemap_scan ok "no PAGEMAP_SCAN (Inappropriate ioctl for device: this kernel has it not)"
 look good refuse=pidfd_open:38
 expect "a kernel before 5.3" pidfd error "no pidfd_open (Function not implemented: this kernel has it not)" "apt-get install"
 look good refuse=getsockopt:92:2:77

@@ -39,8 +39,7 @@ enum { PAGE_BYTES = 4096 };
 /* ENOSYS and EINVAL: the kernel does not know it. Anything else: somebody refuses it. */
 static const char *who_refuses(int code)
 {
-    return code == ENOSYS || code == EINVAL || code == ENOTTY || code == ENOPROTOOPT ? "this kernel has it not"
-                                                                                     : "refused, as by a seccomp filter";
+    return code == ENOSYS || code == EINVAL || code == ENOTTY ? "this kernel has it not" : "refused, as by a seccomp filter";
 }
 
 void np_doctor_kernel(const struct np_doctor *doctor, struct np_doctor_finding *finding)
