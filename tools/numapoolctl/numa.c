@@ -24,8 +24,9 @@ void np_ctl_topology(const struct np_board_header *header, json_t *document)
     json_t *topology = np_json_object();
     char name[sizeof header->topology_name + 1] = { 0 };
     memcpy(name, header->topology_name, sizeof header->topology_name);
-    np_json_set_flag(topology, "emulated", header->topology != 0);
-    if (header->topology != 0)
+    const bool imagined = np_load64(&header->topology, memory_order_acquire) != 0; /* pairs with the store after the name */
+    np_json_set_flag(topology, "emulated", imagined);
+    if (imagined)
         np_json_set_text(topology, "name", name);
     else
         np_json_set(topology, "name", json_null());

@@ -244,14 +244,15 @@ static const struct np_topology *topology_of(const struct np_view *view, struct 
 {
     const struct np_board_header *header = view->board.header;
     const struct np_topology *own = np_topology();
+    const uint64_t fingerprint = np_load64(&header->topology, memory_order_acquire); /* pairs with the store after the name */
     char name[sizeof header->topology_name];
     memcpy(name, header->topology_name, sizeof name);
     name[sizeof name - 1] = '\0';
-    if (own && own->fingerprint == header->topology)
+    if (own && own->fingerprint == fingerprint)
         return own;
     /* of the machine, for who looks with a variable of his own; else as the daemon was told */
-    int result = header->topology == 0 ? np_topology_read(imagined, NP_SYSTEM_ROOT) : np_topology_imagine(imagined, name);
-    return result >= 0 && imagined->fingerprint == header->topology ? imagined : NULL;
+    int result = fingerprint == 0 ? np_topology_read(imagined, NP_SYSTEM_ROOT) : np_topology_imagine(imagined, name);
+    return result >= 0 && imagined->fingerprint == fingerprint ? imagined : NULL;
 }
 
 void np_numa_threads(const struct np_view *view, uint32_t client, struct np_threads *threads)
@@ -282,7 +283,7 @@ int np_numa_read(struct np_numa *numa, struct np_view *view, const char *pool)
 {
     struct np_topology imagined = { .count = 0 };
     const struct np_topology *topology = topology_of(view, &imagined);
-    *numa = (struct np_numa){ .at_ns = np_monotonic_ns(), .emulated = view->board.header->topology != 0, .topology_known = topology != NULL };
+    *numa = (struct np_numa){ .at_ns = np_monotonic_ns(), .emulated = np_load64(&view->board.header->topology, memory_order_relaxed) != 0, .topology_known = topology != NULL };
     memcpy(numa->topology_name, view->board.header->topology_name, sizeof numa->topology_name - 1);
     numa->pools = calloc(NP_POOLS_MAX, sizeof *numa->pools);
     int result = numa->pools ? read_pools(numa, view, pool, topology) : no_memory();
