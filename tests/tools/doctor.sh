@@ -17,10 +17,12 @@ unset XDG_RUNTIME_DIR NUMAPOOL_DOCTOR_ROOT NUMAPOOL_TOPOLOGY
 passed=0
 failed=0
 daemon=
+group=
 declare -A seen_ok=() seen_other=()
 
 clean_up() {
     if [ -n "$daemon" ]; then kill -TERM "$daemon" 2>/dev/null || true; wait "$daemon" 2>/dev/null || true; fi
+    if [ -n "$group" ]; then rmdir "$group" 2>/dev/null || true; fi
     rm -rf "$scratch"
 }
 trap clean_up EXIT
@@ -309,6 +311,13 @@ done
 expect "no transparent huge pages" transparent_huge_pages note "not in this kernel"
 expect "a kernel without NUMA is one node" nodes ok "of 1 node:"
 
+good_tree releases
+for release in 5.14.21:error 5.15.0:ok 4.19.0:error 6.1.0-9-amd64:ok; do
+    put /proc/sys/kernel/osrelease "${release%:*}"
+    look releases
+    expect "made for 5.15 and later" kernel "${release#*:}" "Linux ${release%:*}"
+done
+
 good_tree strange
 put /proc/sys/kernel/osrelease $'\e[31mnobody\e[0m'
 look strange
@@ -324,6 +333,11 @@ good_tree noexec
 put /proc/sys/vm/memfd_noexec 2
 look noexec refuse=memfd_create:13
 expect "a sysctl that refuses them" memory_files error "refused" "sysctl -w vm.memfd_noexec=1"
+put /proc/sys/vm/memfd_noexec 1
+look noexec refuse=memfd_create:13
+expect "not that sysctl" memory_files error "refused" "docker run"
+look good refuse=memfd_create:24
+expect "no descriptors" memory_files error "refused (Too many open files)" "prlimit --pid \$\$ --nofile="
 look good refuse=fcntl:1:1:1033
 expect "memory files that cannot be sealed" memory_files error "cannot be sealed" "docker run"
 look good refuse=madvise:22:2:23
@@ -478,6 +492,22 @@ start_daemon "$help" run refuse=io_uring_setup:1 -- "$build/numapoold"
 expect "one that was refused io_uring" daemon note "on epoll (io_uring: Operation not permitted)"
 end_daemon
 
+make_group() { # CONTROLLER FILE=VALUE...: a control group of version 1, in $group; false where there is none
+    local controller=$1 own setting
+    shift
+    own=$(awk -F: -v controller="$controller" '$2 ~ "(^|,)" controller "(,|$)" { print $3 }' /proc/self/cgroup)
+    group=/sys/fs/cgroup/$controller${own%/}/numapool-doctor-$$
+    if ! mkdir "$group" 2>/dev/null; then
+        printf 'NOT RUN: a real control group of %s: none of version 1 can be made here\n' "$controller"
+        return 1
+    fi
+    for setting in "$@"; do echo "${setting#*=}" >"$group/${setting%%=*}"; done
+}
+look_in_group() { # the shell that enters it ends there, so that the group can be removed
+    (echo "$BASHPID" >"$group/cgroup.procs" && exec timeout -k 5 60 "$ctl" --json doctor >"$scratch/out") || true
+    "$help" lines <"$scratch/out" >"$scratch/lines"
+    cat "$scratch/lines" >>"$scratch/all"
+}
 if [ "$(id -u)" -eq 0 ]; then
     mkdir -m 700 "$scratch/private"
     options=("--socket=$scratch/private/socket")
@@ -490,17 +520,18 @@ if [ "$(id -u)" -eq 0 ]; then
     expect "in a container of Docker's" container note "seccomp mode 2"
     expect "in a container of Docker's" io_uring warning "by a seccomp filter"
     expect "in a container of Docker's" capabilities ok "cap_sys_nice no, cap_sys_ptrace no, cap_ipc_lock no"
-    group=$(awk -F: '$2 ~ /(^|,)memory(,|$)/ { print $3 }' /proc/self/cgroup)
-    directory=/sys/fs/cgroup/memory${group%/}/numapool-doctor-$$
-    if mkdir "$directory" 2>/dev/null; then
-        echo 134217728 >"$directory/memory.limit_in_bytes"
-        # The shell that enters it ends there, so that the group can be removed.
-        (echo "$BASHPID" >"$directory/cgroup.procs" && exec timeout -k 5 60 "$ctl" --json doctor >"$scratch/out") || true
-        "$help" lines <"$scratch/out" >"$scratch/lines"
-        rmdir "$directory"
-        expect "a real one" cgroup_memory warning "numapool-doctor-$$/memory.limit_in_bytes leaves"
-    else
-        printf 'NOT RUN: a real control group: there is none of version 1 here that can be made\n'
+    if make_group memory memory.limit_in_bytes=134217728; then
+        look_in_group
+        expect "a real one" cgroup_memory warning "numapool-doctor-$$/memory.limit_in_bytes leaves" "echo -1 > $group/memory.limit_in_bytes"
+        rmdir "$group"
+    fi
+    if [ "$(nproc --all)" -gt 1 ] && make_group cpuset cpuset.mems=0 cpuset.cpus=0; then
+        look_in_group
+        expect "a real one" cpuset note ", not CPUs 1" "> $group/cpuset.cpus"
+        bash -c "$(grep '^cpuset	' "$scratch/lines" | cut -f5)"
+        look_in_group
+        expect "and mended" cpuset ok "every CPU"
+        rmdir "$group"
     fi
 else
     printf 'NOT RUN: other users, capabilities, containers and control groups: this is not root\n'
