@@ -227,7 +227,8 @@ start_client pay on "$a" open own take 1000 scribble wait
 valid() { python3 -m json.tool <"$scratch/out" >/dev/null; }
 try "counters written over are odd, and nothing more" "run 0 --json numa pay" "valid" "cause_is unbelievable" \
     "is pools.0.clients.0.nodes.0.local 9223372036854775807" "is pools.0.total.local 9223372036854775807" "run 0 numa pay" \
-    "says 'counts that cannot be true'" "run 0 --json stats" "valid" "run 0 stats" "run 0 numa pay --interval=0.05 --count=2"
+    "says 'counts that cannot be true'" "run 0 --json stats pay" "valid" \
+    "is pools.0.total.local 9223372036854775807" "is pools.0.total.spilled 9223372036854775807" "run 0 stats" "run 0 numa pay --interval=0.05 --count=2"
 end_clients
 try "neither are those of who has gone" "wait_for is_gone" "run 0 --json numa pay" "valid" "run 0 numa pay" "run 0 --json stats pay" "valid"
 
