@@ -67,7 +67,8 @@ struct np_arena_header {
     np_shm32 arenas;  /* arena 0: how many the pool has now; the daemon's word decides */
     np_shm32 ending;  /* arena 0: the pool is going to be destroyed */
     np_shm64 quarantined; /* held by the dead whose I/O the kernel has not let go of; the daemon counts them */
-    uint64_t notices_pad[12];
+    np_shm64 moved_back;  /* pages that had been moved away and that its keeper brought back; a copy of what the board has */
+    uint64_t notices_pad[11];
 };
 _Static_assert(sizeof(struct np_arena_header) == 768, "arena header layout");
 _Static_assert(offsetof(struct np_arena_header, notices) == 640, "arena header layout");

@@ -217,6 +217,10 @@ void np_patrol_mended(struct np_worker *worker, const struct np_record *record)
     patrol->moved += record->mend.moved;
     np_add64(&worker->board.header->pages_moved_back, record->mend.moved, memory_order_relaxed); /* relaxed, both: statistics */
     np_add64(&entry->arena[look->arena].moved_back, record->mend.moved, memory_order_relaxed);
+    const struct np_broker_pool *pool = &worker->broker.pools[look->pool];
+    if (pool->mapped && look->arena < pool->arena_count) /* for its clients, who have no board; relaxed: as above */
+        np_store64(&pool->arenas[look->arena].header->moved_back, np_load64(&entry->arena[look->arena].moved_back, memory_order_relaxed),
+                   memory_order_relaxed);
     np_timer_set(&patrol->timer, np_monotonic_ns());
 }
 

@@ -61,6 +61,7 @@ static void add_arena(struct numapool_stats *sum, const struct np_pool_arena *pa
     sum->given += counted(&arena->header->given);
     uint64_t quarantined = counted(&arena->header->quarantined); /* as low_water */
     sum->quarantined += quarantined < census.held ? quarantined : census.held;
+    sum->pages_moved_back += counted(&arena->header->moved_back);
     sum->low_watermark += arena->low_watermark;
     sum->lows += counted(&arena->header->lows);
     add_account(sum, pa->account);

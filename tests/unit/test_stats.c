@@ -287,6 +287,41 @@ START_TEST(reading_disturbs_nobody_at_work)
 }
 END_TEST
 
+/* Written here as clients and the daemon do: each is told as itself, and of its own node alone. */
+START_TEST(where_slots_were_taken_is_told_as_it_was_counted)
+{
+    make_pool(0);
+    const unsigned arenas = np_pool_arena_count(pool);
+    for (unsigned i = 0; i < arenas; i++) {
+        struct np_account_row *row = pool->arenas[i].account;
+        np_count(&row->local, 1000 + i);
+        np_count(&row->remote, 2000 + i);
+        np_count(&row->foreign, 3000 + i);
+        np_count(&row->spilled, 4000 + i);
+        np_count(&row->homeless, 5000 + i);
+        np_count(&row->followed, 6000 + i);
+        np_count(&pool->arenas[i].arena.header->moved_back, 7000 + i);
+    }
+    struct numapool_stats all = read_node(NUMAPOOL_ANY_NODE), sum = { .size = sizeof sum };
+    for (unsigned i = 0; i < arenas; i++) {
+        struct numapool_stats stats = read_node(pool->arenas[i].arena.node);
+        ck_assert_uint_eq(stats.local, 1000 + i);
+        ck_assert_uint_eq(stats.remote, 2000 + i);
+        ck_assert_uint_eq(stats.foreign, 3000 + i);
+        ck_assert_uint_eq(stats.spilled, 4000 + i);
+        ck_assert_uint_eq(stats.homeless, 5000 + i);
+        ck_assert_uint_eq(stats.followed, 6000 + i);
+        ck_assert_uint_eq(stats.pages_moved_back, 7000 + i);
+        ck_assert_uint_eq(stats.emulated, 0);
+        sum.local += stats.local;
+        sum.pages_moved_back += stats.pages_moved_back;
+    }
+    ck_assert_uint_eq(all.local, sum.local);
+    ck_assert_uint_eq(all.pages_moved_back, sum.pages_moved_back);
+    end_pool();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("stats");
@@ -298,6 +333,7 @@ int main(void)
     tcase_add_test(cases, exact_counts_count_each_get_and_put_at_once);
     tcase_add_test(cases, get_that_finds_nothing_is_a_failure);
     tcase_add_test(cases, whole_pool_is_the_sum_of_its_arenas);
+    tcase_add_test(cases, where_slots_were_taken_is_told_as_it_was_counted);
     tcase_add_test(cases, size_says_which_struct_the_caller_has);
     tcase_add_test(cases, pages_that_are_not_in_their_place_are_counted);
     tcase_add_test(cases, forked_child_is_refused);
