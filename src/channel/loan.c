@@ -28,17 +28,65 @@ static int away_arena(const struct numapool_sender *sender, int node)
 /* Whether what comes back on the lane waits for loans to its receiver. */
 static bool is_away(const struct numapool_sender *sender, const struct np_sender_lane *lane)
 {
-    return away_arena(sender, lane->node) >= 0;
+    return sender->away_open && away_arena(sender, lane->node) >= 0;
 }
 
-/* Whether a slot that has come back may be loaned: in a STRICT pool of the sender's own node alone, which is where its magazine takes
- * them. */
+/* ---------------------------------------------------------------- where its receivers are */
+
+/* The node that all of them are on, -1: they are on several, or it is not known, or the pool has no slots there. */
+static int node_of_receivers(const struct numapool_sender *sender)
+{
+    int node = -1;
+    for (unsigned i = 0; i < sender->lane_count; i++) {
+        const struct np_sender_lane *lane = &sender->lanes[i];
+        if (lane->state != NP_LANE_ACTIVE || lane->kind == NP_LANE_HOME || lane->peer == 0)
+            continue;
+        if (lane->node < 0 || (node >= 0 && lane->node != node))
+            return -1;
+        node = lane->node;
+    }
+    return node >= 0 && np_pool_has_node(sender->endpoint.pool, node) ? node : -1;
+}
+
+void np_sender_follow_receivers(struct numapool_sender *sender)
+{
+    if (!sender->owns_magazine || sender->kind == NP_LANE_SMALL || np_pool_arena_count(sender->endpoint.pool) == 1)
+        return;
+    const int node = node_of_receivers(sender);
+    if (node == sender->receivers_node)
+        return;
+    sender->receivers_node = node;
+    if (!np_magazine_lead(sender->magazine, node < 0 ? NUMAPOOL_OWN_NODE : node))
+        return;
+    /* What is on its way, and what has come back and was not loaned again, is of the node before: once in a lane a slot is loaned again
+     * and again, so loans look at each until the last of them has come home. */
+    for (unsigned i = 0; i < sender->lane_count; i++)
+        sender->lanes[i].stray_until = sender->lanes[i].head;
+    sender->strays = sender->has_away = sender->loans_specially = true;
+    sender->loan_lane = NULL;
+}
+
+/* Ends the looking when there is nothing left to look for. */
+static void look_for_strays(struct numapool_sender *sender)
+{
+    for (unsigned i = 0; i < sender->lane_count; i++)
+        if (sender->lanes[i].sent && sender->lanes[i].recycled < sender->lanes[i].stray_until)
+            return;
+    sender->strays = false;
+    sender->has_away = sender->away_open || (sender->endpoint.pool->flags & NUMAPOOL_STRICT) != 0;
+    sender->loans_specially = sender->has_away || sender->kind == NP_LANE_SMALL;
+}
+
+/* ---------------------------------------------------------------- loans */
+
+/* Whether a slot that has come back may be loaned: in a STRICT pool, and while there are strays, of the node alone on which its magazine
+ * takes them. */
 static bool may_loan(const struct numapool_sender *sender, const void *slot)
 {
     const struct numapool_pool *pool = sender->endpoint.pool;
     const struct np_magazine *magazine = sender->magazine;
     uint64_t index;
-    if ((pool->flags & NUMAPOOL_STRICT) == 0)
+    if ((pool->flags & NUMAPOOL_STRICT) == 0 && !sender->strays)
         return true;
     const struct np_pool_arena *pa = np_pool_locate(pool, slot, &index);
     return pa && pa->arena.node == pool->arenas[magazine->arena].arena.node && !magazine->stranded;
@@ -50,12 +98,14 @@ static __attribute__((noinline)) void *recycle_looking(struct numapool_sender *s
     const bool strict = (sender->endpoint.pool->flags & NUMAPOOL_STRICT) != 0;
     if (strict)
         np_magazine_look(sender->magazine);
+    if (sender->strays)
+        look_for_strays(sender);
     for (unsigned i = 0; i < sender->lane_count; i++) {
         struct np_sender_lane *lane = &sender->lanes[i];
         while (lane->sent && lane->recycled < lane->released && !is_away(sender, lane)) {
             void *slot = np_sender_recycle(lane, sender->held);
             if (slot && may_loan(sender, slot)) {
-                sender->loan_lane = strict ? NULL : lane;
+                sender->loan_lane = strict || sender->strays ? NULL : lane;
                 return slot;
             }
             if (slot)
@@ -244,7 +294,7 @@ static void *loan_away(struct numapool_sender *sender, struct np_sender_lane *la
     if (!sender->away[arena]) {
         if (numapool_magazine_open(pool, node, 0, &sender->away[arena]) < 0)
             return NULL;
-        sender->has_away = sender->loans_specially = true;
+        sender->away_open = sender->has_away = sender->loans_specially = true;
         sender->loan_lane = NULL; /* it may be one whose slots are kept */
     }
     struct numapool_magazine *magazine = sender->away[arena];

@@ -253,6 +253,7 @@ static int lane_changed(void *self, const struct np_lane_grant *grant)
 int np_sender_sync(struct numapool_sender *sender)
 {
     int result = np_endpoint_sync(&sender->endpoint, lane_changed, sender);
+    np_sender_follow_receivers(sender);
     if (result == 0)
         np_sender_take_back_all(sender);
     return result;
@@ -295,6 +296,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     np_sender_set_home(sender, &pool->arenas[sender->magazine->arena].arena);
     sender->kind = np_channel_kind(known.flags);
     sender->has_away = (pool->flags & NUMAPOOL_STRICT) != 0;
+    sender->receivers_node = -1;
     sender->loans_specially = sender->has_away || sender->kind == NP_LANE_SMALL;
     sender->reclaimer = (struct np_reclaimer){ NULL, reclaimer_take_back, reclaimer_sleep_begin, reclaimer_sleep_end };
     np_magazine_add_reclaimer(sender->magazine, &sender->reclaimer);
@@ -305,6 +307,7 @@ int numapool_sender_open(struct numapool_pool *pool, const char *channel, const 
     result = np_endpoint_first_sync(&sender->endpoint, lane_changed, sender);
     if (result == 0 && sender->kind == NP_LANE_BROADCAST && (sender->lane_count == 0 || sender->lanes[0].kind != NP_LANE_HOME))
         result = np_error(-EBADMSG, "the daemon gave no home to a sender that broadcasts");
+    np_sender_follow_receivers(sender);
     if (result < 0) {
         numapool_sender_close(sender, 0);
         return result;

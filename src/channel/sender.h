@@ -41,6 +41,7 @@ struct np_sender_lane {
     int node;      /* what its receiver says of its own, believed only where an arena has it; -1: not known */
     uint64_t peer; /* address of its receiver; 0: it waits for one */
     uint32_t kind; /* enum np_lane_kind */
+    uint64_t stray_until; /* what was sent below may be on another node than what is loaned now */
     uint64_t start; /* BROADCAST: position 0 here is this one of the home; plus 1, 0: nothing was sent yet */
 };
 
@@ -65,7 +66,10 @@ struct numapool_sender {
     struct np_reclaimer reclaimer;
     struct np_keys *keys; /* NULL before the first keyed message (keys.h) */
     bool loans_specially; /* has_away, or it has no slots to loan */
-    bool has_away; /* loans look at where slots are: some of `away` are open, or the pool is STRICT */
+    bool has_away; /* loans look at where slots are: some of `away` are open, the pool is STRICT, or there are strays */
+    bool away_open; /* some of `away` are open */
+    bool strays;    /* slots of another node than its receivers' may still come back: np_sender_lane.stray_until */
+    int receivers_node; /* that all its receivers are on, and its magazine with them; -1: none is, or the magazine is not its own */
     struct numapool_magazine *away[NP_ARENAS_MAX]; /* by arena, opened by numapool_loan_for; NULL: not yet */
 };
 
@@ -136,6 +140,10 @@ struct np_claimed {
     unsigned arena, generation;
 };
 np_shm64 *np_sender_claimed(struct numapool_sender *sender, const struct numapool_msg *message, uint64_t claim, struct np_claimed *claimed);
+
+/* loan.c: its own magazine takes slots of the node that all its receivers are on; of its thread's, where they are on several, on none
+ * that the pool has slots on, or there are none. After its lanes have changed. */
+void np_sender_follow_receivers(struct numapool_sender *sender);
 
 /* Asks for changed lanes. */
 int np_sender_sync(struct numapool_sender *sender);

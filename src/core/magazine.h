@@ -39,6 +39,10 @@ bool np_magazine_move(struct np_magazine *magazine);
  * bound to one on its thread's node, or on the nearest that has any. True: it has gone. On slow paths, before slots are taken. */
 bool np_magazine_look(struct np_magazine *magazine);
 
+/* For who knows better than the thread: slots of that node from now on, wherever the thread runs; NUMAPOOL_OWN_NODE: it follows its thread
+ * (again). True: it has gone to another node. */
+bool np_magazine_lead(struct np_magazine *magazine, int node);
+
 /* Whether it takes from memory-only nodes now, because its own runs low. */
 bool np_magazine_spills(const struct np_magazine *magazine);
 /* Up to n slots of the nearest memory-only node that has some, for the caller and not for its stack. */

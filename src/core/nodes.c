@@ -61,6 +61,23 @@ bool np_magazine_look(struct np_magazine *magazine)
     return follow(magazine, thread_moved);
 }
 
+bool np_magazine_lead(struct np_magazine *magazine, int node)
+{
+    struct numapool_pool *pool = magazine->pool;
+    const int before = pool->arenas[magazine->arena].arena.node;
+    unsigned arena;
+    if (node == NUMAPOOL_OWN_NODE) {
+        magazine->follows = true;
+        magazine->looked_arenas = 0; /* as if it had never looked */
+        return np_magazine_look(magazine);
+    }
+    if (np_magazine_choose(pool, node, &arena) < 0)
+        return false;
+    magazine->follows = magazine->stranded = false;
+    magazine->order_arenas = 0;
+    return node != before && go_to(magazine, arena);
+}
+
 /* ---------------------------------------------------------------- what is counted */
 
 void np_magazine_note_remote(struct np_magazine *magazine, unsigned arena, unsigned n)
