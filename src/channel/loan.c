@@ -58,10 +58,10 @@ void np_sender_follow_receivers(struct numapool_sender *sender)
     sender->receivers_node = node;
     if (!np_magazine_lead(sender->magazine, node < 0 ? NUMAPOOL_OWN_NODE : node))
         return;
-    /* What is on its way, and what has come back and was not loaned again, is of the node before: once in a lane a slot is loaned again
-     * and again, so loans look at each until the last of them has come home. */
+    /* What is on its way, and what has come back and was not loaned again, is of the node before, and so is what was loaned and is not
+     * sent yet: once in a lane a slot is loaned again and again, so loans look at each until that and a ring more has come back. */
     for (unsigned i = 0; i < sender->lane_count; i++)
-        sender->lanes[i].stray_until = sender->lanes[i].head;
+        sender->lanes[i].stray_until = sender->lanes[i].head + sender->lanes[i].mask + 1;
     sender->strays = sender->has_away = sender->loans_specially = true;
     sender->loan_lane = NULL;
 }
@@ -69,9 +69,12 @@ void np_sender_follow_receivers(struct numapool_sender *sender)
 /* Ends the looking when there is nothing left to look for. */
 static void look_for_strays(struct numapool_sender *sender)
 {
-    for (unsigned i = 0; i < sender->lane_count; i++)
-        if (sender->lanes[i].sent && sender->lanes[i].recycled < sender->lanes[i].stray_until)
+    for (unsigned i = 0; i < sender->lane_count; i++) {
+        const struct np_sender_lane *lane = &sender->lanes[i];
+        bool is_over = lane->state != NP_LANE_ACTIVE && lane->recycled == lane->head; /* nothing more is sent on it */
+        if (lane->sent && lane->recycled < lane->stray_until && !is_over)
             return;
+    }
     sender->strays = false;
     sender->has_away = sender->away_open || (sender->endpoint.pool->flags & NUMAPOOL_STRICT) != 0;
     sender->loans_specially = sender->has_away || sender->kind == NP_LANE_SMALL;
