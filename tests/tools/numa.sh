@@ -166,6 +166,16 @@ try "a magazine of another node by its number" "run 0 --json numa pay" "cause_is
     "is pools.0.clients.0.diagnosis.as_it_should_be false" "run 0 numa pay" "says '^client [0-9]+ \\(numa_client, process $client\\) runs on node 1 and'"
 end_clients
 
+rude=$scratch/$(printf 'rude\033[2J\302\2332J')
+cp "$program" "$rude"
+program=$rude
+start_client pay on "$b" open 0 take 1000 wait
+program=$build/tests/tools/numa_client
+no_command() { ! grep -q "$(printf '\033')" "$scratch/out" && ! grep -q "$(printf '\302\233')" "$scratch/out"; }
+try "the name of a program does not command the terminal" "run 0 numa pay" "says 'rude.\[2J.?2J'" no_command "run 0 clients" no_command \
+    "run 0 --json numa pay" "cause_is by_number" no_command
+end_clients
+
 start_client one on "$b" open own take 1000 tell wait
 try "a node without slots of the pool" "run 0 --json numa one" "cause_is homeless" "agrees 0" "is pools.0.clients.0.nodes.0.homeless 1000" \
     "sentence_has 'because the pool has none on node 1, where it runs: numapoolctl pool grow one --node=1 --count=16384'"
