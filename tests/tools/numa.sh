@@ -172,7 +172,7 @@ program=$rude
 start_client pay on "$b" open 0 take 1000 wait
 program=$build/tests/tools/numa_client
 no_command() { ! grep -q "$(printf '\033')" "$scratch/out" && ! grep -q "$(printf '\302\233')" "$scratch/out"; }
-try "the name of a program does not command the terminal" "run 0 numa pay" "says 'rude.\[2J.?2J'" no_command "run 0 clients" no_command \
+try "the name of a program does not command the terminal" "run 0 numa pay" "says 'rude.*2J'" no_command "run 0 clients" no_command \
     "run 0 --json numa pay" "cause_is by_number" no_command
 end_clients
 
@@ -216,6 +216,14 @@ place_of() { # PID: of the client in the document
 try "a receiver that gives back a sender's slots does as it should" received "run 0 --json numa pay" \
     "is pools.0.clients.\$(place_of $receiving).diagnosis.as_it_should_be true" \
     "is pools.0.clients.\$(place_of $receiving).total.local 0"
+end_clients
+
+begin_client 8 pay on "$b" open own receiver pay.far wait receive 3000 wait
+start_client pay on "$a" sender pay.far send 3000 tell wait
+sending=$client
+sender_is() { is "pools.0.clients.$(place_of "$sending").$1" "$2"; }
+try "a sender that takes slots where they are received does as it should" "echo go >&8" received "wait_for is_ready 7 1" \
+    "run 0 --json numa pay" "sender_is diagnosis.cause receivers" "sender_is diagnosis.as_it_should_be true" "sender_is total.home_returns 0"
 end_clients
 
 # ---- again and again
