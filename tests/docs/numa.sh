@@ -58,13 +58,13 @@ start_client() { # NAME STEP...
         sleep 0.05
     done
     cp "$build/tests/tools/numa_client" "$scratch/$name"
-    rm -f "$scratch/in"
+    rm -f "$scratch/in" "$scratch/told"
     mkfifo "$scratch/in"
     "$scratch/$name" "$@" wait <"$scratch/in" >"$scratch/told" 2>&1 &
     client=$!
     exec 7>"$scratch/in"
     for ((tries = 0; tries < 600; tries++)); do
-        if grep -q '^ready$' "$scratch/told"; then return 0; fi
+        if grep -qs '^ready$' "$scratch/told"; then return 0; fi
         sleep 0.05
     done
     cat "$scratch/told"

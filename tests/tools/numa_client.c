@@ -10,7 +10,7 @@
  *   give N            gives back the N that it took last
  *   hop CPU CPU N     N times: to the other of both, 1,000 slots taken and given back
  *   hand CPU N        another thread, on that CPU, gives back N of what is held
- *   sender CHANNEL    opens a sender; receiver CHANNEL: a receiver
+ *   sender CHANNEL    opens a sender; through CHANNEL: one that takes slots out of the magazine; receiver CHANNEL: a receiver
  *   send N            loans and sends N messages; receive N: receives, keeps and gives back N
  *   threads CPU       another thread that sleeps there
  *   scribble          writes ones over all of its counters in the pool
@@ -147,6 +147,13 @@ static void start_sleeper(int cpu)
     pthread_detach(thread);
 }
 
+static void open_through(const char *channel)
+{
+    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    options.magazine = magazine;
+    must(numapool_sender_open(pool, channel, &options, &sender), "sender");
+}
+
 static void send_messages(unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -202,7 +209,7 @@ static void wait_for_word(void)
 static struct {
     const char *name;
     int arguments;
-} const steps[] = { { "on", 1 }, { "open", 1 }, { "take", 1 }, { "give", 1 }, { "hop", 3 }, { "hand", 2 }, { "sender", 1 },
+} const steps[] = { { "on", 1 }, { "open", 1 }, { "take", 1 }, { "give", 1 }, { "hop", 3 }, { "hand", 2 }, { "sender", 1 }, { "through", 1 },
                     { "receiver", 1 }, { "send", 1 }, { "receive", 1 }, { "threads", 1 }, { "scribble", 0 }, { "flush", 0 },
                     { "tell", 0 }, { "wait", 0 }, { "die", 0 } };
 
@@ -222,6 +229,8 @@ static void step(const char *name, char **arguments)
         hand(atoi(arguments[0]), (unsigned)atoi(arguments[1]));
     else if (strcmp(name, "sender") == 0)
         must(numapool_sender_open(pool, arguments[0], NULL, &sender), "sender");
+    else if (strcmp(name, "through") == 0)
+        open_through(arguments[0]);
     else if (strcmp(name, "receiver") == 0)
         must(numapool_receiver_open(pool, arguments[0], NULL, &receiver), "receiver");
     else if (strcmp(name, "send") == 0)
