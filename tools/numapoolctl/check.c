@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * check and verify: is every slot somebody's exactly once, and is every page where it was asked for. */
+ * check: is every slot somebody's exactly once. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,7 +13,6 @@ enum {
     FINDINGS_MAX = 1000, /* listed; more are counted */
     CHECK_TRIES = 3      /* while lanes come and go under it */
 };
-#define VERIFY_NS INT64_C(300000000000) /* a terabyte of small pages takes the kernel a while */
 
 /* ---------------------------------------------------------------- check */
 
@@ -117,67 +116,4 @@ void np_ctl_check_print(const json_t *document)
         if (wrong > json_array_size(findings))
             printf("  and %" PRIu64 " more\n", wrong - json_array_size(findings));
     }
-}
-
-/* ---------------------------------------------------------------- verify */
-
-static int verify_pool(struct np_view *view, uint32_t pool, json_t *rows)
-{
-    const struct np_pool_entry *entry = &view->board.pools[pool];
-    char name[NUMAPOOL_NAME_BYTES];
-    uint64_t sum = 0;
-    json_t *row = np_json_object(), *nodes = np_json_array();
-    np_view_name(name, entry->name);
-    np_json_set_text(row, "pool", name);
-    np_json_set(row, "nodes", nodes);
-    np_json_append(rows, row);
-    for (unsigned i = 0; i < np_pool_arenas(entry); i++) {
-        struct np_wire_request request = { .operation = NP_WIRE_VERIFY, .of.verify = { pool, i } };
-        struct np_wire_answer answer;
-        int fds[NP_WIRE_FDS_MAX];
-        int result = np_view_call(view, &request, &answer, fds, 0, VERIFY_NS);
-        if (result < 0)
-            return result;
-        uint64_t misplaced = answer.of.verify.misplaced + answer.of.verify.words_misplaced;
-        json_t *node = np_json_object();
-        np_json_set_text(node, "pool", name);
-        np_json_set(node, "node", json_integer(entry->arena[i].node));
-        np_json_set_count(node, "page_bytes", entry->arena[i].page_bytes);
-        np_json_set_count(node, "payload_bytes", entry->arena[i].slots * np_arena_stride_of(entry->slot_bytes, entry->flags));
-        np_json_set_count(node, "misplaced_pages", misplaced);
-        np_json_append(nodes, node);
-        sum += misplaced;
-    }
-    np_json_set_count(row, "misplaced_pages", sum);
-    return sum > 0 ? NP_CTL_WRONG : NP_CTL_FINE;
-}
-
-int np_ctl_verify(struct np_view *view, const char *pool, json_t *document)
-{
-    json_t *rows = np_json_array(), *row;
-    size_t index;
-    np_json_set(document, "pools", rows);
-    int status = np_ctl_each_pool(view, pool, verify_pool, rows);
-    np_json_set_count(document, "misplaced_pages", 0);
-    json_array_foreach(rows, index, row)
-        np_json_add(document, "misplaced_pages", np_json_count(row, "misplaced_pages"));
-    return status;
-}
-
-void np_ctl_verify_print(const json_t *document)
-{
-    static const struct np_column columns[] = {
-        { "pool", "pool", NP_CELL_TEXT },
-        { "node", "node", NP_CELL_NUMBER },
-        { "payload_bytes", "payload", NP_CELL_BYTES },
-        { "page_bytes", "page size", NP_CELL_BYTES },
-        { "misplaced_pages", "misplaced pages", NP_CELL_COUNT },
-    };
-    json_t *lines = np_json_array();
-    size_t index;
-    const json_t *row;
-    json_array_foreach(json_object_get(document, "pools"), index, row)
-        json_array_extend(lines, json_object_get(row, "nodes"));
-    np_table_print(columns, sizeof columns / sizeof columns[0], lines);
-    json_decref(lines);
 }

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "ctl.h"
+#include "where.h"
 #include "numa/plan.h"
 
 static void add_words(json_t *row, const struct np_arena *arena)
@@ -78,12 +79,6 @@ static void set_sizes(json_t *row, uint64_t page_bytes, bool transparent, uint64
                 json_real(slots > 0 ? (double)np_json_count(row, "metadata_bytes") / (double)slots : 0));
 }
 
-static const char *place_text(uint32_t state)
-{
-    static const char *const names[] = { "right", "strayed", "stuck", "node_gone", "untold" };
-    return state < sizeof names / sizeof names[0] ? names[state] : "unknown";
-}
-
 /* "0:500 1:12", most first; what found no room of its own there is with the last. */
 static void where_text(const struct np_whereabouts where[NP_WHEREABOUTS], char *text, size_t bytes)
 {
@@ -130,12 +125,13 @@ static json_t *describe_place(const struct np_pool_entry *entry, unsigned arena)
     np_json_set(row, "where", list);
     np_json_set_text(row, "where_text", text);
     np_json_set_count(row, "misplaced_pages", entry->arena[arena].misplaced_pages);
+    np_json_set_count(row, "split_pages", entry->arena[arena].split_pages);
     np_json_set_count(row, "words_pages", entry->arena[arena].words_pages);
     np_json_set_count(row, "words_misplaced_pages", entry->arena[arena].words_misplaced);
     /* relaxed, all of them: for people */
     np_json_set(row, "looked_s", seconds_since(np_load64(&entry->arena[arena].looked_unix_ns, memory_order_relaxed)));
     np_json_set_count(row, "moved_back_pages", np_load64(&entry->arena[arena].moved_back, memory_order_relaxed));
-    np_json_set_text(row, "state", place_text(np_load32(&entry->arena[arena].state, memory_order_relaxed)));
+    np_json_set_text(row, "state", np_ctl_place_state(np_load32(&entry->arena[arena].state, memory_order_relaxed)));
     return row;
 }
 
@@ -319,7 +315,7 @@ static void print_places(const json_t *places)
         { "node", "pages of node", NP_CELL_NUMBER },   { "tier", "tier", NP_CELL_NUMBER },
         { "page_bytes", "page size", NP_CELL_BYTES },  { "where_text", "are on", NP_CELL_TEXT },
         { "misplaced_pages", "misplaced", NP_CELL_COUNT }, { "words_misplaced_pages", "of words", NP_CELL_COUNT },
-        { "moved_back_pages", "moved back", NP_CELL_COUNT }, { "looked_s", "looked at ago", NP_CELL_SECONDS },
+        { "split_pages", "split", NP_CELL_COUNT }, { "moved_back_pages", "moved back", NP_CELL_COUNT }, { "looked_s", "looked at ago", NP_CELL_SECONDS },
         { "state", "state", NP_CELL_TEXT },
     };
     size_t index;
