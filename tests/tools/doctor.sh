@@ -252,6 +252,17 @@ expect "1 GiB pages on one node alone" hugepages_1g note "none on node 1" \
 expect "a container without a filter" container note "systemd-nspawn; no seccomp filter" -
 try "errors make the exit status 1" "[ $status -eq 1 ]" "[ \$(worst) = error ]"
 
+good_tree room
+put /proc/sys/vm/overcommit_memory 2
+put /sys/fs/cgroup/memory/app/memory.limit_in_bytes 4294967296
+look room
+expect "a limit with room" cgroup_memory note "leaves" "echo -1 > "
+expect "a commit limit with room" overcommit note "of the commit limit 4096 MiB are left" "sysctl -w vm.overcommit_memory=0"
+put /proc/meminfo "MemTotal: 16777216 kB
+MemAvailable: 12582912 kB"
+look room
+expect "a commit limit that is not said" overcommit warning "cannot be told: /proc/meminfo does not say" "sysctl -w"
+
 # ---- control groups of version 2, persistent memory, a kernel that says little
 
 good_tree unified
@@ -394,6 +405,8 @@ look good
 expect "all the room" address_space ok "RLIMIT_AS unlimited" -
 look several limit=8:65536:65536
 expect "little may be locked" memlock warning "RLIMIT_MEMLOCK 64 KiB" "prlimit --pid \$\$ --memlock="
+look several limit=8:8388608:8388608
+expect "not all may be locked" memlock note "RLIMIT_MEMLOCK 8192 KiB" "prlimit --pid \$\$ --memlock="
 look good limit=8:65536:65536
 expect "a capability lifts it" memlock ok "CAP_IPC_LOCK lifts"
 NUMAPOOL_TOPOLOGY=4x1G look good
@@ -547,6 +560,9 @@ end_daemon
 look good nearly-all
 grep -v '^worst' "$scratch/lines" | cut -f1 >"$scratch/refused" || true
 try "under a filter that refuses nearly everything every finding is made" "[ $status -eq 1 ]" "diff '$scratch/refused' '$scratch/names'"
+for name in memlock open_files address_space; do
+    expect "what may not be asked for" "$name" note "cannot be told: RLIMIT_"
+done
 status=0
 "$ctl" --json doctor >/dev/full 2>"$scratch/err" || status=$?
 try "an answer that cannot be written is status 2" "[ $status -eq 2 ]"
