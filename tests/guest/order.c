@@ -17,18 +17,24 @@
 enum { SLOTS = 512, SLOTS_MAX = SLOTS * MACHINE_NODES_MAX };
 
 static struct machine machine;
+static unsigned with_memory; /* nodes */
 static uint64_t slots_taken;
+
+static bool has_memory(unsigned place)
+{
+    return machine.nodes[place].memory_bytes > 0;
+}
 
 /* ---------------------------------------------------------------- pools */
 
-/* With that many slots on each node that `has` names (NULL: on all). */
+/* With that many slots on each node that `has` names (NULL: on all that have memory). */
 static struct numapool_pool *create(const char *name, uint64_t flags, const bool *has)
 {
     uint64_t node_slots[MACHINE_NODES_MAX] = { 0 };
     struct numapool_options options = NUMAPOOL_OPTIONS_INIT;
     struct numapool_pool *pool;
     for (unsigned i = 0; i < machine.node_count; i++)
-        node_slots[machine.nodes[i].number] = !has || has[i] ? SLOTS : 0;
+        node_slots[machine.nodes[i].number] = (has ? has[i] : has_memory(i)) ? SLOTS : 0;
     options.name = name;
     options.slot_bytes = 64;
     options.flags = flags;
@@ -78,16 +84,18 @@ static int compare_nearness(const void *a, const void *b)
 
 static void expected_order(int from, int *order)
 {
+    unsigned count = 0;
     for (unsigned i = 0; i < machine.node_count; i++)
-        order[i] = machine.nodes[i].number;
+        if (has_memory(i))
+            order[count++] = machine.nodes[i].number;
     compare_from = from;
-    qsort(order, machine.node_count, sizeof *order, compare_nearness);
+    qsort(order, count, sizeof *order, compare_nearness);
 }
 
 static void tell_order(char *text, size_t bytes, const int *order)
 {
     size_t length = 0;
-    for (unsigned i = 0; i < machine.node_count; i++)
+    for (unsigned i = 0; i < with_memory; i++)
         length += (size_t)snprintf(text + length, bytes - length, "%s%d (%u)", i ? ", " : "", order[i],
                                    machine_distance(&machine, order[0], order[i]));
 }
@@ -120,7 +128,7 @@ static void take_in_order(int node, unsigned bulk)
         slots[taken++] = slot;
     }
     slots_taken += taken;
-    harness_expect(taken == SLOTS * machine.node_count && wrong == 0,
+    harness_expect(taken == SLOTS * with_memory && wrong == 0,
                    "preferred, a magazine of node %d, %s: %u slots come from nodes %s, each exhausted before the next "
                    "(%u did not)",
                    node, bulk ? "in bulks" : "one by one", taken, text, wrong);
@@ -182,7 +190,7 @@ static void wake_by_own_node(struct numapool_pool *pool, struct numapool_magazin
     pthread_t thread;
     unsigned count = 0;
     for (unsigned i = 0; i < machine.node_count; i++)
-        if (machine.nodes[i].number != node) {
+        if (has_memory(i) && machine.nodes[i].number != node) {
             others[count] = open_magazine(pool, machine.nodes[i].number);
             far_slots[count] = numapool_get(others[count]);
             count++;
@@ -233,7 +241,7 @@ static void strict(int node)
                    "strict, node %d: then -EAGAIN, though other nodes have slots", node);
     harness_expect(numapool_get_wait(magazine, &slot, 5000000) == -ETIMEDOUT,
                    "strict, node %d: who waits in vain is told so", node);
-    if (taken > 0 && machine.node_count > 1)
+    if (taken > 0 && with_memory > 1)
         wake_by_own_node(pool, magazine, node, slots[--taken]);
     put_all(magazine, slots, taken);
     numapool_magazine_close(magazine);
@@ -271,7 +279,8 @@ static void follow(void)
         for (unsigned to = 0; to < machine.cpu_count; to++) {
             const int start = machine_node_of_cpu(&machine, machine.cpus[from]),
                       node = machine_node_of_cpu(&machine, machine.cpus[to]);
-            if (start == node)
+            if (start == node || !machine_node(&machine, start)->memory_bytes ||
+                !machine_node(&machine, node)->memory_bytes)
                 continue;
             machine_run_on_cpu(machine.cpus[from]);
             wrong += node_after_refill(pool, magazine, slots, &count) != start;
@@ -305,7 +314,7 @@ static void nearest_for_the_homeless(void)
                 bool has[MACHINE_NODES_MAX] = { false };
                 int order[MACHINE_NODES_MAX];
                 unsigned place = 0;
-                if (machine.nodes[own].cpu_count == 0 || own == a || own == b)
+                if (machine.nodes[own].cpu_count == 0 || own == a || own == b || !has_memory(a) || !has_memory(b))
                     continue;
                 has[a] = has[b] = true;
                 struct numapool_pool *pool = create("homeless", 0, has);
@@ -330,7 +339,11 @@ int main(int argc, char **argv)
     harness_begin("order", argc, argv);
     machine_read(&machine);
     machine_tell(&machine);
+    for (unsigned i = 0; i < machine.node_count; i++)
+        with_memory += has_memory(i);
     for (unsigned i = 0; i < machine.node_count; i++) {
+        if (!has_memory(i))
+            continue;
         take_in_order(machine.nodes[i].number, 0);
         take_in_order(machine.nodes[i].number, 32);
         strict(machine.nodes[i].number);
@@ -339,6 +352,6 @@ int main(int argc, char **argv)
         follow();
     nearest_for_the_homeless();
     harness_figure("guest.order", "%llu slots taken from %u nodes until these were empty, each looked at",
-                   (unsigned long long)slots_taken, machine.node_count);
+                   (unsigned long long)slots_taken, with_memory);
     return harness_end();
 }
