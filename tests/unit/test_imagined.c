@@ -178,6 +178,11 @@ static void count(void *unused)
     kept[1] = 1 << 20;
     np_imagined_keep(kept, 2);
     MUST(np_imagined_bytes(1) == 11 << 20);
+    /* unmapped without being destroyed */
+    MUST(np_memory_create(&other, "a piece", 1 << 20, 1, NP_PAGES_MIXED, NP_SHARED) == 0 && np_imagined_bytes(1) == 10 << 20);
+    np_memory_unmap(other.address, other.bytes);
+    close(other.fd);
+    MUST(np_imagined_bytes(1) == 11 << 20);
     /* handed over: unmapping it here changes nothing, giving it does */
     np_imagined_left(memory.address);
     np_memory_unmap(memory.address, memory.bytes);
