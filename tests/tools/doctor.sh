@@ -27,30 +27,6 @@ clean_up() {
 }
 trap clean_up EXIT
 
-verdict() { # WHAT STATUS
-    if [ "$2" -eq 0 ]; then
-        passed=$((passed + 1))
-        printf 'ok: %s\n' "$1"
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n' "$1"
-    fi
-}
-
-# All of its conditions, each a command.
-try() { # WHAT CONDITION...
-    local what=$1 condition
-    shift
-    for condition in "$@"; do
-        if ! eval "$condition"; then
-            printf '    not so: %s\n' "$condition"
-            verdict "$what" 1
-            return
-        fi
-    done
-    verdict "$what" 0
-}
-
 # shellcheck source=tests/tools/doctor_trees.sh
 . "$source_directory/tests/tools/doctor_trees.sh"
 
@@ -72,21 +48,6 @@ look() { # TREE [LOSS...]
         : >"$scratch/lines"
     }
     cat "$scratch/lines" >>"$scratch/all"
-}
-
-# What the last look found: its state, a text in what was found or what it means, and one in the remedy ("-": none is wanted).
-expect() { # WHAT NAME STATE TEXT [REMEDY]
-    local line name state found means remedy ok=0
-    line=$(grep -e "^$2	" "$scratch/lines" || true)
-    IFS=$'\t' read -r name state found means remedy <<<"$line"
-    [ "$state" = "$3" ] || ok=1
-    [[ "$found; $means" = *"$4"* ]] || ok=1
-    if [ "$#" -gt 4 ]; then
-        if [ "$5" = - ]; then [ "$remedy" = - ] || ok=1; else [[ $remedy = *"$5"* ]] || ok=1; fi
-    fi
-    if [ "$3" = ok ]; then seen_ok[$2]=1; else seen_other[$2]=1; fi
-    [ "$ok" -eq 0 ] || printf '    %s\n' "${line:-no line}"
-    verdict "$2: $1" "$ok"
 }
 
 # ---- the generic promises
@@ -174,6 +135,7 @@ Cpus_allowed_list: 0-1
 Mems_allowed_list: 0-1"
 put /sys/fs/cgroup/cpuset/app/cpuset.cpus 0-1
 look forbidden
+expect "no allowed node has memory" nodes error "pools can have arenas nowhere"
 expect "no allowed node has memory" cpuset error "no pool can be made from here" \
     "echo 3 > /sys/fs/cgroup/cpuset/app/cpuset.mems && echo 0-3 > /sys/fs/cgroup/cpuset/app/cpuset.cpus"
 put "$node/online" 0-1
@@ -196,6 +158,25 @@ good_tree nodistance
 put "$node/node1/distance" "21 10 7"
 look nodistance
 expect "distances that do not fit" distances note "cannot be told: node1/distance"
+
+good_tree asleep
+put /sys/devices/system/cpu/online 0-1
+put /sys/devices/system/cpu/offline 2-3
+put "$node/node1/cpulist" ""
+mkdir "$tree$node/node1/cpu2" "$tree$node/node1/cpu3"
+put "$node/node1/distance" "31 10"
+put /proc/self/status "Name: numapoolctl
+Cpus_allowed_list: 0-3
+Mems_allowed_list: 0"
+look asleep
+expect "a node whose CPUs are offline" nodes note "1 whose CPUs are all offline: it counts as memory alone"
+expect "there and back" distances note "there and back differ"
+expect "one node that a cpuset forbids" cpuset note "no memory of node 1 for this process, every CPU"
+
+good_tree bare
+put "$node/has_memory" 0
+look bare
+expect "a node without memory" nodes note "1 without memory"
 
 # One node: nothing has anywhere to move to.
 good_tree one
@@ -319,6 +300,8 @@ expect "without /proc" proc error "no /proc" "mount -t proc proc /proc"
 for name in overcommit mappings cpuset capabilities; do
     expect "what cannot be told is said" "$name" note "cannot be told"
 done
+expect "what cannot be told is said" cpus note "cannot be told"
+expect "what cannot be told is said" node_memory note "cannot be told" -
 expect "no transparent huge pages" transparent_huge_pages note "not in this kernel"
 expect "a kernel without NUMA is one node" nodes ok "of 1 node:"
 

@@ -1,8 +1,52 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Trees that stand for a machine, below $scratch: doctor.sh reads this.
+# Verdicts, and trees that stand for a machine, below $scratch: doctor.sh reads this.
+# shellcheck disable=SC2034 # and what is counted here
 : "${scratch:?doctor.sh says where}"
+
+# ---- verdicts
+
+verdict() { # WHAT STATUS
+    if [ "$2" -eq 0 ]; then
+        passed=$((passed + 1))
+        printf 'ok: %s\n' "$1"
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n' "$1"
+    fi
+}
+
+# All of its conditions, each a command.
+try() { # WHAT CONDITION...
+    local what=$1 condition
+    shift
+    for condition in "$@"; do
+        if ! eval "$condition"; then
+            printf '    not so: %s\n' "$condition"
+            verdict "$what" 1
+            return
+        fi
+    done
+    verdict "$what" 0
+}
+
+# What the last look found: its state, a text in what was found or what it means, and one in the remedy ("-": none is wanted).
+expect() { # WHAT NAME STATE TEXT [REMEDY]
+    local line name state found means remedy ok=0
+    line=$(grep -e "^$2	" "$scratch/lines" || true)
+    IFS=$'\t' read -r name state found means remedy <<<"$line"
+    [ "$state" = "$3" ] || ok=1
+    [[ "$found; $means" = *"$4"* ]] || ok=1
+    if [ "$#" -gt 4 ]; then
+        if [ "$5" = - ]; then [ "$remedy" = - ] || ok=1; else [[ $remedy = *"$5"* ]] || ok=1; fi
+    fi
+    if [ "$3" = ok ]; then seen_ok[$2]=1; else seen_other[$2]=1; fi
+    [ "$ok" -eq 0 ] || printf '    %s\n' "${line:-no line}"
+    verdict "$2: $1" "$ok"
+}
+
+# ---- trees
 
 tree=
 put() { # PATH CONTENT: below the tree
