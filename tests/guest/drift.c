@@ -62,6 +62,10 @@ static void expect_of_slots(const struct drift_plan *plan, const char *run)
         drift_told(&plan->slots_looked_at) > 0 && drift_told(&plan->foreign) == 0 && drift_told(&plan->unknown) == 0,
         "%s: every slot of every magazine and depot is of its node (%llu of %llu are not)", run,
         (unsigned long long)drift_told(&plan->foreign), (unsigned long long)drift_told(&plan->slots_looked_at));
+    for (unsigned round = 0; round < plan->rounds; round++)
+        if (plan->lost_in_round[round] > 0)
+            harness_note("%s: round %u: %llu slots are HELD and nobody has them", run, round,
+                         (unsigned long long)plan->lost_in_round[round]);
     harness_expect(plan->words_looked_at > 0 && plan->lost == 0 && plan->twice == 0,
                    "%s: none is lost (%llu) or two's (%llu)", run, (unsigned long long)plan->lost,
                    (unsigned long long)plan->twice);

@@ -52,6 +52,7 @@ struct drift_plan {
     /* found, round by round */
     _Atomic uint64_t looks, slots_looked_at, foreign, unknown;
     _Atomic uint64_t foreign_in_round[DRIFT_ROUNDS_MAX];
+    uint64_t lost_in_round[DRIFT_ROUNDS_MAX];
     uint64_t words_looked_at, lost, twice; /* by the main thread of process 0 */
     _Atomic uint64_t errors;               /* calls that failed, slots that two had */
     char first_error[256];                 /* written by who raised errors from 0 */

@@ -69,13 +69,14 @@ static void inspect(struct drift_crew *crew, unsigned round)
     atomic_fetch_add_explicit(&plan->foreign_in_round[round], caches.foreign, memory_order_relaxed);
 }
 
-static void judge(struct drift_crew *crew)
+static void judge(struct drift_crew *crew, unsigned round)
 {
     struct drift_plan *plan = crew->plan;
     struct look_words words = { 0 };
     look_at_words(crew->pool, plan->claims, &words);
     plan->words_looked_at += words.looked_at;
     plan->lost += words.lost;
+    plan->lost_in_round[round] = words.lost;
     plan->twice += words.twice;
     look_claims_begin(plan->claims, plan->claims->arenas, plan->claims->slots);
 }
@@ -93,7 +94,9 @@ void drift_crew_run(struct drift_crew *crew)
         thread->random = plan->seed * UINT64_C(0x9e3779b97f4a7c15) + thread->stamp;
         thread->hops = i >= plan->machine.cpu_count || i % 3 == 2;
         pthread_mutex_init(&thread->queue.lock, NULL);
-        if (pthread_create(&ids[i], NULL, work, thread) != 0) {
+    }
+    for (unsigned i = 0; i < plan->threads; i++) { /* they hand slots to each other from the start */
+        if (pthread_create(&ids[i], NULL, work, &crew->threads[i]) != 0) {
             perror("pthread_create");
             _exit(2); /* others would wait for it for ever */
         }
@@ -103,7 +106,7 @@ void drift_crew_run(struct drift_crew *crew)
         inspect(crew, round);
         pthread_barrier_wait(&plan->inspected);
         if (crew->process == 0)
-            judge(crew);
+            judge(crew, round);
         pthread_barrier_wait(&plan->judged);
     }
     for (unsigned i = 0; i < plan->threads; i++)
