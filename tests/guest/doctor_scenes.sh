@@ -52,7 +52,9 @@ look allowed
 mend allowed hugepages_2m
 look mended
 
-numapoold --log=error --pool pay,size=4096,count=1K 2>/out/daemon.log &
+# Under a real daemon, which does not bring them back.
+echo true >/sys/kernel/mm/numa/demotion_enabled
+(echo 0 >/sys/fs/cgroup/moved/cgroup.procs && exec numapoold --patrol=0 --log=error --pool pay,size=4096,count=1K 2>/out/daemon.log) &
 tries=0
 while [ "$tries" -lt 100 ]; do
     look daemon
@@ -60,5 +62,11 @@ while [ "$tries" -lt 100 ]; do
     sleep 0.1
     tries=$((tries + 1))
 done
+tries=0
+while [ "$tries" -lt 20 ] && numapoolctl verify >/out/verify 2>&1; do
+    echo 16M >/sys/fs/cgroup/moved/memory.reclaim 2>/dev/null
+    tries=$((tries + 1))
+done
+look strayed
 kill %1
 wait

@@ -81,6 +81,8 @@ done
 expect all/mended pmem ok "/mnt/nvdimm0 on /dev/nvdimm0 with DAX"
 expect all/mended hugepages_2m ok "node 1: 16 of 16 free"
 expect all/daemon daemon ok "answers at /tmp/numapool.sock, on io_uring; 1 pool, "
+expect all/strayed demotion warning "demotion_enabled is true, 2 tiers"
+expect all/strayed daemon warning "elsewhere" "numapoolctl verify"
 
 boot old --kernel 6.1 --nodes 2
 expect old/first kernel ok "Linux 6.1"
