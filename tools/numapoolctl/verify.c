@@ -77,8 +77,8 @@ static const char *remedy_for(const char *state)
         return "the daemon could not bring them back, and its log says why (journalctl -u numapoold)";
     if (strcmp(state, "node_gone") == 0)
         return "the node is not there any more: bring its memory online again, and the daemon takes them back there";
-    return "the daemon brings them back when it looks (--patrol); if it happens again, look for who moves them (migratepages, cpuset.memory_migrate, "
-           "memory that goes offline)";
+    return "the daemon brings them back when it looks (--patrol); if it happens again, look for who moves them (migratepages, "
+           "cpuset.memory_migrate, memory that goes offline, demotion: numapoolctl doctor)";
 }
 
 static void print_misplaced(const json_t *node)
