@@ -4,8 +4,11 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdint.h>
+#include <sys/auxv.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "fake_root.h"
@@ -16,6 +19,7 @@
 #define GIB (UINT64_C(1) << 30)
 
 static struct np_topology topology, machine;
+static char secure_word[] = "secure";
 
 /* Two nodes with memory of four, and five CPUs. */
 static void make_machine(void)
@@ -377,8 +381,58 @@ START_TEST(nothing_works_with_a_mistake_in_it)
 }
 END_TEST
 
-int main(void)
+/* What this program does when it is run with more rights than who runs it. */
+static int look_at_variable(void)
 {
+    if (getauxval(AT_SECURE) == 0)
+        return 77;
+    return getenv("NUMAPOOL_TOPOLOGY") != NULL && np_topology() != NULL && !np_topology()->emulated ? 0 : 1;
+}
+
+static void become_nobody(void *copy)
+{
+    char *arguments[] = { copy, secure_word, NULL };
+    setenv("NUMAPOOL_TOPOLOGY", "4x1G", 1);
+    if (setgid(65534) != 0 || setuid(65534) != 0)
+        _exit(2);
+    execv(copy, arguments);
+    _exit(77);
+}
+
+START_TEST(a_program_of_more_rights_imagines_nothing)
+{
+    static const char name[] = "a_program_of_more_rights_imagines_nothing";
+    char directory[] = "/tmp/numapool-secure-XXXXXX", copy[64], buffer[65536];
+    struct statvfs system;
+    if (geteuid() != 0 || statvfs("/tmp", &system) != 0 || (system.f_flag & ST_NOSUID) != 0) {
+        not_run(name, "takes root, and a /tmp that is not mounted nosuid");
+        return;
+    }
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    snprintf(copy, sizeof copy, "%s/program", directory);
+    int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+    ck_assert(from >= 0 && to >= 0);
+    for (ssize_t got; (got = read(from, buffer, sizeof buffer)) > 0;)
+        ck_assert_int_eq(write(to, buffer, (size_t)got), got);
+    close(from);
+    close(to);
+    ck_assert_int_eq(chmod(directory, 0755), 0);
+    ck_assert_int_eq(chmod(copy, 04755), 0);
+    int status = status_of_child(become_nobody, copy);
+    remove(copy);
+    rmdir(directory);
+    ck_assert(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        not_run(name, "no more rights are given here (valgrind, no_new_privs)");
+    else
+        ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], secure_word) == 0)
+        return look_at_variable();
     Suite *suite = suite_create("topology_imagine");
     TCase *texts = tcase_create("texts");
     tcase_add_checked_fixture(texts, make_machine, drop_machine);
@@ -397,6 +451,7 @@ int main(void)
     tcase_add_test(texts, a_file_that_changes_is_followed_when_asked_to);
     tcase_add_test(texts, a_thread_is_on_the_node_that_names_its_cpu);
     tcase_add_test(texts, nothing_works_with_a_mistake_in_it);
+    tcase_add_test(texts, a_program_of_more_rights_imagines_nothing);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
