@@ -70,6 +70,7 @@ for name in memory_files populate pidfd futex membarrier io_uring memory_policy;
 done
 expect "what is found is what is there" nodes ok "2 of 2 nodes: 0 (8 GiB, CPUs 0-1), 1 (8 GiB, CPUs 2-3)"
 expect "and how far" distances ok "from node 0: 10 21; from node 1: 21 10"
+expect "and how far" distances ok "every other node is equally far"
 expect "pages of each node" hugepages_2m ok "node 0: 512 of 512 free, node 1: 512 of 512 free"
 
 status=0
@@ -111,7 +112,7 @@ look several
 expect "memory alone is noted" nodes note "1 of memory alone"
 expect "and no memory" nodes note "node 5 (no memory)"
 expect "and gaps" nodes note "their numbers have gaps"
-expect "there and back" distances note "there and back differ"
+expect "there and back" distances note "takes the nearest other one by these, where its pool allows that; there and back differ"
 expect "a distance that is too small" distances note "as near as a node's own"
 expect "offline CPUs" cpus note "offline 4-7" "chcpu -e 4-7"
 expect "nodes that a cpuset forbids" cpuset note "no memory of nodes 1-2" "echo 0-2 > /sys/fs/cgroup/cpuset/app/cpuset.mems"
@@ -161,9 +162,10 @@ expect "distances that do not fit" distances note "cannot be told: node1/distanc
 
 good_tree asleep
 put /sys/devices/system/cpu/online 0-1
-put /sys/devices/system/cpu/offline 2-3
+put /sys/devices/system/cpu/present 0-4
+put /sys/devices/system/cpu/offline 2-4
 put "$node/node1/cpulist" ""
-mkdir "$tree$node/node1/cpu2" "$tree$node/node1/cpu3"
+mkdir "$tree$node/node0/cpu4" "$tree$node/node1/cpu2" "$tree$node/node1/cpu3"
 put "$node/node1/distance" "31 10"
 put /proc/self/status "Name: numapoolctl
 Cpus_allowed_list: 0-3
@@ -374,8 +376,10 @@ expect "pages that cannot be asked for" memory_policy error "it could prove noth
 good_tree never
 put /sys/kernel/mm/transparent_hugepage/shmem_enabled "always within_size advise [never] deny force"
 look never refuse=madvise:22:2:25
-expect "no transparent huge pages for memory files" transparent_huge_pages note "shmem_enabled never" \
+expect "no transparent huge pages for memory files" transparent_huge_pages note "pages=thp is refused" \
     "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled"
+look good refuse=madvise:22:2:25
+expect "none to be had" transparent_huge_pages note "memory may be too fragmented" "echo 1 > /proc/sys/vm/compact_memory"
 look "" limit=7:512:512
 expect "few open files" open_files warning "RLIMIT_NOFILE 512, up to 512" "prlimit --pid \$\$ --nofile="
 look "" limit=7:4096:4096
