@@ -24,28 +24,29 @@ verdict() { # WHAT STATUS
     fi
 }
 expect() { # WHAT COMMAND...
-    local what=$1
+    expected=$1
     shift
-    local status=0
-    "$@" >/tmp/now 2>&1 || status=$?
+    outcome=0
+    "$@" >/tmp/now 2>&1 || outcome=$?
     [ ! -s /tmp/now ] || cp /tmp/now /tmp/said # says is silent, and asks about what was said before it
-    verdict "$what" $status
+    verdict "$expected" $outcome
 }
-ctl() { numapoolctl --socket=$socket "$@"; }
+ctl() { numapoolctl --socket="$socket" "$@"; }
 status_is() { # STATUS COMMAND...
-    local wanted=$1 status=0
+    wanted=$1
     shift
+    status=0
     "$@" || status=$?
     [ "$status" -eq "$wanted" ]
 }
 says() { # TEXT COMMAND...
-    local text=$1
+    text=$1
     shift
     "$@" 2>&1 | grep -q -e "$text"
 }
 begin() { # OPTION... ; PREFIX=command before it
     rm -f /tmp/ready && mkfifo /tmp/ready
-    ${PREFIX-} numapoold --socket=$socket --log-to=stderr --ready-fd=9 "$@" 9>/tmp/ready 2>"$log" &
+    ${PREFIX-} numapoold --socket="$socket" --log-to=stderr --ready-fd=9 "$@" 9>/tmp/ready 2>"$log" &
     daemon=$!
     read -r _ </tmp/ready
 }
@@ -57,10 +58,10 @@ finish() {
 worker() { tr -d ' ' <"/proc/$daemon/task/$daemon/children"; }
 # Waits, for 20 s at most.
 until_true() {
-    local i=0
+    tries=0
     while ! "$@" >/dev/null 2>&1; do
-        i=$((i + 1))
-        [ "$i" -lt 200 ] || return 1
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || return 1
         sleep 0.1
     done
 }
@@ -70,12 +71,10 @@ state_is() { # POOL STATE
     ctl --json stats "$1" | grep -q "\"state\": \"$2\""
 }
 has_nice() { # PROCESS
-    local caps
     caps=$(sed -n 's/^CapEff:[[:space:]]*//p' "/proc/$1/status")
     [ $((0x$caps >> 23 & 1)) -eq 1 ]
 }
 lacks_nice() {
-    local set caps
     for set in CapEff CapPrm CapInh CapAmb CapBnd; do
         caps=$(sed -n "s/^$set:[[:space:]]*//p" "/proc/$1/status")
         [ $((0x$caps >> 23 & 1)) -eq 0 ] || return 1
@@ -106,11 +105,11 @@ moved() {
     expect "every page is where it should be" right
     expect "the keeper may move pages" has_nice "$daemon"
     expect "the worker may not, and never will" lacks_nice "$(worker)"
-    stray load $socket thp 1 >/tmp/load.1 2>&1 &
+    stray load "$socket" thp 1 >/tmp/load.1 2>&1 &
     load_thp=$!
-    stray load $socket small 1 >/tmp/load.2 2>&1 &
+    stray load "$socket" small 1 >/tmp/load.2 2>&1 &
     load_small=$!
-    stray load $socket far 2 >/tmp/load.3 2>&1 &
+    stray load "$socket" far 2 >/tmp/load.3 2>&1 &
     load_far=$!
     goes_and_comes small "payload of pool 'small' on node 1" 0
     goes_and_comes small "slot words of pool 'small' on node 1" 0
@@ -183,7 +182,7 @@ moved() {
 
     # A keeper that may not.
     PREFIX="stray without-nice" begin --patrol=1 --pool pay,size=4096,node_slots=0:2000
-    stray load $socket pay 1 >/tmp/load.1 2>&1 &
+    stray load "$socket" pay 1 >/tmp/load.1 2>&1 &
     load_pay=$!
     expect "a keeper without the right says so when it starts" says 'cannot be brought back: give the daemon CAP_SYS_NICE' cat "$log"
     stray move "$daemon" "payload of pool 'pay' on node 1" 0 >/dev/null
@@ -205,7 +204,7 @@ giant() {
         cat /tmp/said
     expect "with fallback smaller ones are taken" ctl pool create more --size=4K --node-slots=1000 --pages=1g --fallback
     expect "on their node" right more
-    stray load $socket pay 1 >/tmp/load.1 2>&1 &
+    stray load "$socket" pay 1 >/tmp/load.1 2>&1 &
     load_pay=$!
     until_true says 'pay' ctl clients
     kill -TERM $load_pay

@@ -120,7 +120,17 @@ try "nobody is there" "run 0 --json clients" "is clients '0 elements'" "run 0 ch
 try "check finds nothing" "run 0 check" \
     "says '^pool pay: 65536 slots = 65536 free \\+ 0 held \\+ 0 in flight; every slot has exactly one owner\$'" \
     "says '^pool small: 1000 slots = 1000 free'"
-try "every page is on its node" "run 0 verify" "run 0 --json verify pay" "is misplaced_pages 0"
+try "every page is on its node" "run 0 verify" "run 0 --json verify pay" "is misplaced_pages 0" "is pools.0.nodes.0.where.0.node 0" \
+    "is pools.0.nodes.0.payload_misplaced 0" "is pools.0.nodes.0.words_misplaced 0" "is pools.0.nodes.0.pages_state right"
+verify_at_once() { # N: none is turned away
+    local asker askers=()
+    for ((asker = 0; asker < $1; asker++)); do
+        "$ctl" --socket="$NUMAPOOL_SOCKET" verify >"$scratch/asker.$asker" 2>&1 &
+        askers+=($!)
+    done
+    for asker in "${askers[@]}"; do wait "$asker" || return 1; done
+}
+try "eight who verify at once all have their answer" "verify_at_once 8"
 
 # ---- a client that holds, sends and releases
 
