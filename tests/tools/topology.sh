@@ -114,6 +114,7 @@ try "whoever only looks may imagine what he likes" "imagining 7x1G run \"\$ctl\"
 # ---- what a node has left
 
 try "a pool that does not fit is refused by the node's size" "imagining 2x64M create_fails 'on node 1, which is imagined with 64 MiB' big 10 70" \
+    "imagining 2x64M create_fails 'on node 0, which is imagined with 64 MiB .* has 6[0-9] MiB left' next 63 1" \
     "imagining 2x64M create big 10 50" "imagining 2x64M create_fails 'on node 1, which is imagined with 64 MiB .* has 1[0-9] MiB left' next 1 20"
 try "what is kept counts for the next worker too" "kill_worker" \
     "imagining 2x64M create_fails 'on node 1, which is imagined with 64 MiB .* has 1[0-9] MiB left' next 1 20" \

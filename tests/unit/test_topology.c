@@ -309,11 +309,11 @@ START_TEST(distances_of_another_moment_are_made_up)
         for (int k = 0; k < 3; k++)
             ck_assert_uint_eq(np_topology_distance(&topology, i, k), i == k ? 10 : 20);
     put(NODES "/node2/distance", "40 999999999999 10\n");
-    put(NODES "/node0/distance", "30 20 10\n"); /* which is what some firmware says */
+    put(NODES "/node1/distance", "20 30 10\n"); /* which is what some firmware says */
     read_machine();
     int nodes[3];
-    ck_assert_int_eq(np_topology_by_distance(&topology, 0, nodes, 3), 3);
-    ck_assert_msg(nodes[0] == 0 && nodes[1] == 2 && nodes[2] == 1, "nothing is nearer than the node itself: %d, %d, %d", nodes[0], nodes[1],
+    ck_assert_int_eq(np_topology_by_distance(&topology, 1, nodes, 3), 3);
+    ck_assert_msg(nodes[0] == 1 && nodes[1] == 2 && nodes[2] == 0, "nothing is nearer than the node itself: %d, %d, %d", nodes[0], nodes[1],
                   nodes[2]);
     ck_assert_uint_eq(np_topology_distance(&topology, 2, 1), NP_DISTANCE_FAR);
 }
