@@ -159,6 +159,18 @@ static int embedded(void *context)
     return strstr(numapool_errormsg(), "cpuset.mems") ? 0 : 4;
 }
 
+/* What is allowed there, as libnuma sees it. */
+static int judge_by_libnuma(void *context)
+{
+    char path[PATH_MAX];
+    (void)context;
+    enter_group();
+    harness_program_path(path, sizeof path, "tests/unit/test_topology_libnuma");
+    execl(path, path, (char *)NULL);
+    perror(path);
+    return 127;
+}
+
 int main(int argc, char **argv)
 {
     harness_begin("cpuset", argc, argv);
@@ -174,6 +186,8 @@ int main(int argc, char **argv)
     int status = harness_join(harness_fork(embedded, NULL), 20 * SECOND);
     harness_expect(status == 0, "an embedded pool of a process in the group is on node 0, and cannot be elsewhere (%d)",
                    status >> 8);
+    status = harness_join(harness_fork(judge_by_libnuma, NULL), 20 * SECOND);
+    harness_expect(status == 0, "libnuma in the group sees the same nodes allowed (%d)", status >> 8);
     rmdir(GROUP);
     return harness_end();
 }
