@@ -25,6 +25,9 @@ static const char stranded_sentence[] =
     "the pool is strict and has no slots on the node where this thread runs now: bind the thread to a node that has some, or open a "
     "magazine for one by its number";
 
+/* Refills out of the depot that others do not know of yet. */
+enum { UNTOLD_MAX = 16 };
+
 static struct np_magazine *live_magazine(struct numapool_magazine *fast)
 {
     struct np_magazine *magazine = (struct np_magazine *)fast;
@@ -45,6 +48,11 @@ void np_magazine_publish_tallies(struct np_magazine *magazine)
     struct np_account_row *account = magazine->pool->arenas[magazine->arena].account;
     uint64_t gets = atomic_load_explicit(&magazine->gets, memory_order_relaxed);
     uint64_t puts = atomic_load_explicit(&magazine->puts, memory_order_relaxed);
+    uint64_t local = atomic_load_explicit(&magazine->local, memory_order_relaxed);
+    if (local > 0)
+        np_count(&account->local, local);
+    magazine->untold = 0;
+    atomic_store_explicit(&magazine->local, 0, memory_order_relaxed);
     if ((gets | puts) == 0)
         return;
     np_count(&account->gets, gets);
@@ -174,14 +182,32 @@ static unsigned refill_slots(const struct np_magazine *magazine)
     return n ? (unsigned)n : 1;
 }
 
+/* n slots of its depot are in the stack. To copy them takes hardly longer than to count them where other threads count too, so they are
+ * told there only now and then. */
+static void note_of_depot(struct np_magazine *magazine, unsigned n)
+{
+    if (__builtin_expect(magazine->pool->arenas[magazine->arena].arena.node != magazine->node, 0)) {
+        np_magazine_note_taken(magazine, magazine->arena, n);
+        return;
+    }
+    tally(&magazine->local, n);
+    if (++magazine->untold >= UNTOLD_MAX)
+        np_magazine_publish_tallies(magazine);
+}
+
 /* Out of the depot and the arena that the magazine belongs to, or the depot alone: one slot, and some for the stack, which is empty. */
 static void *refill_from_home(struct np_magazine *magazine, bool of_depot_alone)
 {
     struct numapool_pool *pool = magazine->pool;
     const unsigned arena = magazine->arena, n = magazine->capacity == 0 ? 1 : refill_slots(magazine);
     void *slot, **slots = magazine->capacity == 0 ? &slot : magazine->slots;
-    uint32_t got = of_depot_alone ? np_depot_take(&pool->arenas[arena].depot, slots, n) : np_depot_refill(pool, arena, slots, n);
-    np_magazine_note_taken(magazine, arena, got);
+    uint32_t got = np_depot_take(&pool->arenas[arena].depot, slots, n);
+    if (got > 0) {
+        note_of_depot(magazine, got);
+    } else {
+        got = of_depot_alone ? 0 : np_pool_refill(pool, arena, slots, n);
+        np_magazine_note_taken(magazine, arena, got);
+    }
     if (got == 0)
         return NULL;
     if (magazine->capacity == 0)
@@ -324,7 +350,7 @@ static unsigned take_after_refill(struct np_magazine *magazine, void **slots, un
 {
     void ***top = np_magazine_top(magazine);
     unsigned got = np_depot_take(&magazine->pool->arenas[magazine->arena].depot, magazine->slots, refill_slots(magazine));
-    np_magazine_note_taken(magazine, magazine->arena, got);
+    note_of_depot(magazine, got);
     unsigned came = got < n ? got : n;
     *top = magazine->slots + (got - came);
     memcpy(slots, *top, came * sizeof *slots);

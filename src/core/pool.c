@@ -330,11 +330,9 @@ unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, 
     return got > 0 ? got : take_out_of_arena(pool, pa, slots, n);
 }
 
-unsigned np_depot_refill(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
+unsigned np_pool_refill(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n)
 {
-    struct np_pool_arena *pa = &pool->arenas[arena];
-    unsigned got = np_depot_take(&pa->depot, slots, n);
-    return got > 0 ? got : take_out_of_arena(pool, pa, slots, n < NP_ARENA_REFILL_SLOTS ? n : NP_ARENA_REFILL_SLOTS);
+    return take_out_of_arena(pool, &pool->arenas[arena], slots, n < NP_ARENA_REFILL_SLOTS ? n : NP_ARENA_REFILL_SLOTS);
 }
 
 /* ---------------------------------------------------------------- sleepers */

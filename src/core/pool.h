@@ -151,6 +151,8 @@ struct np_magazine {
     unsigned order_arenas;    /* how many are in `order`; 0: it is to be made anew */
     uint8_t order[NP_ARENAS_MAX]; /* arenas, in the order in which it takes from them; its own one first */
     _Atomic uint64_t gets, puts; /* exact counts not yet in the account; written by the owner, read by statistics */
+    _Atomic uint64_t local;      /* likewise, slots of its arena that came out of the depot while its thread was there */
+    unsigned untold;             /* refills in `local` */
 };
 
 /* Prepares a zeroed pool whose name, mode, client, geometry, arenas and bells are set. -ENOMEM. */
@@ -246,9 +248,9 @@ void np_depot_put(struct numapool_pool *pool, unsigned arena, void *const *slots
 unsigned np_depot_take(struct np_depot *depot, void **slots, unsigned n);
 /* Up to n out of the depot, else out of the arena. */
 unsigned np_depot_get(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
-/* The same for a magazine, which need not have all of them: out of the arena no more than NP_ARENA_REFILL_SLOTS, so that
- * nobody's get waits for many. */
-unsigned np_depot_refill(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
+/* Out of the arena alone, for a magazine, which need not have all of them: no more than NP_ARENA_REFILL_SLOTS, so that nobody's
+ * get waits for many. */
+unsigned np_pool_refill(struct numapool_pool *pool, unsigned arena, void **slots, unsigned n);
 
 /* What numapool_get and numapool_put do, for the library's own calls: what is checked then is the caller's call
  * (fault.h). */

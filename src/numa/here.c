@@ -48,19 +48,23 @@ static int node_of_cpu(const struct np_topology *topology, int cpu)
     return topology && cpu >= 0 && (unsigned)cpu < topology->cpu_limit ? topology->cpu_nodes[cpu] : -1;
 }
 
-int np_node_of_this_thread(void)
+/* Of a CPU that came online after the topology was read, too. A function of its own, so that the usual way needs no frame. */
+static __attribute__((noinline)) int ask_kernel(void)
 {
     const struct np_topology *topology = np_topology();
-    int node = node_of_cpu(topology, registered_cpu());
-    if (__builtin_expect(node >= 0, 1))
-        return node;
-    unsigned cpu, machine_node; /* of a CPU that came online after the topology was read too */
+    unsigned cpu, machine_node;
     if (getcpu(&cpu, &machine_node) != 0)
         return 0;
     if (topology == NULL || !topology->emulated)
         return machine_node < NP_NODES_MAX ? (int)machine_node : 0;
-    node = node_of_cpu(topology, (int)cpu);
+    int node = node_of_cpu(topology, (int)cpu);
     return node >= 0 ? node : first_with_cpus(topology);
+}
+
+int np_node_of_this_thread(void)
+{
+    int node = node_of_cpu(np_topology(), registered_cpu());
+    return __builtin_expect(node >= 0, 1) ? node : ask_kernel();
 }
 
 unsigned np_node_distance(int from, int to)

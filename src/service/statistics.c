@@ -81,6 +81,7 @@ static void add_tallies(struct numapool_stats *sum, struct numapool_pool *pool, 
         /* relaxed: their owner writes them meanwhile */
         sum->gets += atomic_load_explicit(&magazine->gets, memory_order_relaxed);
         sum->puts += atomic_load_explicit(&magazine->puts, memory_order_relaxed);
+        sum->local += atomic_load_explicit(&magazine->local, memory_order_relaxed);
     }
     pthread_mutex_unlock(&pool->lock);
 }
