@@ -221,7 +221,8 @@ void np_doctor_test_guest(const struct np_doctor *doctor, struct np_doctor_findi
         }
     }
     np_means(finding, packages[0] ? NP_DOCTOR_NOTE : NP_DOCTOR_OK,
-             "wanted by tools/dev check guest alone, which tests on machines of several nodes; numapool itself needs "
+             "wanted by tools/dev check guest alone, which tests on machines of several nodes and brings their kernels "
+             "itself; numapool itself needs "
              "neither");
     if (packages[0])
         np_mend(finding, "apt-get install --no-install-recommends%s", packages);
