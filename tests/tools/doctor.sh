@@ -179,6 +179,10 @@ good_tree bare
 put "$node/has_memory" 0
 look bare
 expect "a node without memory" nodes note "1 without memory"
+put /sys/devices/system/cpu/online 0-3,5
+put /sys/devices/system/cpu/present 0-8
+look bare
+expect "numbers with gaps" cpus note "online 0-3,5, offline 4,6-8" "chcpu -e 4,6-8"
 
 # One node: nothing has anywhere to move to.
 good_tree one
@@ -354,6 +358,14 @@ look good refuse=membarrier:1
 expect "no barrier" membarrier warning "no membarrier" "docker run"
 look good refuse=io_uring_setup:1
 expect "a filter" io_uring warning "by a seccomp filter" "docker run"
+while read -r code remedy; do
+    look good "refuse=io_uring_setup:$code"
+    expect "error $code" io_uring warning "io_uring_setup is refused" "$remedy"
+done <<'END'
+38 apt-get install linux-image-amd64
+12 prlimit --pid $$ --memlock=unlimited:unlimited
+24 prlimit --pid $$ --nofile=65536:65536
+END
 look good refuse=io_uring_enter:1
 expect "a ring that may not be used" io_uring warning "io_uring_enter is refused"
 look good refuse=io_uring_register:1
