@@ -279,9 +279,14 @@ START_TEST(a_loan_for_a_busy_key_is_where_its_messages_are)
 }
 END_TEST
 
+/* Of a sender that was given a magazine, which is its user's; its own would go to its receivers' node. */
 START_TEST(plain_loans_stay_on_the_senders_node_beside_loans_for_receivers)
 {
-    struct numapool_sender *sender = open_sender("c", 8);
+    struct numapool_channel_options options = NUMAPOOL_CHANNEL_OPTIONS_INIT;
+    struct numapool_sender *sender = NULL;
+    options.lane_slots = 8;
+    ck_assert_int_eq(numapool_magazine_open(pool, NUMAPOOL_OWN_NODE, 0, &options.magazine), 0);
+    ck_assert_int_eq(numapool_sender_open(pool, "c", &options, &sender), 0);
     struct numapool_receiver *receiver = open_receiver_on(1);
     for (uint64_t id = 0; id < 300; id++) {
         struct numapool_msg message = loaned_for(sender, 0, id, 0);
@@ -293,6 +298,7 @@ START_TEST(plain_loans_stay_on_the_senders_node_beside_loans_for_receivers)
         ck_assert_int_eq(numapool_unloan(sender, slot), 0);
     }
     close_sender(sender);
+    ck_assert_int_eq(numapool_magazine_close(options.magazine), 0);
     close_receiver(receiver);
 }
 END_TEST
