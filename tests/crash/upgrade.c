@@ -223,7 +223,7 @@ static uint64_t starts(const struct trial *trial)
 static void refuse_all(struct trial *trial)
 {
     static const struct { const char *build, *says; } refused[] = {
-        { "layout", "has memory layout 99, this daemon's is 4" },
+        { "layout", "has memory layout 99, this daemon's is 5" },
         { "garbage", "is no program of this kind of machine" },
         { "elsewhere", "is no program of this kind of machine" },
         { "script", "it is a script" },
