@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the pages of an arena are: of its words, its payload, and the pool's lanes whose memory was asked for on its node. The worker
- * has no page tables over payload, and building them takes a second for each few gigabytes: so it maps, asks about and unmaps a slice at a
- * time, and does its other work in between. Nothing is read or written in a slice.
+ * Where the pages of an arena are: of its words, its payload, and the pool's lanes whose memory was asked for on its node.
+ * The worker has no page tables over payload, and building them takes a second for each few gigabytes: so it maps, asks
+ * about and unmaps a slice at a time, and does its other work in between. Nothing is read or written in a slice.
  */
 #ifndef NP_DAEMON_LOOK_H
 #define NP_DAEMON_LOOK_H
@@ -56,6 +56,7 @@ int np_look_node(const struct np_pool_entry *entry, unsigned arena);
 /* Puts what a finished look found on the board, for who looks at that. */
 void np_look_publish(struct np_worker *worker, const struct np_look *look);
 /* The arena's state, and one line in the log when it is another than it was. `why`: half a sentence for STUCK, or NULL. */
-void np_look_set_state(struct np_worker *worker, uint32_t pool, unsigned arena, enum np_place_state state, uint64_t elsewhere, const char *why);
+void np_look_set_state(struct np_worker *worker, uint32_t pool, unsigned arena, enum np_place_state state,
+                       uint64_t elsewhere, const char *why);
 
 #endif

@@ -21,8 +21,8 @@ void np_mend(const struct np_store *store, const struct np_record *asked, struct
     int result = fd < 0 ? np_error(-ENOENT, "what the worker wants moved is not kept here")
                         : np_file_move(fd, asked->mend.offset, asked->mend.bytes, asked->mend.node, &moved);
     if (result < 0)
-        np_log(NP_LOG_DEBUG, "pages of what is stored under %u-%u-%u cannot be moved: %s", asked->key.kind, asked->key.a, asked->key.b,
-               np_error_sentence());
+        np_log(NP_LOG_DEBUG, "pages of what is stored under %u-%u-%u cannot be moved: %s", asked->key.kind, asked->key.a,
+               asked->key.b, np_error_sentence());
     answer->result = result < 0 ? result : moved.code;
     answer->moved = (uint32_t)moved.home;
 }

@@ -77,7 +77,8 @@ static void end_round(struct np_worker *worker)
     struct np_board_header *header = worker->board.header;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    np_store64(&header->patrol_unix_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, memory_order_relaxed); /* relaxed, both: for people */
+    np_store64(&header->patrol_unix_ns, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+               memory_order_relaxed); /* relaxed, both: for people */
     np_add64(&header->patrol_rounds, 1, memory_order_relaxed);
     patrol->step = NP_PATROL_RESTING;
     np_timer_set(&patrol->timer, np_monotonic_ns() + (patrol->hurry ? SLICE_PAUSE_NS : patrol->period_ns));
@@ -118,14 +119,17 @@ static const char *reason(int code, char *text, size_t bytes)
 {
     switch (code) {
     case -EPERM:
-        return "the keeper may not move pages that clients have mapped: give the daemon CAP_SYS_NICE (AmbientCapabilities=CAP_SYS_NICE of the unit, "
+        return "the keeper may not move pages that clients have mapped: give the daemon CAP_SYS_NICE "
+               "(AmbientCapabilities=CAP_SYS_NICE of the unit, "
                "--cap-add SYS_NICE of a container)";
     case -ENOMEM:
-        return "there is no room: free memory there, or huge pages of that size (numactl --hardware, nr_hugepages of the node)";
+        return "there is no room: free memory there, or huge pages of that size (numactl --hardware, nr_hugepages of the "
+               "node)";
     case -EACCES:
         return "the node is not allowed to the daemon (cpuset.mems)";
     case -EBUSY:
-        return "somebody has them in use all the time (pages registered for I/O cannot be moved), or there is no room: free memory there, or huge pages of "
+        return "somebody has them in use all the time (pages registered for I/O cannot be moved), or there is no room: free "
+               "memory there, or huge pages of "
                "that size (nr_hugepages of the node)";
     case -ETIMEDOUT:
         return "the keeper does not answer";
@@ -152,7 +156,8 @@ static void arena_done(struct np_worker *worker)
     } else if (*rounds == 0 && patrol->result < 0) {
         *rounds = *failures < 6 ? (uint8_t)(1u << *failures) : PAUSE_ROUNDS_MAX;
         *failures += *failures < 6;
-        np_look_set_state(worker, look->pool, look->arena, NP_PLACE_STUCK, elsewhere, reason(patrol->result, text, sizeof text));
+        np_look_set_state(worker, look->pool, look->arena, NP_PLACE_STUCK, elsewhere,
+                          reason(patrol->result, text, sizeof text));
     }
     if (patrol->moved > 0)
         np_log_of(NP_LOG_INFO, (struct np_log_about){ .pool = worker->board.pools[look->pool].name },
@@ -191,7 +196,8 @@ static bool mend(struct np_worker *worker)
     if (patrol->gave_up || !node_is_there(worker, look->pool, look->arena))
         return false;
     if (patrol->looked_again) {
-        patrol->gave_up = patrol->result < 0; /* what does not go here will not go with the next slice; another round may find it otherwise */
+        /* what does not go here will not go with the next slice; another round may find it otherwise */
+        patrol->gave_up = patrol->result < 0;
         return false;
     }
     np_look_set_state(worker, look->pool, look->arena, NP_PLACE_STRAYED, look->last.elsewhere, NULL);
@@ -215,12 +221,13 @@ void np_patrol_mended(struct np_worker *worker, const struct np_record *record)
     patrol->step = NP_PATROL_LOOKING;
     patrol->result = record->mend.result;
     patrol->moved += record->mend.moved;
-    np_add64(&worker->board.header->pages_moved_back, record->mend.moved, memory_order_relaxed); /* relaxed, both: statistics */
+    np_add64(&worker->board.header->pages_moved_back, record->mend.moved,
+             memory_order_relaxed); /* relaxed, both: statistics */
     np_add64(&entry->arena[look->arena].moved_back, record->mend.moved, memory_order_relaxed);
     const struct np_broker_pool *pool = &worker->broker.pools[look->pool];
     if (pool->mapped && look->arena < pool->arena_count) /* for its clients, who have no board; relaxed: as above */
-        np_store64(&pool->arenas[look->arena].header->moved_back, np_load64(&entry->arena[look->arena].moved_back, memory_order_relaxed),
-                   memory_order_relaxed);
+        np_store64(&pool->arenas[look->arena].header->moved_back,
+                   np_load64(&entry->arena[look->arena].moved_back, memory_order_relaxed), memory_order_relaxed);
     np_timer_set(&patrol->timer, np_monotonic_ns());
 }
 
@@ -263,7 +270,8 @@ void np_patrol_verified(struct np_worker *worker, const struct np_look *look)
 {
     struct np_patrol *patrol = of(worker);
     const struct np_pool_entry *entry = &worker->board.pools[look->pool];
-    uint32_t state = np_load32(&entry->arena[look->arena].state, memory_order_relaxed); /* relaxed: written by this thread only */
+    uint32_t state = np_load32(&entry->arena[look->arena].state,
+                               memory_order_relaxed); /* relaxed: written by this thread only */
     uint64_t elsewhere = np_look_elsewhere(look);
     if (!node_is_there(worker, look->pool, look->arena))
         return; /* whether it is gone for good the next round tells */

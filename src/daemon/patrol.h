@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * The patrol: every `patrol` seconds the worker looks where all pages of all pools are, one slice after the other with pauses between, and has
- * the keeper bring back those that are not where they should be (mend.h).
+ * The patrol: every `patrol` seconds the worker looks where all pages of all pools are, one slice after the other with
+ * pauses between, and has the keeper bring back those that are not where they should be (mend.h).
  *
  *   RESTING -> LOOKING -> RESTING                      a round: the topology, then every arena of every pool
  *               |    ^
  *               v    |
- *              AWAITING                                a slice with pages that are elsewhere: until the keeper has answered, or was
- *                                                      waited for too long. Then the slice is looked at again, and that is what counts
+ *              AWAITING                                a slice with pages that are elsewhere: until the keeper has
+ *                                                      answered, or was waited for too long. Then the slice is looked
+ *                                                      at again, and that is what counts
  *
  * States of an arena (np_place_state), on the board, by the worker alone:
  *   RIGHT      a look has found every page where it should be
  *   STRAYED    a look has found some that are not, and nothing has been tried yet, or it is being tried
- *   STUCK      it was tried, and some are still elsewhere. Tried again after 1, 2, 4 ... 64 rounds, and when somebody verifies
+ *   STUCK      it was tried, and some are still elsewhere. Tried again after 1, 2, 4 ... 64 rounds, and when
+ *              somebody verifies
  *   NODE_GONE  its node is not there any more; nothing is tried. A node that comes back is one whose arena has strayed
  *   UNTOLD     the system does not answer where they are
  *
- * A worker that dies leaves the states as they are, and a look that nobody finishes. The next begins a round when it has been there for a
- * period, and tries at once what its predecessor had paused with. A keeper that dies in a move leaves some pages moved and some not.
+ * A worker that dies leaves the states as they are, and a look that nobody finishes. The next begins a round when it has
+ * been there for a period, and tries at once what its predecessor had paused with. A keeper that dies in a move leaves some
+ * pages moved and some not.
  */
 #ifndef NP_DAEMON_PATROL_H
 #define NP_DAEMON_PATROL_H

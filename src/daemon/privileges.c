@@ -36,7 +36,8 @@ bool np_privileges_drop(void)
     const unsigned nice = CAP_TO_MASK(CAP_SYS_NICE);
     struct words words;
     (void)prctl(PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0);
-    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_SYS_NICE, 0, 0); /* goes with the inheritable one anyway, from 4.3 on */
+    /* goes with the inheritable one anyway, from Linux 4.3 on */
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_SYS_NICE, 0, 0);
     if (!get(&words))
         return false;
     word_of(&words)->effective &= ~nice;

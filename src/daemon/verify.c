@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the pages of an arena are, for who asks, now. Who asks waits in a queue; those who were in it for the same arena when a look
- * began share its answer.
+ * Where the pages of an arena are, for who asks, now. Who asks waits in a queue; those who were in it for the same arena
+ * when a look began share its answer.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,8 +29,10 @@ static void answer(struct np_worker *worker, struct np_connection *connection, c
     np_connection_answer(connection, result);
 }
 
-/* Answers those in the queue for whom `is_for` holds; the others stay, in their order. np_error's sentence may be changed by an answer. */
-static void answer_those(struct np_worker *worker, int result, bool (*is_for)(const struct np_connection *connection, const struct np_look *look))
+/* Answers those in the queue for whom `is_for` holds; the others stay, in their order. np_error's sentence may be changed by
+ * an answer. */
+static void answer_those(struct np_worker *worker, int result,
+                         bool (*is_for)(const struct np_connection *connection, const struct np_look *look))
 {
     struct np_verify *verify = &worker->verify;
     struct np_connection *rest = verify->first, **end = &verify->first;
@@ -106,7 +108,8 @@ void np_verify_pool_gone(struct np_worker *worker, uint32_t pool)
     if (!verify->under_way)
         return;
     verify->look.pool = pool;
-    answer_those(worker, np_error(-ENOENT, "pool '%.47s' was destroyed while its pages were looked at", worker->board.pools[pool].name), is_of_pool);
+    int result = np_error(-ENOENT, "pool '%.47s' was destroyed while its pages were looked at", worker->board.pools[pool].name);
+    answer_those(worker, result, is_of_pool);
     verify->look = under_way;
     if (under_way.pool != pool)
         return;

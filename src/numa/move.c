@@ -51,8 +51,8 @@ static uint64_t count_elsewhere(const struct slice *slice)
     return count;
 }
 
-/* Chooses what to move. A huge page goes as a whole when its first part is named, and the others would be refused since it is already on
- * its way: so at first only the first part that is elsewhere is named of each place for a huge page. */
+/* Chooses what to move. A huge page goes as a whole when its first part is named, and the others would be refused since it
+ * is already on its way: so at first only the first part that is elsewhere is named of each place for a huge page. */
 static unsigned long choose(struct slice *slice, bool each_part)
 {
     const unsigned long parts = slice->page_bytes < NP_HUGE_PAGE_BYTES ? NP_HUGE_PAGE_BYTES / slice->page_bytes : 1;
@@ -126,10 +126,10 @@ int np_file_move(int fd, uint64_t offset, size_t bytes, int node, struct np_move
     size_t page_bytes = np_file_page_bytes(fd), most = page_bytes > NP_WHERE_SLICE_BYTES ? page_bytes : NP_WHERE_SLICE_BYTES;
     if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &status) != 0 || status.st_size <= 0)
         return np_error(-EINVAL, "what is to be moved is no memory file");
-    if (bytes == 0 || bytes > most || bytes % page_bytes != 0 || offset % page_bytes != 0 || offset > (uint64_t)status.st_size ||
-        bytes > (uint64_t)status.st_size - offset)
-        return np_error(-EINVAL, "%zu bytes at %llu of a memory file of %lld bytes are not to be moved at once", bytes, (unsigned long long)offset,
-                        (long long)status.st_size);
+    if (bytes == 0 || bytes > most || bytes % page_bytes != 0 || offset % page_bytes != 0 ||
+        offset > (uint64_t)status.st_size || bytes > (uint64_t)status.st_size - offset)
+        return np_error(-EINVAL, "%zu bytes at %llu of a memory file of %lld bytes are not to be moved at once", bytes,
+                        (unsigned long long)offset, (long long)status.st_size);
     if (node < 0 || node >= NP_NODES_MAX)
         return np_error(-EINVAL, "pages are to be moved to node %d, and a node is 0 to %d", node, NP_NODES_MAX - 1);
     int code = np_mapping_make_at(&address, fd, offset, bytes, false);

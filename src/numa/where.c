@@ -44,8 +44,8 @@ static int ask_one_by_one(unsigned long count, void *const *pages, int *status)
     return 0;
 }
 
-/* Those that move_pages(2) says are not there, and the page tables say are: it does not know the pages of devices. What is not in the
- * page tables either is not asked about, for that would make it. */
+/* Those that move_pages(2) says are not there, and the page tables say are: it does not know the pages of devices. What is
+ * not in the page tables either is not asked about, for that would make it. */
 static void ask_again(unsigned long count, void *const *pages, int *status)
 {
     int fd = -1;
@@ -75,7 +75,8 @@ static int ask_nodes(unsigned long count, void **pages, int *status)
     int code = errno, result = code == EPERM || code == ENOSYS ? ask_one_by_one(count, pages, status) : -code;
     if (result < 0)
         return np_error(-code,
-                        "cannot ask on which node pages are (move_pages: %s): allow move_pages(2) or get_mempolicy(2), in a container by "
+                        "cannot ask on which node pages are (move_pages: %s): allow move_pages(2) or get_mempolicy(2), in a "
+                        "container by "
                         "--cap-add SYS_NICE, which gives the latter, or by a seccomp profile of its own",
                         strerror(code));
     return 0;
@@ -158,7 +159,8 @@ int np_memory_verify(const void *address, size_t bytes, size_t page_bytes, int n
     struct np_where where = { 0 };
     *misplaced_pages = 0;
     /* Of hugetlb pages the question whether they are in parts costs a little time, and has an answer. */
-    int result = np_memory_where(address, bytes, page_bytes, page_bytes == NP_HUGE_PAGE_BYTES, np_node_physical(node), &where);
+    int result = np_memory_where(address, bytes, page_bytes, page_bytes == NP_HUGE_PAGE_BYTES, np_node_physical(node),
+                                 &where);
     if (result == 0)
         *misplaced_pages = where.elsewhere;
     return result;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Payload on pages of 1 GiB: made, mapped by others, looked at, refused with the number of pages and the path that mends it, fallen back from as
- * allowed, and never taken by who did not ask. A page of 1 GiB is reserved for that and given back: the machine needs a gigabyte in one
- * piece. It stands with the crash tests because making one takes seconds.
+ * Payload on pages of 1 GiB: made, mapped by others, looked at, refused with the number of pages and the path that mends it,
+ * fallen back from as allowed, and never taken by who did not ask. A page of 1 GiB is reserved for that and given back: the
+ * machine needs a gigabyte in one piece. It stands with the crash tests because making one takes seconds.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -53,29 +53,36 @@ static void make_and_look(int node)
     struct np_where where = { 0 };
     struct np_moved moved;
     void *mapped = NULL;
-    if (!harness_expect(np_memory_create(&memory, "payload", 3 << 20, node, NUMAPOOL_HUGE_1G, NP_SHARED) == 0, "three megabytes take a page of 1 GiB"))
+    if (!harness_expect(np_memory_create(&memory, "payload", 3 << 20, node, NUMAPOOL_HUGE_1G, NP_SHARED) == 0,
+                        "three megabytes take a page of 1 GiB"))
         return;
-    harness_expect(memory.page_bytes == NP_GIANT_PAGE_BYTES && memory.bytes == NP_GIANT_PAGE_BYTES && !memory.transparent, "and say so");
+    harness_expect(memory.page_bytes == NP_GIANT_PAGE_BYTES && memory.bytes == NP_GIANT_PAGE_BYTES && !memory.transparent,
+                   "and say so");
     harness_expect((uintptr_t)memory.address % NP_GIANT_PAGE_BYTES == 0, "its address is one of such a page");
     ((volatile char *)memory.address)[NP_GIANT_PAGE_BYTES - 1] = 7;
     if (harness_expect(np_memory_map(&mapped, memory.fd, memory.bytes, true, true, "payload") == 0, "others map it")) {
         harness_expect(((volatile char *)mapped)[NP_GIANT_PAGE_BYTES - 1] == 7, "and see the same bytes");
         np_memory_unmap(mapped, memory.bytes);
     }
-    harness_expect(np_file_where(memory.fd, 0, memory.bytes, memory.page_bytes, false, node, &where) == 0 && where.pages == 1 && where.elsewhere == 0,
+    harness_expect(np_file_where(memory.fd, 0, memory.bytes, memory.page_bytes, false, node, &where) == 0 &&
+                       where.pages == 1 && where.elsewhere == 0,
                    "it is one page, on its node");
-    harness_expect(np_file_move(memory.fd, 0, memory.bytes, node, &moved) == 0 && moved.elsewhere == 0, "it is looked at for moving as a whole");
+    harness_expect(np_file_move(memory.fd, 0, memory.bytes, node, &moved) == 0 && moved.elsewhere == 0,
+                   "it is looked at for moving as a whole");
     harness_expect(np_file_move(memory.fd, 0, NP_GIANT_PAGE_BYTES / 2, node, &moved) == -EINVAL, "and not in parts");
-    harness_expect(np_memory_create(&more, "payload", 1 << 20, node, NUMAPOOL_HUGE_1G, NP_SHARED) == -ENOSPC, "a second one is not to be had");
+    harness_expect(np_memory_create(&more, "payload", 1 << 20, node, NUMAPOOL_HUGE_1G, NP_SHARED) == -ENOSPC,
+                   "a second one is not to be had");
     harness_expect(says("needs 1 pages of 1 GiB") && says("hugepages-1048576kB/nr_hugepages") && says("reserve 1 more"),
                    "which is said with number and path");
-    if (harness_expect(np_memory_create(&more, "payload", 4 << 20, node, NUMAPOOL_HUGE_1G | NUMAPOOL_PAGES_FALLBACK, NP_SHARED) == 0,
-                       "with fallback smaller ones are taken")) {
+    if (harness_expect(
+            np_memory_create(&more, "payload", 4 << 20, node, NUMAPOOL_HUGE_1G | NUMAPOOL_PAGES_FALLBACK, NP_SHARED) == 0,
+            "with fallback smaller ones are taken")) {
         harness_expect(more.page_bytes <= NP_HUGE_PAGE_BYTES, "and say so");
         np_memory_destroy(&more);
     }
     np_memory_destroy(&memory);
-    if (harness_expect(np_memory_create(&more, "payload", NP_GIANT_PAGE_BYTES, node, 0, NP_SHARED) == 0, "a gigabyte on the best pages there are")) {
+    if (harness_expect(np_memory_create(&more, "payload", NP_GIANT_PAGE_BYTES, node, 0, NP_SHARED) == 0,
+                       "a gigabyte on the best pages there are")) {
         harness_expect(more.page_bytes <= NP_HUGE_PAGE_BYTES, "is not on a page of 1 GiB that somebody has reserved");
         np_memory_destroy(&more);
     }
@@ -101,7 +108,8 @@ int main(int argc, char **argv)
     if (before >= 0)
         write_number(reserved, before + 1);
     if (before < 0 || number_in(reserved) <= before || np_nodes_with_memory(&node, 1) != 1) {
-        fprintf(stderr, "\n*** NOT RUN: giant: no page of 1 GiB can be reserved here (root, a gigabyte in one piece), or there are several nodes ***\n\n");
+        fprintf(stderr, "\n*** NOT RUN: giant: no page of 1 GiB can be reserved here (root, a gigabyte in one piece), or "
+                        "there are several nodes ***\n\n");
         harness_expect(true, "there is nothing to test");
     } else {
         make_and_look(node);

@@ -2,8 +2,10 @@
  *
  * Somebody who moves pages of others from outside, and other things that the scenes of pages need and a shell has not.
  *
- *   stray move PID TEXT NODE        every page of those memory files of process PID whose names have TEXT, to NODE; prints how many are there
- *   stray load SOCKET POOL NODE     a client that writes and reads slots of NODE and messages until SIGTERM; 1: it read what nobody wrote
+ *   stray move PID TEXT NODE        every page of those memory files of process PID whose names have TEXT, to NODE; prints
+ *                                   how many are there
+ *   stray load SOCKET POOL NODE     a client that writes and reads slots of NODE and messages until SIGTERM; 1: it read
+ *                                   what nobody wrote
  *   stray without-nice COMMAND...   runs it without CAP_SYS_NICE
  */
 #ifndef _GNU_SOURCE
@@ -46,7 +48,8 @@ static long move_file(const char *path, int node)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &status) != 0 || fstatfs(fd, &system) != 0)
         return -1;
-    const size_t bytes = (size_t)status.st_size, step = system.f_bsize > PAGE_BYTES ? (size_t)system.f_bsize : PAGE_BYTES, count = bytes / step;
+    const size_t bytes = (size_t)status.st_size, step = system.f_bsize > PAGE_BYTES ? (size_t)system.f_bsize : PAGE_BYTES,
+                 count = bytes / step;
     char *memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
     void **pages = calloc(count, sizeof *pages);
     int *nodes = calloc(count, sizeof *nodes), *told = calloc(count, sizeof *told);
@@ -116,7 +119,8 @@ static bool has(const unsigned char *bytes, size_t count, unsigned char value)
 }
 
 /* Some slots are held for all of the time, written once and read again and again; others are sent round. */
-static int work(struct numapool_magazine *magazine, struct numapool_sender *sender, struct numapool_receiver *receiver, size_t bytes)
+static int work(struct numapool_magazine *magazine, struct numapool_sender *sender, struct numapool_receiver *receiver,
+                size_t bytes)
 {
     unsigned char *held[HELD];
     unsigned long rounds = 0;
@@ -164,12 +168,14 @@ static int load(const char *socket, const char *name, int node)
     struct sigaction action = { .sa_handler = end };
     sigaction(SIGTERM, &action, NULL);
     if (numapool_connect(&client, socket) < 0 || numapool_open(client, name, 0, &pool) < 0 ||
-        numapool_magazine_open(pool, node, 0, &magazine) < 0 || numapool_receiver_open(pool, "round", &options, &receiver) < 0 ||
+        numapool_magazine_open(pool, node, 0, &magazine) < 0 ||
+        numapool_receiver_open(pool, "round", &options, &receiver) < 0 ||
         numapool_sender_open(pool, "round", &options, &sender) < 0)
         return trouble("joining");
     int result = work(magazine, sender, receiver, (size_t)numapool_slot_bytes(pool));
-    if (result == 0 && (numapool_sender_close(sender, 0) < 0 || numapool_receiver_close(receiver) < 0 || numapool_magazine_close(magazine) < 0 ||
-                        numapool_close(pool) < 0 || numapool_disconnect(client) < 0))
+    if (result == 0 &&
+        (numapool_sender_close(sender, 0) < 0 || numapool_receiver_close(receiver) < 0 ||
+         numapool_magazine_close(magazine) < 0 || numapool_close(pool) < 0 || numapool_disconnect(client) < 0))
         return trouble("leaving");
     return result;
 }

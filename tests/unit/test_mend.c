@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a worker can have the keeper do to stored memory: have its pages moved, and nothing else, whatever it says. And that a worker cannot do
- * it itself. */
+ * What a worker can have the keeper do to stored memory: have its pages moved, and nothing else, whatever it says. And that
+ * a worker cannot do it itself. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -43,16 +43,20 @@ static unsigned char *store(struct np_store *store, struct np_store_key key, siz
 {
     struct np_memory memory;
     ck_assert_int_ge(np_nodes_with_memory(&node, 1), 1);
-    ck_assert_msg(np_memory_create(&memory, "payload", bytes, node, NP_PAGES_MIXED, NP_SHARED) == 0, "%s", np_error_sentence());
+    ck_assert_msg(np_memory_create(&memory, "payload", bytes, node, NP_PAGES_MIXED, NP_SHARED) == 0, "%s",
+                  np_error_sentence());
     for (size_t i = 0; i < bytes; i++)
         ((unsigned char *)memory.address)[i] = (unsigned char)(i * 31 >> 4);
     ck_assert_int_eq(np_store_put(store, key, memory.fd), 0);
     return memory.address;
 }
 
-static int ask(const struct np_store *store, struct np_store_key key, uint64_t offset, uint32_t bytes, int where, struct np_mend *answer)
+static int ask(const struct np_store *store, struct np_store_key key, uint64_t offset, uint32_t bytes, int where,
+               struct np_mend *answer)
 {
-    const struct np_record record = { .verb = NP_RECORD_MEND, .key = key, .mend = { .offset = offset, .bytes = bytes, .node = where } };
+    const struct np_record record = { .verb = NP_RECORD_MEND,
+                                      .key = key,
+                                      .mend = { .offset = offset, .bytes = bytes, .node = where } };
     np_mend(store, &record, answer);
     return answer->result;
 }
@@ -86,16 +90,20 @@ START_TEST(only_words_payload_and_lanes_are_moved)
         int result = ask(&kept, key_of((enum np_store_kind)kind, 1, 0), 0, 64 * KIB, 900, &answer);
         ck_assert_msg(may ? result != -ENOENT : result == -ENOENT, "kind %u: %d", kind, result);
     }
-    ck_assert_int_eq(ask(&kept, key_of(NP_STORE_DATA, 2, 0), 0, 64 * KIB, node, &answer), -ENOENT); /* that nobody has stored */
+    ck_assert_int_eq(ask(&kept, key_of(NP_STORE_DATA, 2, 0), 0, 64 * KIB, node, &answer),
+                     -ENOENT); /* that nobody has stored */
     np_store_clear(&kept);
 }
 END_TEST
 
-/* Whatever a worker that somebody has taken over says: the memory's bytes stay, its size stays, and nothing of the keeper's is left mapped. */
+/* Whatever a worker that somebody has taken over says: the memory's bytes stay, its size stays, and nothing of the keeper's
+ * is left mapped. */
 START_TEST(no_record_does_more_than_move_pages)
 {
-    static const uint64_t odd[] = { 0, 1, 4095, 4096, 8192, 64 * 1024, 2 << 20, 3 << 20, 16 << 20, 17 << 20, UINT32_MAX, UINT64_MAX, UINT64_MAX - 4095,
-                                    (uint64_t)1 << 63 };
+    static const uint64_t odd[] = {
+        0,       1,        4095,     4096,       8192,       64 * 1024,         2 << 20,
+        3 << 20, 16 << 20, 17 << 20, UINT32_MAX, UINT64_MAX, UINT64_MAX - 4095, (uint64_t)1 << 63
+    };
     const size_t bytes = 3 * MIB;
     struct np_store kept = { 0 };
     struct np_mend answer;
@@ -103,8 +111,10 @@ START_TEST(no_record_does_more_than_move_pages)
     unsigned char *memory = store(&kept, key, bytes);
     unsigned done = 0;
     for (unsigned i = 0; i < RECORDS; i++) {
-        uint64_t offset = next_random() % 3 ? odd[next_random() % 14] : next_random() % (4 * MIB), length = odd[next_random() % 14];
-        struct np_store_key asked = { next_random() % 4 ? NP_STORE_META : (uint32_t)next_random(), next_random() % 8 == 0, next_random() % 8 == 0 };
+        uint64_t offset = next_random() % 3 ? odd[next_random() % 14] : next_random() % (4 * MIB),
+                 length = odd[next_random() % 14];
+        struct np_store_key asked = { next_random() % 4 ? NP_STORE_META : (uint32_t)next_random(), next_random() % 8 == 0,
+                                      next_random() % 8 == 0 };
         int where = next_random() % 2 ? node : (int)(next_random() % 2 ? next_random() : next_random() % 2048);
         done += ask(&kept, asked, offset, (uint32_t)length, where, &answer) == 0;
         ck_assert_int_le(answer.result, 0);
@@ -124,7 +134,9 @@ START_TEST(a_mend_crosses_the_socket_as_it_was_said)
 {
     int pair[2], fd;
     struct np_record record;
-    const struct np_mend mend = { .offset = UINT64_C(0x123456789000), .bytes = 1 << 24, .node = 7, .result = -EBUSY, .moved = 4096 };
+    const struct np_mend mend = {
+        .offset = UINT64_C(0x123456789000), .bytes = 1 << 24, .node = 7, .result = -EBUSY, .moved = 4096
+    };
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(np_record_send_mend(pair[0], NP_RECORD_MENDED, key_of(NP_STORE_LANE, 9, 0), &mend), 0);
     ck_assert_int_eq(np_record_receive(pair[1], &record, &fd), 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Where pages are is what the kernel says of each of them, whatever kind they are of; and what is to be moved is a part of a memory file
- * and nothing else. That pages really move is tested where there are several nodes (tests/guest). */
+ * Where pages are is what the kernel says of each of them, whatever kind they are of; and what is to be moved is a part of a
+ * memory file and nothing else. That pages really move is tested where there are several nodes (tests/guest). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -33,7 +33,8 @@ long move_pages(int pid, unsigned long count, void **pages, const int *nodes, in
     for (unsigned long i = 0; result >= 0 && i < count && !nodes; i++) {
         if (all_denied || (uintptr_t)pages[i] == deny_at)
             status[i] = -ENOENT;
-        else if ((uintptr_t)pages[i] == lie_at || (lie_every > 0 && (uintptr_t)pages[i] / NP_SMALL_PAGE_BYTES % lie_every == 0))
+        else if ((uintptr_t)pages[i] == lie_at ||
+                 (lie_every > 0 && (uintptr_t)pages[i] / NP_SMALL_PAGE_BYTES % lie_every == 0))
             status[i]++;
     }
     return result;
@@ -204,11 +205,20 @@ START_TEST(only_a_part_of_a_memory_file_is_moved)
         uint64_t offset;
         size_t bytes;
         int node;
-    } wrong[] = { { 0, 0, 0 },          { 1, 4096, 0 },         { 0, 4095, 0 },        { 0, 68 * KIB, 0 }, { 64 * KIB, 4096, 0 },
-                  { UINT64_MAX - 4095, 4096, 0 },               { 0, 4096, -1 },       { 0, 4096, 1024 },  { 0, SIZE_MAX - 4095, 0 },
-                  { 0, NP_WHERE_SLICE_BYTES + 4096, 0 },        { 4096, 64 * KIB, 0 } };
+    } wrong[] = { { 0, 0, 0 },
+                  { 1, 4096, 0 },
+                  { 0, 4095, 0 },
+                  { 0, 68 * KIB, 0 },
+                  { 64 * KIB, 4096, 0 },
+                  { UINT64_MAX - 4095, 4096, 0 },
+                  { 0, 4096, -1 },
+                  { 0, 4096, 1024 },
+                  { 0, SIZE_MAX - 4095, 0 },
+                  { 0, NP_WHERE_SLICE_BYTES + 4096, 0 },
+                  { 4096, 64 * KIB, 0 } };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-        ck_assert_msg(np_file_move(memory.fd, wrong[i].offset, wrong[i].bytes, wrong[i].node, &moved) == -EINVAL, "case %zu", i);
+        ck_assert_msg(np_file_move(memory.fd, wrong[i].offset, wrong[i].bytes, wrong[i].node, &moved) == -EINVAL, "case %zu",
+                      i);
     int ends[2];
     ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
     ck_assert_int_eq(np_file_move(ends[0], 0, 4096, 0, &moved), -EINVAL);

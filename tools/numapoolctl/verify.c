@@ -9,16 +9,19 @@
 
 #define VERIFY_NS INT64_C(300000000000) /* a terabyte of small pages takes the kernel a while */
 
-static json_t *describe(struct np_view *view, uint32_t pool, unsigned arena, const char *name, const struct np_wire_answer *answer)
+static json_t *describe(struct np_view *view, uint32_t pool, unsigned arena, const char *name,
+                        const struct np_wire_answer *answer)
 {
     const struct np_pool_entry *entry = &view->board.pools[pool];
-    const uint32_t count = answer->of.verify.where_count < NP_WIRE_WHERE_MAX ? answer->of.verify.where_count : NP_WIRE_WHERE_MAX;
+    const uint32_t count = answer->of.verify.where_count < NP_WIRE_WHERE_MAX ? answer->of.verify.where_count
+                                                                             : NP_WIRE_WHERE_MAX;
     json_t *node = np_json_object();
     np_json_set_text(node, "pool", name);
     np_json_set_count(node, "arena", arena);
     np_json_set(node, "node", json_integer(answer->of.verify.node));
     np_json_set_count(node, "page_bytes", entry->arena[arena].page_bytes);
-    np_json_set_count(node, "payload_bytes", entry->arena[arena].slots * np_arena_stride_of(entry->slot_bytes, entry->flags));
+    np_json_set_count(node, "payload_bytes",
+                      entry->arena[arena].slots * np_arena_stride_of(entry->slot_bytes, entry->flags));
     np_json_set_count(node, "pages", answer->of.verify.pages);
     np_json_set(node, "where", np_ctl_where_list(answer->of.verify.where, count));
     np_json_set_count(node, "payload_misplaced", answer->of.verify.misplaced);
@@ -27,8 +30,11 @@ static json_t *describe(struct np_view *view, uint32_t pool, unsigned arena, con
     np_json_set_count(node, "words_misplaced", answer->of.verify.words_misplaced);
     np_json_set_count(node, "lanes", answer->of.verify.lanes);
     np_json_set_count(node, "lanes_misplaced", answer->of.verify.lanes_misplaced);
-    np_json_set_count(node, "misplaced_pages", answer->of.verify.misplaced + answer->of.verify.words_misplaced + answer->of.verify.lanes_misplaced);
-    np_json_set_text(node, "pages_state", np_ctl_place_state(np_load32(&entry->arena[arena].state, memory_order_relaxed))); /* relaxed: for people */
+    np_json_set_count(node, "misplaced_pages",
+                      answer->of.verify.misplaced + answer->of.verify.words_misplaced + answer->of.verify.lanes_misplaced);
+    np_json_set_text(
+        node, "pages_state",
+        np_ctl_place_state(np_load32(&entry->arena[arena].state, memory_order_relaxed))); /* relaxed: for people */
     return node;
 }
 
@@ -77,7 +83,8 @@ static const char *remedy_for(const char *state)
         return "the daemon could not bring them back, and its log says why (journalctl -u numapoold)";
     if (strcmp(state, "node_gone") == 0)
         return "the node is not there any more: bring its memory online again, and the daemon takes them back there";
-    return "the daemon brings them back when it looks (--patrol); if it happens again, look for who moves them (migratepages, "
+    return "the daemon brings them back when it looks (--patrol); if it happens again, look for who moves them "
+           "(migratepages, "
            "cpuset.memory_migrate, memory that goes offline, demotion: numapoolctl doctor)";
 }
 
@@ -92,7 +99,8 @@ static void print_misplaced(const json_t *node)
     np_table_text(words, sizeof words, NP_CELL_COUNT, json_object_get(node, "words_misplaced"));
     np_table_text(lanes, sizeof lanes, NP_CELL_COUNT, json_object_get(node, "lanes_misplaced"));
     printf("pool %s, node %lld: %s of %s pages of payload are elsewhere (%s), %s of its words, %s of its lanes: %s\n", name,
-           (long long)json_integer_value(json_object_get(node, "node")), payload, pages, where, words, lanes, remedy_for(state ? state : ""));
+           (long long)json_integer_value(json_object_get(node, "node")), payload, pages, where, words, lanes,
+           remedy_for(state ? state : ""));
 }
 
 void np_ctl_verify_print(const json_t *document)
