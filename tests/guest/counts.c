@@ -193,6 +193,6 @@ int main(int argc, char **argv)
             harness_expect(numapool_close(pool) == 0, "closed");
         }
     }
-    harness_figure("guest.counts", "%llu slots moved, each counted once as local or remote", (unsigned long long)moved);
+    harness_note("figures: %llu slots moved, each counted once as local or remote", (unsigned long long)moved);
     return harness_end();
 }

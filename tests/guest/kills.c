@@ -72,8 +72,8 @@ static void kill_them(const struct harness_daemon *daemon, struct ledger *ledger
     }
     for (unsigned place = 0; place < PLACES; place++)
         harness_kill(pids[place]);
-    harness_figure("guest.kills", "%u processes on %u nodes killed at work, %u workers of the daemon", kills,
-                   machine_nodes_with_cpus(&machine), workers);
+    harness_note("figures: %u processes on %u nodes killed at work, %u workers of the daemon", kills,
+                 machine_nodes_with_cpus(&machine), workers);
     harness_expect(kills > 0 && born == kills + PLACES, "all who were killed were followed by others");
 }
 

@@ -186,8 +186,8 @@ int main(int argc, char **argv)
                     if (machine.nodes[from].cpu_count > 0 && machine.nodes[to].cpu_count > 0)
                         from_to(pool, sending, machine.nodes[from].number, machine.nodes[to].number, way);
         harness_expect(numapool_close(pool) == 0 && numapool_disconnect(client) == 0, "it leaves");
-        harness_figure("guest.messages", "%llu messages looked at, %llu pages of lanes",
-                       (unsigned long long)slots_looked_at, (unsigned long long)lane_pages.looked_at);
+        harness_note("figures: %llu messages looked at, %llu pages of lanes", (unsigned long long)slots_looked_at,
+                     (unsigned long long)lane_pages.looked_at);
     }
     harness_expect_nothing_left(&daemon);
     harness_expect(harness_daemon_stop(&daemon) == 0, "SIGTERM ends the daemon with status 0");
