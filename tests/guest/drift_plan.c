@@ -51,14 +51,14 @@ uint64_t drift_told(const _Atomic uint64_t *count)
 
 void drift_tell_run(const struct drift_plan *plan, const char *run)
 {
-    harness_figure(
-        "guest.drift",
-        "%s: %llu gets and %llu puts by %u threads of %u processes on %u nodes, %llu slots handed to other threads, "
-        "%llu messages (%llu kept), %llu moves of threads",
-        run, (unsigned long long)drift_told(&plan->done.gets), (unsigned long long)drift_told(&plan->done.puts),
-        plan->threads * plan->processes, plan->processes, plan->machine.node_count,
-        (unsigned long long)drift_told(&plan->done.handed), (unsigned long long)drift_told(&plan->done.sent),
-        (unsigned long long)drift_told(&plan->done.kept), (unsigned long long)drift_told(&plan->done.hops));
+    harness_note("figures: %s: %llu gets and %llu puts by %u threads of %u processes on %u nodes, %llu slots handed to "
+                 "other threads, "
+                 "%llu messages (%llu kept), %llu moves of threads",
+                 run, (unsigned long long)drift_told(&plan->done.gets),
+                 (unsigned long long)drift_told(&plan->done.puts), plan->threads * plan->processes, plan->processes,
+                 plan->machine.node_count, (unsigned long long)drift_told(&plan->done.handed),
+                 (unsigned long long)drift_told(&plan->done.sent), (unsigned long long)drift_told(&plan->done.kept),
+                 (unsigned long long)drift_told(&plan->done.hops));
     harness_note("%llu looks at %llu cached slots and %llu words, %llu pages of 4 KiB; %llu gets found nothing",
                  (unsigned long long)drift_told(&plan->looks), (unsigned long long)drift_told(&plan->slots_looked_at),
                  (unsigned long long)plan->words_looked_at, (unsigned long long)drift_told(&plan->pages_looked_at),
