@@ -169,7 +169,7 @@ struct numapool_options {
  * process that dies in it leaves nothing. */
 NUMAPOOL_API int numapool_create(struct numapool_pool **pool, const struct numapool_options *options);
 
-/* Adds slots to an embedded pool, on a node where it has some already or not (NUMAPOOL_ANY_NODE: the first). Slots
+/* Adds slots to an embedded pool, on a node where it has some already or not (NUMAPOOL_ANY_NODE: by its policy). Slots
  * that are in use stay where they are; magazines that are open find the new ones when theirs run out. 0; -EINVAL:
  * node, count; -ENOMEM, -ENOSPC, ... as numapool_create; -EOPNOTSUPP: a pool of the daemon (numapool_admin_grow). Any
  * thread. */
@@ -413,7 +413,8 @@ NUMAPOOL_API int numapool_sender_open(struct numapool_pool *pool, const char *ch
  * sender stays open; another -errno: the daemon refused, and the sender is gone all the same. */
 NUMAPOOL_API int numapool_sender_close(struct numapool_sender *sender, int64_t drain_ns);
 
-/* A slot to fill and send, as by numapool_get of the sender's magazine; NULL: the pool is empty, and receivers have
+/* A slot to fill and send, as by numapool_get of the sender's magazine, which, where it is the sender's own, takes those of
+ * the node that all its receivers run on, else of its thread's; NULL: the pool is empty, and receivers have
  * released nothing. (What they have released is taken back every 32 sends, and when there is nothing else.) */
 NUMAPOOL_API void *numapool_loan(struct numapool_sender *sender);
 
