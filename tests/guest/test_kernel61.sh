@@ -11,7 +11,8 @@ build=${NUMAPOOL_BUILD:-$source/build}
 data=${NUMAPOOL_DATA:-$source/tests/data}
 programs=("$build"/tests/unit/test_{access,arena,blocks,broadcast,channel,check,checks,directed,fork,grow,holes,identity}
     "$build"/tests/unit/test_{inflight,keys,lane,loop,orphans,placement,pool,process,readonly,repairs,settle}
-    "$build"/tests/unit/test_{shield,sleep,small,stats,store,thread_magazine,threads_lanes,waitset,waitset_members,wire})
+    "$build"/tests/unit/test_{shield,sleep,small,stats,store,thread_magazine,threads_lanes,waitset,waitset_members,wire}
+    "$build"/tests/crash/{keys,readonly,worker})
 options=(--nodes 2 --kernel 6.1 --memory 512M --limit 150 --env "NUMAPOOL_BUILD=$build" --env "NUMAPOOL_DATA=$data"
     --env "NUMAPOOL_SOURCE=$source" --env NUMAPOOL_TEST_PERCENT=1 --env CK_TIMEOUT_MULTIPLIER=10
     --file "$build/numapoold" --file "$build/numapoolctl" --file "$data" --file "$here/payments")
