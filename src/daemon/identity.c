@@ -61,13 +61,27 @@ bool np_identity_is_gone(int pidfd)
     return poll(&polled, 1, 0) == 1 && (polled.revents & (POLLIN | POLLHUP)) != 0;
 }
 
+static int cannot_watch(pid_t pid, const char *call, int error)
+{
+    if (error == EMFILE || error == ENFILE || error == ENOMEM)
+        return np_error(-error, "cannot watch process %ld (%s: %s): raise the daemon's limit of open files (LimitNOFILE=)", (long)pid,
+                        call, strerror(error));
+    return np_error(-error, "cannot watch process %ld (%s: %s)", (long)pid, call, strerror(error));
+}
+
 int np_identity_pidfd_of_process(pid_t pid, uint64_t start_ticks)
 {
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0)
-        return np_error(-errno, "cannot watch process %ld (pidfd_open: %s)", (long)pid, strerror(errno));
+        return cannot_watch(pid, "pidfd_open", errno);
     /* The pidfd names one process for ever; whether it is the one that is meant is seen by when it was started. */
+    errno = 0;
     uint64_t its_ticks = np_identity_start_ticks(pid);
+    int unseen = its_ticks == 0 ? errno : 0;
+    if (unseen == EMFILE || unseen == ENFILE || unseen == ENOMEM) { /* that is not /proc's fault, nor the process's */
+        close(pidfd);
+        return cannot_watch(pid, "/proc/PID/stat", unseen);
+    }
     bool is_other = start_ticks != 0 && its_ticks != 0 && its_ticks != start_ticks;
     if (is_other || np_identity_is_gone(pidfd)) {
         close(pidfd);
@@ -90,8 +104,7 @@ int np_identity_pidfd_of_socket(int socket, const struct np_identity *identity)
         return pidfd;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
-        return np_error(-errno, "cannot watch process %ld (SO_PEERPIDFD: %s): raise the daemon's limit of open files (LimitNOFILE=)",
-                        (long)identity->pid, strerror(errno));
+        return cannot_watch(identity->pid, "SO_PEERPIDFD", errno);
     if (errno != ENOPROTOOPT)
         return np_error(-ESRCH, "process %ld connected and is gone", (long)identity->pid);
     if (identity->pid <= 0)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -21,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/error.h"
 #include "daemon/identity.h"
 
 /* ---------------------------------------------------------------- /proc/PID/stat */
@@ -176,6 +178,31 @@ START_TEST(a_process_lives_as_long_as_one_of_its_threads)
     wait_until_gone(pidfd);
     ck_assert(np_identity_is_gone(pidfd));
     close(pidfd);
+    end_child(child);
+}
+END_TEST
+
+/* The pidfd takes the last descriptor, and none is left to see when the process was started: neither /proc nor the process is to
+ * blame for that. */
+START_TEST(a_process_that_there_is_no_descriptor_to_watch_is_not_taken_for_gone_or_hidden)
+{
+    struct child child = start_child(NULL);
+    uint64_t ticks = np_identity_start_ticks(child.pid);
+    struct rlimit before, few;
+    int lowest_free = dup(0), result;
+    close(lowest_free);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (unsigned left = 0; left <= 1; left++) {
+        few = (struct rlimit){ (rlim_t)lowest_free + left, before.rlim_max };
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+        result = np_identity_pidfd_of_process(child.pid, ticks);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+        ck_assert_int_eq(result, -EMFILE);
+        ck_assert_ptr_nonnull(strstr(np_error_sentence(), "LimitNOFILE="));
+    }
+    result = np_identity_pidfd_of_process(child.pid, ticks);
+    ck_assert_int_ge(result, 0);
+    close(result);
     end_child(child);
 }
 END_TEST
@@ -366,6 +393,7 @@ int main(void)
     tcase_add_test(processes, a_number_that_is_used_again_is_another_process);
     tcase_add_test(processes, a_process_that_nobody_has_waited_for_is_gone);
     tcase_add_test(processes, a_process_lives_as_long_as_one_of_its_threads);
+    tcase_add_test(processes, a_process_that_there_is_no_descriptor_to_watch_is_not_taken_for_gone_or_hidden);
     if (kernel_has_pidfds())
         suite_add_tcase(suite, processes);
     else
