@@ -53,6 +53,8 @@ static __attribute__((noinline)) int ask_kernel(void)
 {
     const struct np_topology *topology = np_topology();
     unsigned cpu, machine_node;
+    if (topology && topology->count == 1) /* nothing to ask: another node is known of after a reload */
+        return topology->nodes[0].number;
     if (getcpu(&cpu, &machine_node) != 0)
         return 0;
     if (topology == NULL || !topology->emulated)
