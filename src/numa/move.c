@@ -124,8 +124,12 @@ int np_file_move(int fd, uint64_t offset, size_t bytes, int node, struct np_move
     void *address;
     *moved = (struct np_moved){ 0 };
     size_t page_bytes = np_file_page_bytes(fd), most = page_bytes > NP_WHERE_SLICE_BYTES ? page_bytes : NP_WHERE_SLICE_BYTES;
-    if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &status) != 0 || status.st_size <= 0)
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || fstat(fd, &status) != 0 || status.st_size <= 0)
         return np_error(-EINVAL, "what is to be moved is no memory file");
+    /* As all memory of pools is. A file of somebody else that the worker can read, and one that could shrink meanwhile, are not. */
+    if ((seals & F_SEAL_SHRINK) == 0)
+        return np_error(-EINVAL, "what is to be moved is no memory of a pool: it is not sealed against shrinking");
     if (bytes == 0 || bytes > most || bytes % page_bytes != 0 || offset % page_bytes != 0 ||
         offset > (uint64_t)status.st_size || bytes > (uint64_t)status.st_size - offset)
         return np_error(-EINVAL, "%zu bytes at %llu of a memory file of %lld bytes are not to be moved at once", bytes,

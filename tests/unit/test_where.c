@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -229,6 +230,29 @@ START_TEST(only_a_part_of_a_memory_file_is_moved)
 }
 END_TEST
 
+/* The keeper may move what others have mapped, and a worker that is taken over could hand it any file that it can read. */
+START_TEST(only_files_that_are_sealed_as_ours_are_moved)
+{
+    struct np_moved moved;
+    char path[] = "/dev/shm/numapool-where-XXXXXX";
+    int fds[] = { memfd_create("not sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING), mkstemp(path) };
+    if (fds[1] >= 0)
+        unlink(path);
+    else
+        not_run("only_files_that_are_sealed: of others", "/dev/shm cannot be written to");
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (i > 0 && fds[i] < 0)
+            continue;
+        ck_assert_int_eq(ftruncate(fds[i], 4096), 0);
+        ck_assert_msg(np_file_move(fds[i], 0, 4096, node, &moved) == -EINVAL, "file %zu", i);
+        struct stat status;
+        ck_assert_int_eq(fstat(fds[i], &status), 0);
+        ck_assert_int_eq(status.st_blocks, 0); /* nothing was made in it, either */
+        close(fds[i]);
+    }
+}
+END_TEST
+
 START_TEST(what_is_at_home_stays_and_a_node_that_is_not_there_is_named)
 {
     struct np_memory memory;
@@ -270,6 +294,7 @@ int main(void)
     tcase_add_test(pages, a_page_that_is_not_there_is_nowhere_and_is_not_made);
     tcase_add_test(pages, a_transparent_page_that_was_split_is_told_and_each_part_looked_at);
     tcase_add_test(pages, only_a_part_of_a_memory_file_is_moved);
+    tcase_add_test(pages, only_files_that_are_sealed_as_ours_are_moved);
     tcase_add_test(pages, what_is_at_home_stays_and_a_node_that_is_not_there_is_named);
     suite_add_tcase(suite, pages);
     SRunner *runner = srunner_create(suite);
