@@ -68,6 +68,7 @@ int np_nodes_start(struct np_worker *worker)
     int result = compare(worker, topology);
     if (result < 0)
         return result;
+    worker->nodes_told = (struct np_nodes_told){ .topology = topology };
     np_topology_describe(topology, line, sizeof line);
     np_log(topology->emulated ? NP_LOG_WARN : NP_LOG_INFO, "nodes: %s", line);
     return 0;
@@ -86,17 +87,28 @@ static bool has_lost(const struct np_topology *before, const struct np_topology 
     return false;
 }
 
+/* The patrol looks again and again: what it cannot read is told once, until it can, or cannot for another reason. */
+static void tell_failure(struct np_nodes_told *told, bool asked)
+{
+    const char *sentence = np_error_sentence();
+    if (!asked && strncmp(told->failure, sentence, sizeof told->failure - 1) == 0)
+        return;
+    snprintf(told->failure, sizeof told->failure, "%s", sentence);
+    np_log(NP_LOG_WARN, "nodes: looked at again, in vain; they stay as they were: %s", sentence);
+}
+
 void np_nodes_reload(struct np_worker *worker, bool asked)
 {
     char line[LINE_BYTES];
-    const struct np_topology *before = np_topology();
-    int result = np_topology_reload();
-    if (result < 0) {
-        np_log(NP_LOG_WARN, "nodes: looked at again, in vain; they stay as they were: %s", np_error_sentence());
+    /* Not what they are now: who makes memory may have looked again meanwhile, too, and has told nobody. */
+    const struct np_topology *before = worker->nodes_told.topology;
+    if (np_topology_reload() < 0) {
+        tell_failure(&worker->nodes_told, asked);
         return;
     }
     const struct np_topology *after = np_topology();
-    if (result == 0 || before == NULL || after == NULL) {
+    worker->nodes_told = (struct np_nodes_told){ .topology = after };
+    if (before == after || before == NULL || after == NULL) {
         if (asked)
             np_log(NP_LOG_INFO, "nodes: looked at again, and nothing has changed");
         return;

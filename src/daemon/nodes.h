@@ -9,6 +9,13 @@
 #include "numa/placement.h"
 
 struct np_worker;
+struct np_topology;
+
+/* What the log has of nodes. */
+struct np_nodes_told {
+    const struct np_topology *topology;
+    char failure[160]; /* why they could not be looked at again, the last time; "": they could */
+};
 
 /* With a board: says which nodes are used, and writes on the board whether they are imagined. -EPROTO: the pools on the board lie on nodes
  * that were imagined otherwise, or not at all; other -errno: the nodes cannot be read. */

@@ -125,6 +125,7 @@ struct np_worker {
     bool ending;
     bool told_to_leave;
     bool told_to_reload; /* between two turns, likewise */
+    struct np_nodes_told nodes_told;
     bool leaving; /* another build's worker is to take over: what has arrived is answered, and nothing more is heard */
     int status;
     struct np_loop *loop;

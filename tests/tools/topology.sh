@@ -137,6 +137,9 @@ try "it ends" "end"
 
 # ---- a file that changes
 
+rounds() { "$ctl" --json stats | tr -d ' \n' | sed -n 's/.*"patrol_rounds":\([0-9]*\).*/\1/p'; }
+has_rounds() { [ "$(rounds)" -ge "$1" ]; }
+rounds_pass() { wait_for has_rounds $(($(rounds) + $1)); }
 file() { printf '%s\n' "$@" >"$scratch/file"; }
 file "node 0 memory=64M cpus=0-8191" "node 5 memory=64M"
 try "nodes that come and go are noticed on SIGHUP" "imagining '$scratch/file' start --pool pay,size=4096,count=1000" \
@@ -148,6 +151,12 @@ try "a mistake in it changes nothing" "file 'node 0 memory=much cpus=0'" "kill -
 try "the next worker goes by what is there then" "file 'node 0 memory=64M cpus=0-8191' 'node 9 memory=64M'" "kill_worker" \
     "logged 'the imagined nodes of .*file are others than those of the worker before'" "imagining '$scratch/file' create z 1"
 try "it ends" "end"
+try "a mistake is told once, however often the patrol looks, and again when somebody asks" "file 'node 0 memory=64M cpus=0'" \
+    "imagining '$scratch/file' start --patrol=1 --pool pay,size=4096,count=1000" "file 'node 0 memory=much cpus=0'" \
+    "wait_for logged 'in vain.*much'" "rounds_pass 3" "! logged_times 2 'in vain'" "kill -HUP \$daemon" \
+    "wait_for logged_times 2 'in vain'" "file 'node 0 memory=more cpus=0'" "wait_for logged 'in vain.*more'" \
+    "file 'node 0 memory=64M cpus=0'" "rounds_pass 2" "file 'node 0 memory=more cpus=0'" \
+    "wait_for logged_times 2 'in vain.*more'" "end"
 try "a mistake at the start is told, and that is all" "file 'node 0 memory=much cpus=0'" \
     "! imagining '$scratch/file' timeout -k 5 60 '$build/numapoold' --pool pay,size=4096,count=1000 2>'$scratch/log'" \
     "logged 'error: .*/file:1: .much. is no memory of a node: 1M to 64T'" "[ \"\$(grep -c ' error: ' '$scratch/log')\" -eq 1 ]"

@@ -114,6 +114,10 @@ START_TEST(the_same_file_may_have_changed)
     np_nodes_reload(&worker, true);
     ck_assert_uint_ne(on_board(), before);
     ck_assert_uint_eq(on_board(), np_topology()->fingerprint);
+    put("/nodes", "node 0 memory=64M cpus=0\nnode 2 memory=64M\n");
+    ck_assert_int_eq(np_topology_reload(), 1); /* who makes memory looks again, too, and tells nobody */
+    np_nodes_reload(&worker, false);
+    ck_assert_uint_eq(on_board(), np_topology()->fingerprint);
     put("/nodes", "node 0 memory=64M cpus=0\n");
     imagine(path);
     ck_assert_int_eq(np_nodes_start(&worker), 0);
