@@ -149,6 +149,9 @@ int np_magazine_bind(struct np_magazine *magazine, unsigned arena)
     magazine->fast.base = (uintptr_t)pool->arenas[arena].arena.data;
     magazine->fast.span = pool->arenas[arena].arena.data_bytes;
     set_capacity(magazine, granted);
+    for (unsigned i = 0; i < magazine->outbound_arenas; i++)
+        if (magazine->outbound_count[i] >= magazine->outbound_max) /* less is counted for it now than waits there */
+            np_magazine_send_home(magazine, i);
     return 0;
 }
 

@@ -418,6 +418,29 @@ START_TEST(a_strict_sleeper_raises_its_bit_on_its_node_alone_whoever_else_sleeps
 }
 END_TEST
 
+/* A batch that was small for the magazine before may be more than the one at a small arena is counted for. */
+START_TEST(what_waits_for_its_way_home_stays_within_what_is_counted_for_it_when_a_magazine_follows)
+{
+    struct numapool_pool *pool = make_nodes(NODES(0, 1), 16384, 0);
+    ck_assert_int_eq(numapool_grow(pool, 0, 64), 0);
+    pool->arenas[2].arena.node = 2;
+    pool->arenas[2].home = &pool->arenas[2];
+    struct numapool_magazine *own = open_on(pool, NUMAPOOL_OWN_NODE, 0), *other = open_on(pool, 1, 0);
+    struct np_magazine *magazine = (struct np_magazine *)own;
+    void *slots[16];
+    ck_assert_uint_eq(get_until(other, slots, 16), 16);
+    put_all(own, slots, 16);
+    ck_assert_uint_eq(magazine->outbound_count[1], 16);
+    nodes_here = 2;
+    ck_assert_int_eq(node_of(pool, slots[0] = numapool_get(own)), 2);
+    ck_assert_uint_eq(arena_of(own), 2);
+    ck_assert_uint_lt(magazine->outbound_count[1], magazine->outbound_max);
+    ck_assert_uint_eq(COUNT(pool, 1, home_returns), 16);
+    close_on(other);
+    all_back(pool, own, slots, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("magazine_nodes");
@@ -425,6 +448,7 @@ int main(void)
     tcase_add_loop_test(following, a_magazine_follows_its_thread_at_the_next_refill, 0, 2);
     tcase_add_loop_test(following, a_magazine_follows_its_thread_at_the_next_overflow_of_a_put, 0, 2);
     tcase_add_test(following, a_thread_that_puts_many_of_its_new_node_has_its_magazine_there);
+    tcase_add_test(following, what_waits_for_its_way_home_stays_within_what_is_counted_for_it_when_a_magazine_follows);
     tcase_add_loop_test(following, a_magazine_for_a_node_by_number_stays, 0, 2);
     tcase_add_test(following, what_a_magazine_leaves_behind_can_be_had_by_others);
     tcase_add_test(following, slots_on_their_way_to_the_new_home_are_at_home_there);
