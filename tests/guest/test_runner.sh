@@ -73,6 +73,15 @@ PATH=$work/programs try -- true
 check "no qemu" ended_with 121
 check "the sentence says how to have it" said 'apt-get install .*qemu-system-x86'
 check "fetch knows the kernels" test "$("$here/fetch" 2.4 2>/dev/null || echo $?)" = 2
+mkdir -p "$work/cache/fetch.killed" "$work/archive"
+printf '#!/bin/sh\necho "  Depends: linux-image-there"\n' >"$work/archive/apt-cache"
+printf '#!/bin/sh\necho half >linux-image-there_1.deb\n' >"$work/archive/apt-get"
+chmod +x "$work/archive/"*
+status=0
+PATH=$work/archive:$PATH NUMAPOOL_GUEST_CACHE=$work/cache "$here/fetch" 6.12 >"$work/output" 2>"$work/errors" || status=$?
+check "half a package" ended_with 1
+check "the sentence names it" said 'linux-image-6.12-cloud-amd64 cannot be unpacked'
+check "nothing is left of it, nor of one that was killed" test "$(ls "$work/cache")" = lock
 try --limit 0.5 -- true
 check "the time limit" ended_with 124
 check "it is named" said 'limit of 0.5 s'
