@@ -34,6 +34,7 @@ enum {
 struct reading {
     const char *root;
     struct np_topology *topology;
+    int cpu_end;                 /* one more than the highest number that a CPU here can have */
     char text[TEXT_BYTES];
     int numbers[CPUS_MAX];
     bool set[CPUS_MAX];          /* of the list read last */
@@ -53,7 +54,7 @@ static bool contains_file(const struct reading *reading, const char *path)
 /* The numbers of a list into reading->set; how many of them are below `limit`. -EINVAL: it is no list. */
 static int read_set(struct reading *reading, const char *list, int limit)
 {
-    memset(reading->set, 0, sizeof reading->set);
+    memset(reading->set, 0, (size_t)limit * sizeof reading->set[0]); /* nobody looks beyond */
     int count = np_system_list_parse(list, reading->numbers, CPUS_MAX), known = 0;
     if (count < 0)
         return count;
@@ -180,12 +181,12 @@ static void count_offline(struct reading *reading)
 {
     struct np_topology *topology = reading->topology;
     bool present[CPUS_MAX];
-    int count = read_set_file(reading, CPUS "/present", CPUS_MAX);
-    memcpy(present, reading->set, sizeof present);
-    if (count < 0 || read_set_file(reading, CPUS "/offline", CPUS_MAX) <= 0)
+    int count = read_set_file(reading, CPUS "/present", reading->cpu_end);
+    memcpy(present, reading->set, (size_t)reading->cpu_end * sizeof present[0]);
+    if (count < 0 || read_set_file(reading, CPUS "/offline", reading->cpu_end) <= 0)
         return;
     unsigned guess = 0; /* neighbours are mostly of one node */
-    for (int cpu = 0; cpu < CPUS_MAX; cpu++) {
+    for (int cpu = 0; cpu < reading->cpu_end; cpu++) {
         if (!reading->set[cpu] || !present[cpu])
             continue;
         for (unsigned i = 0; i < topology->count; i++) {
@@ -204,21 +205,21 @@ static void count_offline(struct reading *reading)
 static int read_cpus(struct reading *reading)
 {
     struct np_topology *topology = reading->topology;
-    topology->cpu_nodes = malloc(CPUS_MAX * sizeof topology->cpu_nodes[0]);
+    topology->cpu_nodes = malloc(reading->cpu_end * sizeof topology->cpu_nodes[0]);
     if (topology->cpu_nodes == NULL)
         return -ENOMEM;
-    for (int i = 0; i < CPUS_MAX; i++)
+    for (int i = 0; i < reading->cpu_end; i++)
         topology->cpu_nodes[i] = -1;
 
-    int online = read_set_file(reading, CPUS "/online", CPUS_MAX);
-    memcpy(reading->online_cpus, reading->set, sizeof reading->online_cpus);
+    int online = read_set_file(reading, CPUS "/online", reading->cpu_end);
+    memcpy(reading->online_cpus, reading->set, (size_t)reading->cpu_end * sizeof reading->set[0]);
     bool of_some_node = false;
     for (unsigned i = 0; i < topology->count; i++) {
         char path[64];
         snprintf(path, sizeof path, NODES "/node%d/cpulist", topology->nodes[i].number);
-        if (read_set_file(reading, path, CPUS_MAX) < 0)
+        if (read_set_file(reading, path, reading->cpu_end) < 0)
             continue;
-        for (int cpu = 0; cpu < CPUS_MAX; cpu++)
+        for (int cpu = 0; cpu < reading->cpu_end; cpu++)
             if (reading->set[cpu] && (online <= 0 || reading->online_cpus[cpu])) {
                 give_cpu(reading, cpu, &topology->nodes[i]);
                 of_some_node = true;
@@ -226,13 +227,13 @@ static int read_cpus(struct reading *reading)
     }
     /* No node has any: they are the first one's, those that are online or else those that this process may use. */
     const bool *all = online > 0 ? reading->online_cpus : reading->allowed_cpus;
-    int limit = online > 0 || reading->cpus_said ? CPUS_MAX : 1;
+    int limit = online > 0 || reading->cpus_said ? reading->cpu_end : 1;
     for (int cpu = 0; cpu < limit && !of_some_node; cpu++)
         if (all[cpu])
             give_cpu(reading, cpu, &topology->nodes[0]);
     count_offline(reading);
 
-    topology->cpu_limit = CPUS_MAX;
+    topology->cpu_limit = reading->cpu_end;
     while (topology->cpu_limit > 0 && topology->cpu_nodes[topology->cpu_limit - 1] < 0)
         topology->cpu_limit--;
     return 0;
@@ -246,8 +247,8 @@ static void read_allowed(struct reading *reading)
     bool nodes_said = is_said && read_set_behind(reading, "Mems_allowed_list:", NP_NODES_MAX) > 0;
     for (unsigned i = 0; i < topology->count; i++)
         topology->nodes[i].memory_allowed = !nodes_said || reading->set[topology->nodes[i].number];
-    reading->cpus_said = is_said && read_set_behind(reading, "Cpus_allowed_list:", CPUS_MAX) > 0;
-    for (int cpu = 0; cpu < CPUS_MAX; cpu++)
+    reading->cpus_said = is_said && read_set_behind(reading, "Cpus_allowed_list:", reading->cpu_end) > 0;
+    for (int cpu = 0; cpu < reading->cpu_end; cpu++)
         reading->allowed_cpus[cpu] = !reading->cpus_said || reading->set[cpu];
 }
 
@@ -292,6 +293,16 @@ static void read_distances(struct reading *reading)
 
 /* ---------------------------------------------------------------- all of it */
 
+/* Two CPUs are looked for among two, and not among all that Linux could be built for. */
+static void find_cpu_end(struct reading *reading)
+{
+    reading->cpu_end = CPUS_MAX;
+    if (read_set_file(reading, CPUS "/possible", CPUS_MAX) <= 0)
+        return;
+    while (reading->cpu_end > 1 && !reading->set[reading->cpu_end - 1])
+        reading->cpu_end--;
+}
+
 static int read_once(struct reading *reading)
 {
     int result = make_nodes(reading);
@@ -331,6 +342,7 @@ int np_topology_read(struct np_topology *topology, const char *root)
         return np_error(-ENOMEM, "no memory to read which nodes there are (%zu bytes): free some", sizeof *reading);
     reading->root = root;
     reading->topology = topology;
+    find_cpu_end(reading);
     int result = 0;
     for (int i = 0; i < READ_TRIES_MAX; i++) {
         np_topology_free(topology);

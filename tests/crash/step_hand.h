@@ -11,7 +11,7 @@
 #include "step_trial.h"
 
 enum {
-    STEP_STEPS_MAX = 400000,
+    STEP_STEPS_MAX = 1000000,
     STEP_CHANGES_MAX = 400
 };
 
