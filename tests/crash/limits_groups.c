@@ -18,6 +18,15 @@
 
 #include "limits.h"
 
+/* Asked by the address sanitizer. What it keeps of freed memory would make a program of this test, and not the worker, the largest of its
+ * group, whom the kernel kills. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+    return "quarantine_size_mb=8";
+}
+
 #define MIB (UINT64_C(1) << 20)
 #define LARGE_POOL LIMITS_POOL ",size=128,count=512K" /* 64 MiB, and 4 of words */
 #define PARTS(...) ((const char *const[]){ __VA_ARGS__, NULL })
