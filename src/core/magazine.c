@@ -246,6 +246,8 @@ static void *refill(struct np_magazine *magazine)
     take_back(magazine);
     if (*top > magazine->slots)
         return *--*top;
+    if (magazine->stranded) /* by the way, where what came back went to its depot */
+        return nothing(magazine);
     if (np_magazine_spills(magazine) && np_magazine_take_far(magazine, &slot, 1) == 1)
         return slot;
     do {

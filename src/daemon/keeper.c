@@ -297,7 +297,16 @@ static void deposit(struct keeper *keeper)
 }
 
 /* Everything that the worker has sent. */
-static void read_records(struct keeper *keeper)
+static void mend(const struct keeper *keeper, const struct np_record *record)
+{
+    struct np_mend answer;
+    np_mend(&keeper->store, record, &answer);
+    /* No room in its socket: it asks again when it has waited for long enough. */
+    (void)np_record_send_mend(keeper->records, NP_RECORD_MENDED, record->key, &answer);
+}
+
+/* All that has come, or as far as the first slice that is to be moved. */
+static void read_records(struct keeper *keeper, bool worker_is_gone)
 {
     struct np_record record;
     int fd, result;
@@ -328,13 +337,15 @@ static void read_records(struct keeper *keeper)
             tell_ready(keeper);
             np_upgrade_worker_ready(&keeper->upgrade, keeper->worker);
             break;
-        case NP_RECORD_MEND: {
-            struct np_mend answer;
-            np_mend(&keeper->store, &record, &answer);
-            /* No room in its socket: it asks again when it has waited for long enough. */
-            (void)np_record_send_mend(keeper->records, NP_RECORD_MENDED, record.key, &answer);
-            break;
-        }
+        case NP_RECORD_MEND:
+            /* It takes its time: signals are heard before the next one. Nobody waits for what a dead worker wanted moved. */
+            if (fd >= 0)
+                close(fd);
+            if (!worker_is_gone) {
+                mend(keeper, &record);
+                return;
+            }
+            continue;
         case NP_RECORD_UPGRADE:
             np_upgrade_ordered(&keeper->upgrade, (uint64_t)record.key.b << 32 | record.key.a, fd);
             break;
@@ -349,7 +360,7 @@ static void read_records(struct keeper *keeper)
 static void worker_ended(struct keeper *keeper, int how)
 {
     bool in_order = WIFEXITED(how) && WEXITSTATUS(how) == 0;
-    read_records(keeper);
+    read_records(keeper, true);
     close(keeper->records);
     keeper->records = -1;
     keeper->worker = 0;
@@ -452,7 +463,7 @@ static void turn(struct keeper *keeper)
     if (poll(polled, sizeof polled / sizeof polled[0], wait_ms(keeper)) < 0 && errno != EINTR)
         np_log(NP_LOG_ERROR, "poll: %s", strerror(errno));
     if (polled[1].revents & POLLIN)
-        read_records(keeper);
+        read_records(keeper, false);
     hear(keeper);
     deposit(keeper);
     if (keeper->finished)

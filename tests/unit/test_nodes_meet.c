@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "core/magazine.h"
+
 /* Asked by the leak sanitizer: a pool in which an answer was taken away is never put in order again, and cannot be closed. */
 __attribute__((visibility("default"))) int __lsan_is_turned_off(void);
 
@@ -195,6 +197,32 @@ START_TEST(a_sleep_without_a_second_look_is_seen)
 }
 END_TEST
 
+/* What its receivers have released comes back, and by the way it is found where the pool has nothing; meanwhile somebody frees a slot of the
+ * node that was left. */
+static unsigned taken_away(struct np_reclaimer *self)
+{
+    (void)self;
+    nodes_here = 7;
+    np_magazine_look((struct np_magazine *)sleeper);
+    others_give(0, 1);
+    return 0;
+}
+
+START_TEST(a_strict_getter_that_is_found_where_nothing_is_while_it_takes_back_gets_nothing)
+{
+    make(NODES(0, 1), EACH, NUMAPOOL_STRICT);
+    sleeper = open_on(pool, NUMAPOOL_OWN_NODE, 0);
+    others_take(0, EACH);
+    struct np_reclaimer receiver = { .take_back = taken_away };
+    np_magazine_add_reclaimer((struct np_magazine *)sleeper, &receiver);
+    ck_assert_ptr_null(numapool_get(sleeper));
+    ck_assert_ptr_nonnull(strstr(numapool_errormsg(), "strict"));
+    ck_assert_uint_eq(np_arena_free_hint(&others[0]), 1);
+    np_magazine_drop_reclaimer((struct np_magazine *)sleeper, &receiver);
+    unmake(sleeper, NULL, 0);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- spilling */
 
 static unsigned strays(const struct numapool_magazine *of)
@@ -338,6 +366,7 @@ int main(void)
     Suite *suite = suite_create("nodes_meet");
     TCase *meet = tcase_create("meet"), *drift = tcase_create("drift");
     tcase_add_loop_test(meet, a_strict_sleeper_is_woken_by_what_comes_to_its_node_alone, 0, 5);
+    tcase_add_test(meet, a_strict_getter_that_is_found_where_nothing_is_while_it_takes_back_gets_nothing);
     tcase_add_test(meet, a_sleep_for_the_node_that_was_left_is_seen);
     tcase_add_test(meet, a_sleep_without_a_second_look_is_seen);
     tcase_add_loop_test(meet, a_node_may_recover_or_run_low_while_a_far_slot_is_on_its_way, 0, 2);
