@@ -35,17 +35,8 @@ verdict() { # WHAT STATUS
     fi
 }
 
-# Runs numapoolctl; its output and errors are in $scratch/out and $scratch/err.
-run() { # STATUS ARGUMENT...
-    local wanted=$1 status=0
-    shift
-    timeout -k 5 60 "$ctl" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
-    [ "$status" -eq "$wanted" ] || { printf 'numapoolctl %s: exit status %s, not %s\n' "$*" "$status" "$wanted"; return 1; }
-}
-says() { grep -qE -e "$1" "$scratch/out"; }
-complains() { grep -qE -e "$1" "$scratch/err"; }
-value() { "$help" query "$1" <"$scratch/out"; }
-is() { [ "$(value "$1")" = "$2" ] || { printf '%s is %s, not %s\n' "$1" "$(value "$1")" "$2"; return 1; }; }
+# shellcheck source=tests/tools/script_help.sh
+. "$(dirname "${BASH_SOURCE[0]}")/script_help.sh"
 at_least() { [ "$(value "$1")" -ge "$2" ] || { printf '%s is %s, below %s\n' "$1" "$(value "$1")" "$2"; return 1; }; }
 
 # All of its conditions, each a command.
@@ -60,15 +51,6 @@ try() { # WHAT CONDITION...
         fi
     done
     verdict "$what" 0
-}
-
-wait_for() { # COMMAND...: until it succeeds; 10 s
-    local tries
-    for ((tries = 0; tries < 200; tries++)); do
-        if "$@"; then return 0; fi
-        sleep 0.05
-    done
-    return 1
 }
 
 start_daemon() {

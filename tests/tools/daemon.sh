@@ -28,22 +28,8 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# All of its conditions, each a command.
-try() { # WHAT CONDITION...
-    local what=$1 condition
-    shift
-    for condition in "$@"; do
-        if ! eval "$condition"; then
-            failed=$((failed + 1))
-            printf 'FAILED: %s\n    not so: %s\n' "$what" "$condition"
-            sed 's/^/    /' "$scratch/out" "$scratch/err" 2>/dev/null || true
-            return
-        fi
-    done
-    passed=$((passed + 1))
-    printf 'ok: %s\n' "$what"
-}
-leave_out() { printf 'left out: %s\n' "$1"; }
+# shellcheck source=tests/tools/script_help.sh
+. "$(dirname "${BASH_SOURCE[0]}")/script_help.sh"
 
 # Runs numapoold to its end; its output and errors are in $scratch/out and $scratch/err.
 ends() { # STATUS ARGUMENT...
@@ -53,20 +39,10 @@ ends() { # STATUS ARGUMENT...
     [ "$status" -eq "$wanted" ] || { printf 'numapoold %s: exit status %s, not %s\n' "$*" "$status" "$wanted"; return 1; }
 }
 wrong() { ends 64 "$@"; }
-complains() { grep -qE -e "$1" "$scratch/err"; }
-says() { grep -qE -e "$1" "$scratch/out"; }
 one_sentence() { [ "$(grep -c . "$scratch/err")" -eq 1 ]; }
 one_error() { [ "$(grep -c ' error: ' "$scratch/err")" -eq 1 ]; }
 nothing_is_left() { [ ! -e "$socket" ] && [ ! -e "$socket.lock" ]; }
 
-wait_for() { # COMMAND...: until it succeeds; 10 s
-    local tries
-    for ((tries = 0; tries < 200; tries++)); do
-        if "$@"; then return 0; fi
-        sleep 0.05
-    done
-    return 1
-}
 answers() { "$ctl" --json pools >"$scratch/pools" 2>/dev/null; }
 is_over() { ! kill -0 "$1" 2>/dev/null; }
 

@@ -55,16 +55,9 @@ verdict() { # WHAT STATUS
         tail -n 60 "$scratch/out" "$scratch/err" "$scratch"/told.* 2>/dev/null | sed 's/^/    /' || true
     fi
 }
-run() { # STATUS ARGUMENT...
-    local wanted=$1 status=0
-    shift
-    timeout -k 5 60 "$ctl" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
-    [ "$status" -eq "$wanted" ] || { printf 'numapoolctl %s: exit status %s, not %s\n' "$*" "$status" "$wanted"; return 1; }
-}
-says() { grep -qE -e "$1" "$scratch/out"; }
-complains() { grep -qE -e "$1" "$scratch/err"; }
+# shellcheck source=tests/tools/script_help.sh
+. "$(dirname "${BASH_SOURCE[0]}")/script_help.sh"
 value() { "$query" query "$1" <"$scratch/out"; }
-is() { [ "$(value "$1")" = "$2" ] || { printf '%s is %s, not %s\n' "$1" "$(value "$1")" "$2"; return 1; }; }
 try() { # WHAT CONDITION...
     local what=$1 condition
     shift

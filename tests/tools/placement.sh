@@ -26,27 +26,9 @@ clean_up() {
 }
 trap clean_up EXIT
 
-try() { # WHAT CONDITION...
-    local what=$1 condition
-    shift
-    for condition in "$@"; do
-        if ! eval "$condition"; then
-            failed=$((failed + 1))
-            printf 'FAILED: %s\n    not so: %s\n' "$what" "$condition"
-            tail -n 12 "$scratch/out" "$scratch/err" "$scratch/log" 2>/dev/null || true
-            return
-        fi
-    done
-    passed=$((passed + 1))
-    printf 'ok: %s\n' "$what"
-}
+# shellcheck source=tests/tools/script_help.sh
+. "$(dirname "${BASH_SOURCE[0]}")/script_help.sh"
 
-run() { # STATUS ARGUMENT...
-    local wanted=$1 status=0
-    shift
-    timeout -k 5 60 "$ctl" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
-    [ "$status" -eq "$wanted" ] || { printf 'numapoolctl %s: exit status %s, not %s\n' "$*" "$status" "$wanted"; return 1; }
-}
 # The same by a thread on node 0 or 1, each of which has one CPU.
 run_on() { # NODE STATUS ARGUMENT...
     local node=$1 wanted=$2 status=0
@@ -54,10 +36,7 @@ run_on() { # NODE STATUS ARGUMENT...
     timeout -k 5 60 taskset -c "$node" "$ctl" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
     [ "$status" -eq "$wanted" ] || { printf 'numapoolctl %s: exit status %s, not %s\n' "$*" "$status" "$wanted"; return 1; }
 }
-complains() { grep -qE -e "$1" "$scratch/err"; }
 logged() { grep -qE -e "$1" "$scratch/log"; }
-value() { "$help" query "$1" <"$scratch/out"; }
-is() { [ "$(value "$1")" = "$2" ] || { printf '%s is %s, not %s\n' "$1" "$(value "$1")" "$2"; return 1; }; }
 
 # Nodes and tiers of a pool's arenas, and slots of each: "0:0=50 1:0=50 2:1=10".
 layout() { # POOL
@@ -76,14 +55,6 @@ is_placed() { # POOL PLACEMENT STRICT
     run 0 --json pools "$1" && is pools.0.placement "$2" && is pools.0.strict "$3"
 }
 
-wait_for() { # COMMAND...: until it succeeds; 10 s
-    local tries
-    for ((tries = 0; tries < 200; tries++)); do
-        if "$@"; then return 0; fi
-        sleep 0.05
-    done
-    return 1
-}
 start_daemon() { # ARGUMENT...
     taskset -c 0 "$build/numapoold" --log=info "$@" 2>"$scratch/log" &
     daemon=$!

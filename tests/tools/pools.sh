@@ -26,44 +26,10 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# All of its conditions, each a command.
-try() { # WHAT CONDITION...
-    local what=$1 condition
-    shift
-    for condition in "$@"; do
-        if ! eval "$condition"; then
-            failed=$((failed + 1))
-            printf 'FAILED: %s\n    not so: %s\n' "$what" "$condition"
-            sed 's/^/    /' "$scratch/out" "$scratch/err" 2>/dev/null || true
-            return
-        fi
-    done
-    passed=$((passed + 1))
-    printf 'ok: %s\n' "$what"
-}
-leave_out() { printf 'left out: %s\n' "$1"; }
+# shellcheck source=tests/tools/script_help.sh
+. "$(dirname "${BASH_SOURCE[0]}")/script_help.sh"
 
-# Runs numapoolctl; its output and errors are in $scratch/out and $scratch/err.
-run() { # STATUS ARGUMENT...
-    local wanted=$1 status=0
-    shift
-    timeout -k 5 60 "$ctl" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
-    [ "$status" -eq "$wanted" ] || { printf 'numapoolctl %s: exit status %s, not %s\n' "$*" "$status" "$wanted"; return 1; }
-}
-says() { grep -qE -e "$1" "$scratch/out"; }
-complains() { grep -qE -e "$1" "$scratch/err"; }
 logged() { grep -qE -e "$1" "$scratch/log"; }
-value() { "$help" query "$1" <"$scratch/out"; }
-is() { [ "$(value "$1")" = "$2" ] || { printf '%s is %s, not %s\n' "$1" "$(value "$1")" "$2"; return 1; }; }
-
-wait_for() { # COMMAND...: until it succeeds; 10 s
-    local tries
-    for ((tries = 0; tries < 200; tries++)); do
-        if "$@"; then return 0; fi
-        sleep 0.05
-    done
-    return 1
-}
 
 start_daemon() { # ARGUMENT...
     "$build/numapoold" --log=info "$@" 2>"$scratch/log" &

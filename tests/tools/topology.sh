@@ -21,31 +21,9 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# All of its conditions, each a command.
-try() { # WHAT CONDITION...
-    local what=$1 condition
-    shift
-    for condition in "$@"; do
-        if ! eval "$condition"; then
-            failed=$((failed + 1))
-            printf 'FAILED: %s\n    not so: %s\n' "$what" "$condition"
-            sed 's/^/    /' "$scratch/out" "$scratch/err" "$scratch/log" 2>/dev/null || true
-            return
-        fi
-    done
-    passed=$((passed + 1))
-    printf 'ok: %s\n' "$what"
-}
-leave_out() { printf 'left out: %s\n' "$1"; }
+# shellcheck source=tests/tools/script_help.sh
+. "$(dirname "${BASH_SOURCE[0]}")/script_help.sh"
 
-wait_for() { # COMMAND...: until it succeeds; 20 s
-    local tries
-    for ((tries = 0; tries < 400; tries++)); do
-        if "$@"; then return 0; fi
-        sleep 0.05
-    done
-    return 1
-}
 answers() { "$ctl" --json pools >"$scratch/pools" 2>/dev/null; }
 logged() { grep -qE -e "$1" "$scratch/log"; }
 logged_times() { [ "$(grep -cE -e "$2" "$scratch/log")" -ge "$1" ]; }
@@ -81,7 +59,6 @@ refuses() { # SENTENCE COMMAND...
     if run "$@"; then return 1; fi
     grep -qE -e "$part" "$scratch/err"
 }
-says() { grep -qE -e "$1" "$scratch/out"; }
 create() { # NAME MIB-ON-EACH...
     local name=$1
     shift
