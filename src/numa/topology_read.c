@@ -337,11 +337,12 @@ static bool is_still_so(struct reading *reading)
 int np_topology_read(struct np_topology *topology, const char *root)
 {
     *topology = (struct np_topology){0};
-    struct reading *reading = calloc(1, sizeof *reading);
+    struct reading *reading = malloc(sizeof *reading); /* not zeroed: most of it is never touched */
     if (reading == NULL)
         return np_error(-ENOMEM, "no memory to read which nodes there are (%zu bytes): free some", sizeof *reading);
     reading->root = root;
     reading->topology = topology;
+    reading->cpus_said = reading->memory_said = false;
     find_cpu_end(reading);
     int result = 0;
     for (int i = 0; i < READ_TRIES_MAX; i++) {

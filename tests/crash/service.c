@@ -185,12 +185,32 @@ pid_t harness_daemon_worker(const struct harness_daemon *daemon)
     return worker;
 }
 
+/* What the kernel says of a process that is waited for in vain. */
+static void note_state(const char *who, pid_t pid)
+{
+    static const char *const files[] = { "stat", "wchan", "stack" };
+    for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[64], line[400] = "";
+        snprintf(path, sizeof path, "/proc/%ld/%s", (long)pid, files[i]);
+        FILE *file = fopen(path, "re");
+        size_t bytes = file ? fread(line, 1, sizeof line - 1, file) : 0;
+        line[bytes] = '\0';
+        if (file)
+            fclose(file);
+        harness_note("%s, %s: %s", who, path, line);
+    }
+}
+
 pid_t harness_daemon_next_worker(const struct harness_daemon *daemon, pid_t old)
 {
-    int64_t until_ns = harness_now_ns() + INT64_C(5000000000);
+    int64_t until_ns = harness_now_ns() + INT64_C(30000000000); /* a kernel whose work queues are starved takes seconds to end a process */
     pid_t worker;
     while (((worker = harness_daemon_worker(daemon)) == 0 || worker == old) && harness_now_ns() < until_ns)
         harness_sleep_ns(200000);
+    if (worker == 0 || worker == old) {
+        note_state("the keeper", daemon->keeper);
+        note_state("the worker that was to be replaced", old);
+    }
     return worker == old ? 0 : worker;
 }
 
